@@ -1,0 +1,142 @@
+"""Ports: what the engine needs from the outside, as Protocols that adapters fulfil."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from parley.chat.deltas import Delta
+from parley.chat.events import Event
+from parley.chat.models import CompletionRequest, Health, ModelInfo
+from parley.chat.turns import Answer, Begun, Context, ContextRecord, Exchange, NewTurn, Route, Turn
+
+
+class Provider(Protocol):
+    """How a model is reached."""
+
+    def stream(
+        self, request: CompletionRequest
+    ) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
+        """Stream one completion in the grammar of deltas.py, or raise one `ProviderError`.
+
+        Leaving the context manager closes the upstream connection, on every path.
+        """
+        ...
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """List what the provider offers; raises `ProviderError`."""
+        ...
+
+    async def health(self) -> Health:
+        """Say how the provider is doing; never raises."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close pooled connections."""
+        ...
+
+
+class Catalogue(Protocol):
+    """Which models are configured, and where a model id leads."""
+
+    def resolve(self, model_id: str | None) -> Route:
+        """Find the route of a model id, of the default for None; raises `UnknownModel`."""
+        ...
+
+    def models(self) -> Sequence[ModelInfo]:
+        """List the configured models, the default first."""
+        ...
+
+
+class TurnStore(Protocol):
+    """What is kept of turns. Every statement carries the owner or the turn's fence.
+
+    All methods raise `StorageUnavailable` where the database cannot be reached.
+    """
+
+    async def begin(self, new: NewTurn) -> Begun:
+        """Write the user's step and the turn, running or queued, in one transaction.
+
+        The same key again gives the turn that has it (`created` is False). Raises `Conflict`
+        for the same key with another digest, `NotFound` for a thread of someone else or a deleted
+        one, `RateLimited` for a queue that is full.
+        """
+        ...
+
+    async def checkpoint(self, turn: Turn, answer: Answer) -> None:
+        """Save what is there of the answer; raises `StaleFence` if the turn has another owner."""
+        ...
+
+    async def finish(self, turn: Turn, answer: Answer) -> Turn | None:
+        """Save the end in one transaction and give the next queued turn, now running.
+
+        Raises `StaleFence` if the turn has another owner or is over.
+        """
+        ...
+
+    async def request_stop(self, owner_id: str, turn_id: str) -> Turn:
+        """Set the stop flag; a queued turn ends as stopped at once. Raises `NotFound`."""
+        ...
+
+    async def turn(self, owner_id: str, turn_id: str) -> Turn:
+        """Read a turn of this owner; raises `NotFound`."""
+        ...
+
+    async def running(self, owner_id: str, thread_id: str) -> Turn | None:
+        """Read the thread's running turn, if one runs."""
+        ...
+
+    async def history(self, owner_id: str, turn_id: str, limit: int) -> Sequence[Exchange]:
+        """Read the newest `limit` turns of the branch that ends in `turn_id`, oldest first."""
+        ...
+
+    async def interrupt_orphans(self, replica_id: str) -> int:
+        """End, as interrupted, what an earlier process left running or queued; count them."""
+        ...
+
+
+class TurnLog(Protocol):
+    """What is happening right now: the events of running turns, in order."""
+
+    def append(self, turn_id: str, events: Sequence[Event]) -> None:
+        """Add events; readers get them once the log has them. Never blocks."""
+        ...
+
+    def holds(self, turn_id: str) -> bool:
+        """Say whether the turn's events are here, from its first one on."""
+        ...
+
+    def follow(self, turn_id: str, after: int, *, merge: bool = True) -> AsyncIterator[Event]:
+        """Replay the events with a seq above `after`, go on live, end after `Done`.
+
+        With `merge`, a reader that falls behind gets fewer, longer text events. Never slows the
+        producer. Only for a turn that the log `holds`.
+        """
+        ...
+
+    def forget(self, turn_id: str) -> None:
+        """Let the log of a finished turn expire; whoever reads it now reads on to its end."""
+        ...
+
+
+class ContextStore(Protocol):
+    """The active context of threads: fast, and never the only home of anything."""
+
+    async def load(self, thread_id: str) -> ContextRecord | None:
+        """Read the record; None where there is none, or no store can be reached."""
+        ...
+
+    async def save(self, thread_id: str, record: ContextRecord) -> None:
+        """Keep the record for a while; failing to is no error."""
+        ...
+
+
+class ContextBuilder(Protocol):
+    """What does the model get to see?"""
+
+    async def build(self, turn: Turn, route: Route) -> Context:
+        """Window the branch that ends in the turn; raises `ContextTooLong`."""
+        ...
+
+    async def extend(self, turn: Turn, answer_text: str) -> None:
+        """Make the finished turn part of the thread's active context."""
+        ...

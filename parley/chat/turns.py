@@ -1,0 +1,183 @@
+"""Turns: a user message and all up to its final answer, as requested, kept and ended."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from parley.chat.deltas import FinishReason
+from parley.chat.messages import Message
+from parley.chat.models import ModelInfo, Sampling
+from parley.chat.usage import Usage
+
+if TYPE_CHECKING:
+    from parley.chat.ports import Provider
+
+
+class TurnState(StrEnum):
+    """``queued -> running -> completed | stopped | failed | interrupted``."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more can happen to the turn."""
+        return self not in {TurnState.QUEUED, TurnState.RUNNING}
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose a turn is; `id` is a UUID, `identifier` the name that stands for it."""
+
+    id: str
+    identifier: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRequest:
+    """What a surface asks for.
+
+    `key` makes the request idempotent within (owner, thread); None makes it unique. `earlier` is
+    the conversation that a caller brings along, only with `keep=False`: such a turn has a log,
+    a stop and limits, but no rows, and ends when its reader leaves.
+    """
+
+    owner: Owner
+    thread_id: str
+    text: str
+    key: str | None = None
+    model: str | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    system_prompt: str | None = None
+    earlier: tuple[Message, ...] = ()
+    keep: bool = True
+    user_step_id: str | None = None
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NewTurn:
+    """A turn about to be written; ids are made by the engine."""
+
+    id: str
+    thread_id: str
+    owner: Owner
+    key: str
+    digest: str
+    text: str
+    thread_name: str
+    model: str
+    sampling: Sampling
+    system_prompt: str | None
+    user_step_id: str
+    answer_step_id: str
+    replica_id: str
+    created_at: datetime
+    max_queued: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn as it is kept. `text` is the user's; `answer` what is there of the answer."""
+
+    id: str
+    thread_id: str
+    owner_id: str
+    parent_id: str | None
+    key: str
+    state: TurnState
+    text: str
+    model: str
+    sampling: Sampling
+    system_prompt: str | None
+    user_step_id: str
+    answer_step_id: str
+    fence: int
+    stop_requested: bool
+    created_at: datetime
+    answer: "Answer"
+    keep: bool = True
+    earlier: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One provider call of a turn, as it is kept."""
+
+    provider: str
+    model: str
+    reason: str
+    outcome: str
+    output_tokens: int
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is there of an answer; a final one has a `state` that is over."""
+
+    state: TurnState = TurnState.RUNNING
+    text: str = ""
+    reasoning: str = ""
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+    attempts: tuple[AttemptRecord, ...] = ()
+    receipt: Mapping[str, object] | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    time_to_first_chunk_ms: int | None = None
+    duration_ms: int | None = None
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What `begin` wrote, or found under the key."""
+
+    turn: Turn
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """An earlier turn as context: what was said, what was answered."""
+
+    turn_id: str
+    user_text: str
+    answer_text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContextRecord:
+    """The active context of a thread, valid for the branch that ends in `head_turn_id`."""
+
+    head_turn_id: str
+    exchanges: tuple[Exchange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a model id leads: the provider and the name that it knows the model by."""
+
+    info: ModelInfo
+    provider: "Provider"
+    upstream_model: str
+    fallbacks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The messages of one completion, what was left out of them, and the receipt for both."""
+
+    messages: tuple[Message, ...]
+    input_tokens: int
+    dropped_messages: int
+    dropped_tokens: int
+    rule: str
+    receipt: Mapping[str, object]
