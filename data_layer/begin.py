@@ -1,0 +1,214 @@
+"""Begin: a turn and its two steps written, running or queued, before anything is shown."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+
+from data_layer.rows import AnyRow, load_turn
+from data_layer.tables import steps, threads, turns, users
+from parley.chat.errors import Conflict, NotFound, RateLimited
+from parley.chat.turns import Answer, Begun, NewTurn, Owner, Turn, TurnState
+
+_NO_THREAD = "There is no such conversation."
+_USER_ORDINAL, _ANSWER_ORDINAL = 0, 1
+
+
+def _find_thread_statement() -> sa.Select[*tuple[Any, ...]]:
+    """Lock the thread and read, in one statement, all that decides about the new turn."""
+    live = turns.alias("live")
+    same_key = sa.select(turns.c.id).where(
+        turns.c.thread_id == sa.bindparam("thread_id"),
+        turns.c.owner_id == sa.bindparam("owner_id"),
+        turns.c.key == sa.bindparam("key"),
+    )
+    live_here = sa.select(sa.func.count()).where(
+        live.c.thread_id == sa.bindparam("thread_id"), live.c.state.in_(("running", "queued"))
+    )
+    queued = sa.select(sa.func.count()).where(
+        live.c.owner_id == sa.bindparam("owner_id"), live.c.state == "queued"
+    )
+    return (
+        sa.select(
+            threads.c.owner_id,
+            threads.c.deleted_at,
+            threads.c.head_turn_id,
+            threads.c.last_arrival,
+            same_key.scalar_subquery().label("same_key_turn_id"),
+            live_here.scalar_subquery().label("live_here"),
+            queued.scalar_subquery().label("queued"),
+        )
+        .where(threads.c.id == sa.bindparam("thread_id"))
+        .with_for_update(of=threads)
+    )
+
+
+# Made once: building a statement costs more than running it.
+_FIND_THREAD = _find_thread_statement()
+_MOVE_HEAD = (
+    sa.update(threads)
+    .where(threads.c.id == sa.bindparam("thread"), threads.c.owner_id == sa.bindparam("owner"))
+    .values(
+        head_turn_id=sa.bindparam("head"),
+        last_arrival=sa.bindparam("arrival"),
+        last_active_at=sa.bindparam("now"),
+    )
+)
+_INSERT_TURN = sa.insert(turns)
+_INSERT_STEPS = sa.insert(steps)
+_INSERT_OR_IGNORE: dict[tuple[str, str], sa.Insert] = {
+    (table.name, name): dialect.insert(table).on_conflict_do_nothing()
+    for table in (users, threads)
+    for name, dialect in (("sqlite", sqlite), ("postgresql", postgresql))
+}
+
+
+def begin_turn(connection: Connection, new: NewTurn) -> Begun:
+    """Do what `TurnStore.begin` promises, in the transaction of this connection."""
+    thread = _find_thread(connection, new)
+    if thread is None and _create_thread(connection, new):
+        arrival, parent_id, state = 1, None, TurnState.RUNNING
+    else:
+        thread = thread or _find_thread(connection, new)
+        if thread is None or thread.owner_id != new.owner.id or thread.deleted_at:
+            raise NotFound(_NO_THREAD)
+        if thread.same_key_turn_id:
+            return Begun(_same_key(connection, new, thread.same_key_turn_id), created=False)
+        if thread.queued >= new.max_queued:
+            raise RateLimited(
+                "Too many of your messages wait for an answer. Wait for one, or stop one.",
+                retry_after_s=5,
+            )
+        busy = thread.live_here > 0
+        arrival, parent_id = thread.last_arrival + 1, thread.head_turn_id
+        state = TurnState.QUEUED if busy else TurnState.RUNNING
+        connection.execute(
+            _MOVE_HEAD,
+            {
+                "thread": new.thread_id,
+                "owner": new.owner.id,
+                "head": new.id,
+                "arrival": arrival,
+                "now": new.created_at,
+            },
+        )
+    connection.execute(_INSERT_TURN, _turn_values(new, arrival, parent_id, state))
+    connection.execute(_INSERT_STEPS, _step_values(new, arrival))
+    return Begun(_as_turn(new, parent_id, state), created=True)
+
+
+def _find_thread(connection: Connection, new: NewTurn) -> AnyRow | None:
+    identity = {"thread_id": new.thread_id, "owner_id": new.owner.id, "key": new.key}
+    return connection.execute(_FIND_THREAD, identity).first()
+
+
+def _create_thread(connection: Connection, new: NewTurn) -> bool:
+    """Insert the thread and, the first time, its owner; False if another was faster."""
+    ensure_user(connection, new.owner, new.created_at)
+    created = connection.execute(
+        _INSERT_OR_IGNORE["threads", connection.dialect.name],
+        {
+            "id": new.thread_id,
+            "owner_id": new.owner.id,
+            "name": new.thread_name,
+            "metadata": {},
+            "head_turn_id": new.id,
+            "last_arrival": 1,
+            "created_at": new.created_at,
+            "last_active_at": new.created_at,
+        },
+    )
+    return created.rowcount == 1
+
+
+def ensure_user(connection: Connection, owner: Owner, now: datetime) -> None:
+    """Insert the owner's row where it is missing."""
+    connection.execute(
+        _INSERT_OR_IGNORE["users", connection.dialect.name],
+        {"id": owner.id, "identifier": owner.identifier, "metadata": {}, "created_at": now},
+    )
+
+
+def _same_key(connection: Connection, new: NewTurn, turn_id: str) -> Turn:
+    digest = connection.execute(sa.select(turns.c.digest).where(turns.c.id == turn_id)).scalar_one()
+    if digest != new.digest:
+        raise Conflict("This key was used before with another message. Send a new key with it.")
+    return load_turn(connection, new.owner.id, turn_id)
+
+
+def _turn_values(
+    new: NewTurn, arrival: int, parent_id: str | None, state: TurnState
+) -> dict[str, Any]:
+    return {
+        "id": new.id,
+        "thread_id": new.thread_id,
+        "owner_id": new.owner.id,
+        "parent_turn_id": parent_id,
+        "arrival": arrival,
+        "key": new.key,
+        "digest": new.digest,
+        "state": state.value,
+        "model": new.model,
+        "sampling": asdict(new.sampling),
+        "system_prompt": new.system_prompt,
+        "user_step_id": new.user_step_id,
+        "answer_step_id": new.answer_step_id,
+        "replica_id": new.replica_id,
+        "fence": 1,
+        "stop_requested": False,
+        "created_at": new.created_at,
+        "started_at": new.created_at if state is TurnState.RUNNING else None,
+    }
+
+
+def _step_values(new: NewTurn, arrival: int) -> list[dict[str, Any]]:
+    common = {
+        "thread_id": new.thread_id,
+        "owner_id": new.owner.id,
+        "turn_id": new.id,
+        "arrival": arrival,
+        "input": "",
+        "reasoning": "",
+        "is_error": False,
+        "metadata": {},
+        "created_at": new.created_at,
+    }
+    user = {
+        "id": new.user_step_id,
+        "ordinal": _USER_ORDINAL,
+        "type": "user_message",
+        "name": "user",
+        "output": new.text,
+    }
+    answer = {
+        "id": new.answer_step_id,
+        "ordinal": _ANSWER_ORDINAL,
+        "type": "assistant_message",
+        "name": "assistant",
+        "output": "",
+    }
+    return [common | user, common | answer]
+
+
+def _as_turn(new: NewTurn, parent_id: str | None, state: TurnState) -> Turn:
+    return Turn(
+        id=new.id,
+        thread_id=new.thread_id,
+        owner_id=new.owner.id,
+        parent_id=parent_id,
+        key=new.key,
+        state=state,
+        text=new.text,
+        model=new.model,
+        sampling=new.sampling,
+        system_prompt=new.system_prompt,
+        user_step_id=new.user_step_id,
+        answer_step_id=new.answer_step_id,
+        fence=1,
+        stop_requested=False,
+        created_at=new.created_at,
+        answer=Answer(state=state),
+    )

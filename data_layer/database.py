@@ -1,0 +1,203 @@
+"""Database: connections to SQLite or PostgreSQL, one way to read and one to write.
+
+An operation is a plain function of a SQLAlchemy `Connection`. On PostgreSQL it runs on an asyncpg
+connection; on SQLite in a thread, one hop for all its statements (a hop for each, as aiosqlite
+does it, costs three to six times the CPU: docs/decisions/0002-sqlite-in-a-thread.md).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import URL, Connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from parley.chat.errors import StorageUnavailable
+
+T = TypeVar("T")
+Operation = Callable[[Connection], T]
+
+# Connection exceptions, out of resources, shut down or cancelled by a timeout.
+_UNAVAILABLE_SQLSTATES = ("08", "53", "57")
+_UNAVAILABLE = "The database cannot be reached. Nothing was changed; try again in a moment."
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseConfig:
+    """Where the database is and how long it may take."""
+
+    url: str = "sqlite+aiosqlite:///./.parley/parley.db"
+    pool_size: int = 5
+    command_timeout_s: float = 5.0
+    busy_timeout_s: float = 5.0
+
+
+class Database(Protocol):
+    """One way to read, one to write; both raise `StorageUnavailable`."""
+
+    async def read(self, operation: Operation[T]) -> T:
+        """Run an operation that writes nothing."""
+        ...
+
+    async def write(self, operation: Operation[T]) -> T:
+        """Run an operation in one transaction, committed at its end."""
+        ...
+
+
+@asynccontextmanager
+async def open_database(config: DatabaseConfig) -> AsyncIterator[Database]:
+    """Open the database of the configured URL and close it at the end."""
+    url = normalise_url(config.url)
+    if url.get_backend_name() == "sqlite":
+        async with _open_sqlite(url, config) as database:
+            yield database
+    else:
+        async with _open_postgres(url, config) as database:
+            yield database
+
+
+def normalise_url(text: str) -> URL:
+    """Accept the usual spellings of a database URL; raises `ValueError` for any other."""
+    try:
+        url = sa.make_url(text)
+    except sa.exc.ArgumentError:
+        raise ValueError("not a database URL") from None
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        return url.set(drivername="sqlite+pysqlite")
+    if backend in {"postgresql", "postgres"}:
+        return url.set(drivername="postgresql+asyncpg")
+    raise ValueError(
+        f"{backend} is not supported; use sqlite+aiosqlite:// or postgresql+asyncpg://"
+    )
+
+
+class _Postgres:
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def read(self, operation: Operation[T]) -> T:
+        with _translated():
+            async with self._engine.connect() as connection:
+                return await connection.run_sync(operation)
+
+    async def write(self, operation: Operation[T]) -> T:
+        with _translated():
+            async with self._engine.begin() as connection:
+                return await connection.run_sync(operation)
+
+
+class _Sqlite:
+    """Writes queue for one thread, reads share a few: SQLite has one writer anyway."""
+
+    def __init__(self, engine: sa.Engine, writer: ThreadPoolExecutor, readers: ThreadPoolExecutor):
+        self._engine = engine
+        self._writer = writer
+        self._readers = readers
+
+    async def read(self, operation: Operation[T]) -> T:
+        return await self._run(self._readers, operation)
+
+    async def write(self, operation: Operation[T]) -> T:
+        def immediate(connection: Connection) -> T:
+            # Takes the write lock at once: an upgrade from read to write would fail instead of
+            # waiting for busy_timeout.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            result = operation(connection)
+            connection.commit()
+            return result
+
+        return await self._run(self._writer, immediate)
+
+    async def _run(self, threads: ThreadPoolExecutor, operation: Operation[T]) -> T:
+        def connected() -> T:
+            with self._engine.connect() as connection:
+                return operation(connection)
+
+        with _translated():
+            return await asyncio.get_running_loop().run_in_executor(threads, connected)
+
+
+@asynccontextmanager
+async def _open_postgres(url: URL, config: DatabaseConfig) -> AsyncIterator[Database]:
+    timeout_ms = str(int(config.command_timeout_s * 1000))
+    engine = create_async_engine(
+        url,
+        pool_size=config.pool_size,
+        max_overflow=config.pool_size,
+        pool_timeout=config.command_timeout_s,
+        pool_pre_ping=True,
+        connect_args={
+            # A frozen server is not a closed one: only timeouts notice it.
+            "timeout": config.command_timeout_s,
+            "command_timeout": config.command_timeout_s,
+            "server_settings": {
+                "application_name": "parley",
+                "statement_timeout": timeout_ms,
+                "lock_timeout": timeout_ms,
+                "idle_in_transaction_session_timeout": timeout_ms,
+            },
+        },
+    )
+    try:
+        yield _Postgres(engine)
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def _open_sqlite(url: URL, config: DatabaseConfig) -> AsyncIterator[Database]:
+    if url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(
+        url,
+        connect_args={"check_same_thread": False, "timeout": config.busy_timeout_s},
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="sqlite-write") as writer,
+        ThreadPoolExecutor(config.pool_size, thread_name_prefix="sqlite-read") as readers,
+    ):
+        try:
+            yield _Sqlite(engine, writer, readers)
+        finally:
+            engine.dispose()
+
+
+def _prepare_sqlite(
+    connection: sa.engine.interfaces.DBAPIConnection, _: ConnectionPoolEntry
+) -> None:
+    # No implicit BEGIN by the driver: transactions are ours to begin.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode = WAL",
+        # Safe against the death of the process, not of the power (README, "What is safe").
+        "synchronous = NORMAL",
+        "foreign_keys = ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn what says "no database" into our error; a wrong statement stays what it is."""
+    try:
+        yield
+    except (sa.exc.OperationalError, sa.exc.InterfaceError, PoolTimeout, OSError) as error:
+        raise StorageUnavailable(_UNAVAILABLE, retry_after_s=1) from error
+    except DBAPIError as error:
+        state = getattr(error.orig, "sqlstate", None) or ""
+        if error.connection_invalidated or state.startswith(_UNAVAILABLE_SQLSTATES):
+            raise StorageUnavailable(_UNAVAILABLE, retry_after_s=1) from error
+        raise

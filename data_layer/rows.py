@@ -1,0 +1,104 @@
+"""Rows: what a database row means in the words of the core, and back."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from data_layer.tables import steps, turns
+from parley.chat.deltas import FinishReason
+from parley.chat.errors import NotFound
+from parley.chat.models import Sampling
+from parley.chat.turns import Answer, AttemptRecord, Turn, TurnState
+from parley.chat.usage import Usage
+
+AnyRow = sa.Row[*tuple[Any, ...]]
+
+_NO_TURN = "There is no such turn."
+_user_steps = steps.alias("user_steps")
+_answer_steps = steps.alias("answer_steps")
+
+
+def select_turns() -> sa.Select[*tuple[Any, ...]]:
+    """Select turns with the text of their two steps; `turn_of` reads such a row."""
+    return sa.select(
+        turns,
+        _user_steps.c.output.label("user_text"),
+        _answer_steps.c.output.label("answer_text"),
+        _answer_steps.c.reasoning.label("answer_reasoning"),
+    ).select_from(
+        turns.join(_user_steps, _user_steps.c.id == turns.c.user_step_id).join(
+            _answer_steps, _answer_steps.c.id == turns.c.answer_step_id
+        )
+    )
+
+
+def load_turn(connection: Connection, owner_id: str, turn_id: str) -> Turn:
+    """Read one turn of this owner; raises `NotFound`."""
+    statement = select_turns().where(turns.c.id == turn_id, turns.c.owner_id == owner_id)
+    row = connection.execute(statement).first()
+    if row is None:
+        raise NotFound(_NO_TURN)
+    return turn_of(row)
+
+
+def turn_of(row: AnyRow) -> Turn:
+    """Read a row of `select_turns`."""
+    return Turn(
+        id=row.id,
+        thread_id=row.thread_id,
+        owner_id=row.owner_id,
+        parent_id=row.parent_turn_id,
+        key=row.key,
+        state=TurnState(row.state),
+        text=row.user_text,
+        model=row.model,
+        sampling=sampling_of(row.sampling),
+        system_prompt=row.system_prompt,
+        user_step_id=row.user_step_id,
+        answer_step_id=row.answer_step_id,
+        fence=row.fence,
+        stop_requested=row.stop_requested,
+        created_at=row.created_at,
+        answer=_answer_of(row),
+    )
+
+
+def _answer_of(row: AnyRow) -> Answer:
+    return Answer(
+        state=TurnState(row.state),
+        text=row.answer_text,
+        reasoning=row.answer_reasoning,
+        finish_reason=FinishReason(row.finish_reason) if row.finish_reason else None,
+        usage=Usage(**row.usage) if row.usage else None,
+        attempts=tuple(AttemptRecord(**attempt) for attempt in row.attempts or ()),
+        receipt=row.receipt,
+        error_code=row.error_code,
+        error_message=row.error_message,
+        time_to_first_chunk_ms=row.time_to_first_chunk_ms,
+        duration_ms=row.duration_ms,
+        ended_at=row.ended_at,
+    )
+
+
+def turn_columns(answer: Answer) -> dict[str, Any]:
+    """What an ended turn's row says of its answer."""
+    return {
+        "state": answer.state.value,
+        "attempts": [asdict(attempt) for attempt in answer.attempts],
+        "usage": asdict(answer.usage) if answer.usage else None,
+        "receipt": dict(answer.receipt) if answer.receipt is not None else None,
+        "finish_reason": answer.finish_reason.value if answer.finish_reason else None,
+        "error_code": answer.error_code,
+        "error_message": answer.error_message,
+        "time_to_first_chunk_ms": answer.time_to_first_chunk_ms,
+        "duration_ms": answer.duration_ms,
+        "ended_at": answer.ended_at,
+    }
+
+
+def sampling_of(stored: Mapping[str, Any]) -> Sampling:
+    """Read sampling options as `asdict` stored them."""
+    return Sampling(**{**stored, "stop": tuple(stored["stop"])})

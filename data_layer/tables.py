@@ -1,0 +1,149 @@
+"""Tables: the schema as SQLAlchemy Core sees it; migrations/ is what makes it.
+
+Everything has its owner on the row, so that every statement can name them. Times are aware UTC.
+Nothing is deleted by an edit: turns are a tree by `parent_turn_id`, and `threads.head_turn_id` is
+the newest turn of the branch that is shown.
+"""
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import Dialect
+from typing_extensions import override
+
+
+class UtcTime(sa.TypeDecorator[datetime]):
+    """An aware UTC time, also on SQLite, which knows no zones."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    @override
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError("a time without a zone reached the database")
+        return value.astimezone(UTC) if value is not None else None
+
+    @override
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+Id = sa.Uuid(as_uuid=False)
+Json = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("identifier", sa.Text, nullable=False, unique=True),
+    sa.Column("metadata", Json, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+)
+
+threads = sa.Table(
+    "threads",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("owner_id", Id, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("tags", Json),
+    sa.Column("metadata", Json, nullable=False),
+    # The newest turn of the chosen branch; no foreign key, since the two are born together.
+    sa.Column("head_turn_id", Id),
+    sa.Column("last_arrival", sa.Integer, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("last_active_at", UtcTime, nullable=False),
+    # A tombstone: a late write must not bring a deleted thread back.
+    sa.Column("deleted_at", UtcTime),
+)
+sa.Index(
+    "ix_threads_page", threads.c.owner_id, threads.c.last_active_at.desc(), threads.c.id.desc()
+)
+
+turns = sa.Table(
+    "turns",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("thread_id", Id, sa.ForeignKey("threads.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("owner_id", Id, nullable=False),
+    sa.Column("parent_turn_id", Id),
+    # The order of arrival within the thread: the queue, and the order of its steps.
+    sa.Column("arrival", sa.Integer, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("sampling", Json, nullable=False),
+    sa.Column("system_prompt", sa.Text),
+    sa.Column("user_step_id", Id, nullable=False),
+    sa.Column("answer_step_id", Id, nullable=False),
+    sa.Column("attempts", Json),
+    sa.Column("usage", Json),
+    sa.Column("receipt", Json),
+    sa.Column("finish_reason", sa.Text),
+    sa.Column("error_code", sa.Text),
+    sa.Column("error_message", sa.Text),
+    sa.Column("time_to_first_chunk_ms", sa.Integer),
+    sa.Column("duration_ms", sa.Integer),
+    sa.Column("replica_id", sa.Text, nullable=False),
+    sa.Column("fence", sa.Integer, nullable=False),
+    sa.Column("stop_requested", sa.Boolean, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("started_at", UtcTime),
+    sa.Column("ended_at", UtcTime),
+    sa.UniqueConstraint("owner_id", "thread_id", "key"),
+    sa.UniqueConstraint("thread_id", "arrival"),
+)
+_RUNNING = sa.text("state = 'running'")
+_LIVE = sa.text("state IN ('running', 'queued')")
+sa.Index(
+    "uq_turns_one_running",
+    turns.c.thread_id,
+    unique=True,
+    sqlite_where=_RUNNING,
+    postgresql_where=_RUNNING,
+)
+sa.Index(
+    "ix_turns_live", turns.c.owner_id, turns.c.state, sqlite_where=_LIVE, postgresql_where=_LIVE
+)
+
+steps = sa.Table(
+    "steps",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("thread_id", Id, sa.ForeignKey("threads.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("owner_id", Id, nullable=False),
+    # None for a step that Chainlit made and no turn owns.
+    sa.Column("turn_id", Id, sa.ForeignKey("turns.id", ondelete="CASCADE")),
+    sa.Column("parent_id", Id),
+    # Place of the step in the thread: the turn's arrival, then the order within the turn.
+    sa.Column("arrival", sa.Integer, nullable=False),
+    sa.Column("ordinal", sa.Integer, nullable=False),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("input", sa.Text, nullable=False),
+    sa.Column("output", sa.Text, nullable=False),
+    sa.Column("reasoning", sa.Text, nullable=False),
+    sa.Column("is_error", sa.Boolean, nullable=False),
+    sa.Column("metadata", Json, nullable=False),
+    # literalai's ChatGeneration: what the answer cost.
+    sa.Column("generation", Json),
+    # What Chainlit's StepDict has beyond these columns.
+    sa.Column("extra", Json),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("ended_at", UtcTime),
+)
+sa.Index("ix_steps_place", steps.c.thread_id, steps.c.arrival, steps.c.ordinal)

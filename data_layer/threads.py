@@ -1,0 +1,177 @@
+"""Threads: the pages of a user's history, and what one thread holds.
+
+Pages are keyset pages on (last activity, id), made by the database. Deleting leaves a tombstone,
+so that a late write cannot bring a thread back.
+"""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from data_layer.database import Database
+from data_layer.rows import AnyRow
+from data_layer.tables import steps, threads, turns
+from data_layer.writer import Writer
+from parley.chat.errors import InvalidRequest, NotFound
+
+NAME_LIMIT = 120
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadPage:
+    """One page of threads, newest activity first; `next_cursor` is None on the last."""
+
+    rows: Sequence[AnyRow]
+    next_cursor: str | None
+
+
+class SqlThreads:
+    """Threads of one owner at a time; another's and a missing one raise the same `NotFound`."""
+
+    def __init__(self, database: Database, writer: Writer) -> None:
+        """Read through `database`, write through `writer`; closes neither."""
+        self._database = database
+        self._writer = writer
+
+    async def page(
+        self, owner_id: str, *, limit: int, cursor: str | None = None, search: str | None = None
+    ) -> ThreadPage:
+        """Read a page; raises `InvalidRequest` for a cursor that is none of ours."""
+        statement = (
+            sa.select(threads)
+            .where(threads.c.owner_id == owner_id, threads.c.deleted_at.is_(None))
+            .order_by(threads.c.last_active_at.desc(), threads.c.id.desc())
+            .limit(limit + 1)
+        )
+        if cursor:
+            place = sa.tuple_(threads.c.last_active_at, threads.c.id)
+            statement = statement.where(place < _decode_cursor(cursor))
+        if search:
+            statement = statement.where(threads.c.name.icontains(search, autoescape=True))
+        rows = await self._database.read(lambda connection: connection.execute(statement).all())
+        shown = rows[:limit]
+        more = len(rows) > limit
+        return ThreadPage(shown, _encode_cursor(shown[-1]) if more else None)
+
+    async def thread(self, owner_id: str, thread_id: str) -> AnyRow:
+        """Read one thread's row."""
+        statement = sa.select(threads).where(_owned(owner_id, thread_id))
+        row = await self._database.read(lambda connection: connection.execute(statement).first())
+        return _found(row)
+
+    async def steps(self, owner_id: str, thread_id: str, *, limit: int) -> Sequence[AnyRow]:
+        """Read the thread's newest steps, oldest first, with the state of their turn."""
+        newest = (
+            sa.select(
+                steps,
+                turns.c.state.label("turn_state"),
+                turns.c.model.label("turn_model"),
+                turns.c.error_code,
+                turns.c.error_message,
+            )
+            .join(turns, turns.c.id == steps.c.turn_id, isouter=True)
+            .where(steps.c.thread_id == thread_id, steps.c.owner_id == owner_id)
+            .order_by(steps.c.arrival.desc(), steps.c.ordinal.desc())
+            .limit(limit)
+        )
+        rows = await self._database.read(lambda connection: connection.execute(newest).all())
+        return list(reversed(rows))
+
+    async def change(
+        self,
+        owner_id: str,
+        thread_id: str,
+        *,
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Change what is given; of `metadata` a value of None deletes its key."""
+
+        def change(connection: Connection) -> None:
+            row = connection.execute(
+                sa.select(threads.c.metadata)
+                .where(_owned(owner_id, thread_id))
+                .with_for_update(of=threads)
+            ).first()
+            values: dict[str, Any] = {}
+            if name is not None:
+                values["name"] = name_from(name)
+            if tags is not None:
+                values["tags"] = list(tags)
+            if metadata is not None:
+                values["metadata"] = _merged(_found(row).metadata, metadata)
+            if _found(row) and values:
+                connection.execute(
+                    sa.update(threads).where(_owned(owner_id, thread_id)).values(values)
+                )
+
+        await self._writer.write(change)
+
+    async def delete(self, owner_id: str, thread_id: str) -> None:
+        """Delete all that the thread holds and leave a tombstone."""
+
+        def delete(connection: Connection) -> None:
+            buried = connection.execute(
+                sa.update(threads)
+                .where(_owned(owner_id, thread_id))
+                .values(
+                    deleted_at=datetime.now(UTC), name="", metadata={}, tags=None, head_turn_id=None
+                )
+            )
+            if buried.rowcount == 0:
+                raise NotFound("There is no such conversation.")
+            connection.execute(sa.delete(steps).where(steps.c.thread_id == thread_id))
+            connection.execute(sa.delete(turns).where(turns.c.thread_id == thread_id))
+
+        await self._writer.write(delete)
+
+
+def name_from(text: str) -> str:
+    """Make a thread's name: one line, cut at a word."""
+    line = " ".join(text.split())
+    if len(line) <= NAME_LIMIT:
+        return line
+    return line[:NAME_LIMIT].rsplit(" ", 1)[0] + "…"
+
+
+def _owned(owner_id: str, thread_id: str) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        threads.c.id == thread_id,
+        threads.c.owner_id == owner_id,
+        threads.c.deleted_at.is_(None),
+    )
+
+
+def _found(row: AnyRow | None) -> AnyRow:
+    if row is None:
+        raise NotFound("There is no such conversation.")
+    return row
+
+
+def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in (old | new).items() if value is not None}
+
+
+def _encode_cursor(row: AnyRow) -> str:
+    place = f"{row.last_active_at.isoformat()}|{row.id}"
+    return base64.urlsafe_b64encode(place.encode()).decode()
+
+
+def _decode_cursor(cursor: str) -> sa.ColumnElement[Any]:
+    try:
+        moment, thread_id = base64.urlsafe_b64decode(cursor.encode()).decode().split("|")
+        at, thread_id = datetime.fromisoformat(moment), str(UUID(thread_id))
+        at = at.astimezone(UTC)
+    except (ValueError, binascii.Error):
+        raise InvalidRequest("This cursor is not one of ours. Begin at the first page.") from None
+    return sa.tuple_(
+        sa.literal(at, threads.c.last_active_at.type), sa.literal(thread_id, threads.c.id.type)
+    )

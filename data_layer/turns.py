@@ -1,0 +1,227 @@
+"""Turns in the database: begun, checkpointed, ended, stopped; the `TurnStore` port.
+
+The rules are the database's: one running turn for a thread by a partial unique index, one turn
+for a key by a unique constraint, a stale owner by the fence in every statement that writes.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from data_layer.begin import begin_turn
+from data_layer.database import Database
+from data_layer.generation import generation_of
+from data_layer.rows import load_turn, select_turns, turn_columns, turn_of
+from data_layer.tables import steps, threads, turns
+from data_layer.writer import Writer
+from parley.chat.deltas import FinishReason
+from parley.chat.errors import StaleFence
+from parley.chat.turns import Answer, Begun, Exchange, NewTurn, Turn, TurnState
+
+_LOST = "the turn has another owner, is over or was deleted"
+_queue = turns.alias("queue")
+_STILL_MINE = sa.and_(
+    turns.c.id == sa.bindparam("turn"),
+    turns.c.owner_id == sa.bindparam("owner"),
+    turns.c.fence == sa.bindparam("my_fence"),
+    turns.c.state == "running",
+)
+# Made once: building a statement costs more than running it.
+_CHECKPOINT = (
+    sa.update(steps)
+    .where(steps.c.id == sa.bindparam("step"), sa.exists().where(_STILL_MINE))
+    .values(output=sa.bindparam("text"), reasoning=sa.bindparam("thinking"))
+)
+_END_TURN = (
+    sa.update(turns)
+    .where(_STILL_MINE)
+    .values({name: sa.bindparam(name) for name in turn_columns(Answer())})
+    .returning(
+        sa.select(sa.func.count())
+        .where(_queue.c.thread_id == turns.c.thread_id, _queue.c.state == "queued")
+        .correlate(turns)
+        .scalar_subquery()
+        .label("waiting")
+    )
+)
+_STEP_END_COLUMNS = ("output", "reasoning", "is_error", "generation", "ended_at")
+_END_STEP = (
+    sa.update(steps)
+    .where(steps.c.id == sa.bindparam("step"), steps.c.owner_id == sa.bindparam("owner"))
+    .values({name: sa.bindparam(name) for name in _STEP_END_COLUMNS})
+)
+_TOUCH_THREAD = (
+    sa.update(threads)
+    .where(threads.c.id == sa.bindparam("thread"), threads.c.owner_id == sa.bindparam("owner"))
+    .values(last_active_at=sa.bindparam("now"))
+)
+
+
+class SqlTurnStore:
+    """The `TurnStore` of both databases; see the port for what each method promises."""
+
+    def __init__(self, database: Database, writer: Writer) -> None:
+        """Read through `database`, write through `writer`; closes neither."""
+        self._database = database
+        self._writer = writer
+
+    async def begin(self, new: NewTurn) -> Begun:  # noqa: D102 - the port says it
+        return await self._writer.write(lambda connection: begin_turn(connection, new))
+
+    async def checkpoint(self, turn: Turn, answer: Answer) -> None:  # noqa: D102
+        await self._writer.write(lambda connection: _checkpoint(connection, turn, answer))
+
+    async def finish(self, turn: Turn, answer: Answer) -> Turn | None:  # noqa: D102
+        return await self._writer.write(lambda connection: _finish(connection, turn, answer))
+
+    async def request_stop(self, owner_id: str, turn_id: str) -> Turn:  # noqa: D102
+        return await self._writer.write(lambda connection: _stop(connection, owner_id, turn_id))
+
+    async def turn(self, owner_id: str, turn_id: str) -> Turn:  # noqa: D102
+        return await self._database.read(
+            lambda connection: load_turn(connection, owner_id, turn_id)
+        )
+
+    async def running(self, owner_id: str, thread_id: str) -> Turn | None:  # noqa: D102
+        def find(connection: Connection) -> Turn | None:
+            statement = select_turns().where(
+                turns.c.thread_id == thread_id,
+                turns.c.owner_id == owner_id,
+                turns.c.state == TurnState.RUNNING.value,
+            )
+            row = connection.execute(statement).first()
+            return turn_of(row) if row else None
+
+        return await self._database.read(find)
+
+    async def history(  # noqa: D102
+        self, owner_id: str, turn_id: str, limit: int
+    ) -> Sequence[Exchange]:
+        return await self._database.read(
+            lambda connection: _history(connection, owner_id, turn_id, limit)
+        )
+
+    async def interrupt_orphans(self, replica_id: str) -> int:  # noqa: D102
+        return await self._writer.write(
+            lambda connection: _interrupt_orphans(connection, replica_id)
+        )
+
+
+def _mine(turn: Turn) -> dict[str, Any]:
+    return {"turn": turn.id, "owner": turn.owner_id, "my_fence": turn.fence}
+
+
+def _checkpoint(connection: Connection, turn: Turn, answer: Answer) -> None:
+    saved = connection.execute(
+        _CHECKPOINT,
+        _mine(turn)
+        | {"step": turn.answer_step_id, "text": answer.text, "thinking": answer.reasoning},
+    )
+    if saved.rowcount == 0:
+        raise StaleFence(_LOST)
+
+
+def _finish(connection: Connection, turn: Turn, answer: Answer) -> Turn | None:
+    ended = connection.execute(_END_TURN, _mine(turn) | turn_columns(answer)).first()
+    if ended is None:
+        raise StaleFence(_LOST)
+    step = {
+        "step": turn.answer_step_id,
+        "owner": turn.owner_id,
+        "output": answer.text,
+        "reasoning": answer.reasoning,
+        "is_error": answer.state is TurnState.FAILED,
+        "generation": generation_of(turn, answer),
+        "ended_at": answer.ended_at,
+    }
+    connection.execute(_END_STEP, step)
+    connection.execute(
+        _TOUCH_THREAD,
+        {"thread": turn.thread_id, "owner": turn.owner_id, "now": answer.ended_at},
+    )
+    return _promote(connection, turn) if ended.waiting else None
+
+
+def _promote(connection: Connection, ended: Turn) -> Turn | None:
+    """Let the turn that waits longest in the thread run."""
+    queue = turns.alias("queue")
+    longest = (
+        sa.select(queue.c.id)
+        .where(queue.c.thread_id == ended.thread_id, queue.c.state == "queued")
+        .order_by(queue.c.arrival)
+        .limit(1)
+        .scalar_subquery()
+    )
+    promoted = connection.execute(
+        sa.update(turns)
+        .where(turns.c.id == longest, turns.c.owner_id == ended.owner_id)
+        .values(state=TurnState.RUNNING.value, started_at=_now())
+        .returning(turns.c.id)
+    ).scalar()
+    return load_turn(connection, ended.owner_id, promoted) if promoted else None
+
+
+def _stop(connection: Connection, owner_id: str, turn_id: str) -> Turn:
+    """Flag a running turn; end a queued one, which nobody else will."""
+    queued = turns.c.state == TurnState.QUEUED.value
+    connection.execute(
+        sa.update(turns)
+        .where(
+            turns.c.id == turn_id,
+            turns.c.owner_id == owner_id,
+            turns.c.state.in_(("running", "queued")),
+        )
+        .values(
+            stop_requested=True,
+            state=sa.case((queued, TurnState.STOPPED.value), else_=turns.c.state),
+            finish_reason=sa.case((queued, FinishReason.STOPPED.value), else_=None),
+            ended_at=sa.case((queued, _now()), else_=None),
+        )
+    )
+    return load_turn(connection, owner_id, turn_id)
+
+
+def _history(connection: Connection, owner_id: str, turn_id: str, limit: int) -> Sequence[Exchange]:
+    branch = (
+        sa.select(turns.c.id, turns.c.parent_turn_id, sa.literal(1).label("depth"))
+        .where(turns.c.id == turn_id, turns.c.owner_id == owner_id)
+        .cte("branch", recursive=True)
+    )
+    earlier = turns.alias("earlier")
+    branch = branch.union_all(
+        sa.select(earlier.c.id, earlier.c.parent_turn_id, branch.c.depth + 1)
+        .join(branch, earlier.c.id == branch.c.parent_turn_id)
+        .where(branch.c.depth < limit, earlier.c.owner_id == owner_id)
+    )
+    user, answer = steps.alias("user"), steps.alias("answer")
+    rows = connection.execute(
+        sa.select(branch.c.id, user.c.output, answer.c.output)
+        .select_from(
+            branch.join(turns, turns.c.id == branch.c.id)
+            .join(user, user.c.id == turns.c.user_step_id)
+            .join(answer, answer.c.id == turns.c.answer_step_id)
+        )
+        .order_by(branch.c.depth.desc())
+    )
+    return [Exchange(*row) for row in rows]
+
+
+def _interrupt_orphans(connection: Connection, replica_id: str) -> int:
+    ended = connection.execute(
+        sa.update(turns)
+        .where(turns.c.state.in_(("running", "queued")), turns.c.replica_id != replica_id)
+        .values(
+            state=TurnState.INTERRUPTED.value,
+            finish_reason=FinishReason.INTERRUPTED.value,
+            fence=turns.c.fence + 1,
+            ended_at=_now(),
+        )
+    )
+    return ended.rowcount
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
