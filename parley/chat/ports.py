@@ -140,3 +140,7 @@ class ContextBuilder(Protocol):
     async def extend(self, turn: Turn, answer_text: str) -> None:
         """Make the finished turn part of the thread's active context."""
         ...
+
+    def count(self, text: str) -> int:
+        """Count, or estimate, the tokens of a text."""
+        ...

@@ -1,0 +1,191 @@
+"""Recorder: deltas of one turn become numbered events, and the answer so far."""
+
+import asyncio
+from time import monotonic
+
+from parley.chat.deltas import FinishReason
+from parley.chat.errors import TooLarge
+from parley.chat.events import (
+    Attempt,
+    ContextPruned,
+    Done,
+    ErrorEvent,
+    Event,
+    ReasoningEvent,
+    TextEvent,
+    TurnStart,
+    UsageEvent,
+    first_seq,
+)
+from parley.chat.ports import TurnLog
+from parley.chat.turns import Context, Turn
+from parley.chat.usage import Usage
+
+
+class Recorder:
+    """Numbers the events of one turn and cuts its text to the log's window.
+
+    The first text goes out at once; after that, text which arrives within `window_s` of the last
+    event is one event. A window of 0 makes one event of each delta.
+    """
+
+    def __init__(self, turn: Turn, log: TurnLog, *, window_s: float, limit_chars: int) -> None:
+        """Record `turn` into `log`; an answer longer than `limit_chars` raises `TooLarge`."""
+        self._turn = turn
+        self._log = log
+        self._window_s = window_s
+        self._limit_chars = limit_chars
+        self.is_full = False
+        self._next_seq = first_seq(turn.fence)
+        self._began_at = monotonic()
+        self._first_text_at: float | None = None
+        self._texts: list[str] = []
+        self._thoughts: list[str] = []
+        self._pending: list[str] = []
+        self._pending_is_text = True
+        self._offsets = {True: 0, False: 0}
+        self._flushed_at = float("-inf")
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def text(self) -> str:
+        """The answer so far, as far as readers may have it."""
+        return _joined(self._texts)
+
+    @property
+    def reasoning(self) -> str:
+        """The thinking so far."""
+        return _joined(self._thoughts)
+
+    @property
+    def length(self) -> int:
+        """Characters of answer and thinking so far."""
+        return self._offsets[True] + self._offsets[False]
+
+    @property
+    def time_to_first_chunk_ms(self) -> int | None:
+        """From the turn's start to its first text or thinking."""
+        return _ms(self._began_at, self._first_text_at) if self._first_text_at else None
+
+    @property
+    def duration_ms(self) -> int:
+        """From the turn's start till now."""
+        return _ms(self._began_at, monotonic())
+
+    def start(self) -> None:
+        """Say that the turn runs."""
+        turn = self._turn
+        self._emit(TurnStart(turn.id, self._seq(), turn.thread_id, turn.answer_step_id, turn.model))
+
+    def pruned(self, context: Context) -> None:
+        """Say what the window left out."""
+        self._emit(
+            ContextPruned(
+                self._turn.id,
+                self._seq(),
+                context.dropped_messages,
+                context.dropped_tokens,
+                context.rule,
+            )
+        )
+
+    def attempt(self, number: int, provider: str, model: str, reason: str) -> None:
+        """Say that a provider is called."""
+        self._emit(Attempt(self._turn.id, self._seq(), number, provider, model, reason, keep=True))
+
+    def add(self, text: str, *, is_text: bool = True) -> None:
+        """Take a piece of the answer, or of the thinking; called once for each token."""
+        if is_text is not self._pending_is_text:
+            self.flush()
+            self._pending_is_text = is_text
+        self._pending.append(text)
+        if self._timer is None:
+            self._flush_in_time()
+
+    def flush(self) -> None:
+        """Send what is pending as one event."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        if not self._pending:
+            return
+        text = _storable("".join(self._pending))
+        self._pending.clear()
+        is_text = self._pending_is_text
+        offset = self._offsets[is_text]
+        self._offsets[is_text] = offset + len(text)
+        (self._texts if is_text else self._thoughts).append(text)
+        self.is_full = self.length > self._limit_chars
+        piece = TextEvent if is_text else ReasoningEvent
+        self._flushed_at = self._loop.time()
+        self._emit(piece(self._turn.id, self._seq(), text, offset))
+
+    def check_length(self) -> None:
+        """Raise `TooLarge` once the answer is over its limit."""
+        if self.is_full:
+            raise TooLarge(
+                f"The answer was ended at {self._limit_chars} characters (LIMIT_ANSWER_CHARS)."
+                " What is there of it is kept."
+            )
+
+    def end(
+        self,
+        finish_reason: FinishReason,
+        usage: Usage | None,
+        error: tuple[str, str, float | None] | None,
+    ) -> None:
+        """Send the last events: usage, error, and the one `Done`."""
+        self.flush()
+        events: list[Event] = []
+        if usage:
+            events.append(UsageEvent(self._turn.id, self._seq(), usage))
+        if error:
+            events.append(ErrorEvent(self._turn.id, self._seq(), *error))
+        events.append(
+            Done(
+                self._turn.id,
+                self._seq(),
+                finish_reason,
+                self.time_to_first_chunk_ms,
+                self.duration_ms,
+            )
+        )
+        self._log.append(self._turn.id, events)
+
+    def _flush_in_time(self) -> None:
+        now = self._loop.time()
+        if self._first_text_at is None:
+            self._first_text_at = monotonic()
+        wait_s = self._flushed_at + self._window_s - now
+        if wait_s <= 0:
+            self.flush()
+        else:
+            self._timer = self._loop.call_later(wait_s, self.flush)
+
+    def _seq(self) -> int:
+        seq = self._next_seq
+        self._next_seq += 1
+        return seq
+
+    def _emit(self, event: Event) -> None:
+        self._log.append(self._turn.id, (event,))
+
+
+def _joined(parts: list[str]) -> str:
+    """Join the parts, leaving one: the next join does not begin again."""
+    if len(parts) > 1:
+        parts[:] = ["".join(parts)]
+    return parts[0] if parts else ""
+
+
+def _storable(text: str) -> str:
+    """Replace what no database takes: NUL and lone surrogates."""
+    if text.isascii() and "\0" not in text:
+        return text
+    text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+
+
+def _ms(start: float, end: float) -> int:
+    return round((end - start) * 1000)

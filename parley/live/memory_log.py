@@ -1,0 +1,83 @@
+"""The turn log of one process, in memory: the default implementation of the `TurnLog` port."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from parley.chat.events import Done, Event, ReasoningEvent, TextEvent
+
+
+@dataclass(slots=True)
+class _Log:
+    """Events of one turn; `changed` is replaced at each append, and wakes all who wait on it."""
+
+    events: list[Event] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class MemoryTurnLog:
+    """Events of the turns that this process runs; see the port for the promises.
+
+    Forgetting a log only takes it off the list: readers that follow it keep it until they end.
+    """
+
+    def __init__(self) -> None:
+        """Make an empty log."""
+        self._logs: dict[str, _Log] = {}
+
+    def append(self, turn_id: str, events: Sequence[Event]) -> None:  # noqa: D102 - see the port
+        log = self._logs.get(turn_id)
+        if log is None:
+            log = self._logs[turn_id] = _Log()
+        log.events.extend(events)
+        woken, log.changed = log.changed, asyncio.Event()
+        woken.set()
+
+    def holds(self, turn_id: str) -> bool:  # noqa: D102
+        return turn_id in self._logs
+
+    async def follow(  # noqa: D102
+        self, turn_id: str, after: int, *, merge: bool = True
+    ) -> AsyncIterator[Event]:
+        log = self._logs[turn_id]
+        at = _index_after(log.events, after)
+        while True:
+            changed = log.changed
+            pending = log.events[at:]
+            at += len(pending)
+            for event in merged(pending) if merge and len(pending) > 1 else pending:
+                yield event
+                if isinstance(event, Done):
+                    return
+            if not pending:
+                await changed.wait()
+
+    def forget(self, turn_id: str) -> None:  # noqa: D102
+        self._logs.pop(turn_id, None)
+
+
+def merged(events: Sequence[Event]) -> Iterator[Event]:
+    """Make one event of neighbouring pieces of text that continue each other."""
+    held: TextEvent | ReasoningEvent | None = None
+    parts: list[str] = []
+    for event in events:
+        if held and type(event) is type(held):
+            parts.append(event.text)
+            held = replace(held, seq=event.seq)
+            continue
+        if held:
+            yield replace(held, text="".join(parts))
+            held = None
+        if isinstance(event, TextEvent | ReasoningEvent):
+            held, parts = event, [event.text]
+        else:
+            yield event
+    if held:
+        yield replace(held, text="".join(parts))
+
+
+def _index_after(events: Sequence[Event], after: int) -> int:
+    """How many of the events a reader has seen whose cursor is `after`."""
+    if not events or after < events[0].seq:
+        return 0
+    return sum(1 for event in events if event.seq <= after)

@@ -1,0 +1,1 @@
+"""What happened? Logs and metrics; imported by everything, imports nothing of Parley's."""

@@ -1,0 +1,28 @@
+"""Metrics: what Prometheus reads. Labels are bounded: no user, thread or turn is one."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.process_collector import ProcessCollector
+
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+
+TURNS = Counter("parley_turns", "Turns that ended, by outcome.", ["outcome"], registry=REGISTRY)
+TURNS_RUNNING = Gauge("parley_turns_running", "Turns that run now.", registry=REGISTRY)
+TOKENS = Counter("parley_tokens", "Tokens, by direction.", ["direction"], registry=REGISTRY)
+TIME_TO_FIRST_TEXT = Histogram(
+    "parley_time_to_first_text_seconds",
+    "From a turn's start to its first text.",
+    registry=REGISTRY,
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+PROVIDER_ERRORS = Counter(
+    "parley_provider_errors", "Failed provider calls.", ["provider", "error"], registry=REGISTRY
+)
+STORE_ERRORS = Counter(
+    "parley_store_errors", "Failed database operations.", ["operation"], registry=REGISTRY
+)
+
+
+def render() -> bytes:
+    """Render all metrics in Prometheus' text format."""
+    return generate_latest(REGISTRY)
