@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
 
 from data_layer.begin import begin_turn
 from data_layer.database import Database
@@ -18,7 +19,7 @@ from data_layer.rows import load_turn, select_turns, turn_columns, turn_of
 from data_layer.tables import steps, threads, turns
 from data_layer.writer import Writer
 from parley.chat.deltas import FinishReason
-from parley.chat.errors import StaleFence
+from parley.chat.errors import Conflict, StaleFence
 from parley.chat.turns import Answer, Begun, Exchange, NewTurn, Turn, TurnState
 
 _LOST = "the turn has another owner, is over or was deleted"
@@ -69,7 +70,10 @@ class SqlTurnStore:
         self._writer = writer
 
     async def begin(self, new: NewTurn) -> Begun:  # noqa: D102 - the port says it
-        return await self._writer.write(lambda connection: begin_turn(connection, new))
+        try:
+            return await self._writer.write(lambda connection: begin_turn(connection, new))
+        except IntegrityError:
+            raise Conflict("The id of this message is taken. Send it with a new one.") from None
 
     async def checkpoint(self, turn: Turn, answer: Answer) -> None:  # noqa: D102
         await self._writer.write(lambda connection: _checkpoint(connection, turn, answer))
@@ -96,6 +100,15 @@ class SqlTurnStore:
             return turn_of(row) if row else None
 
         return await self._database.read(find)
+
+    async def owns_thread(self, owner_id: str, thread_id: str) -> bool:  # noqa: D102
+        statement = sa.select(threads.c.id).where(
+            threads.c.id == thread_id,
+            threads.c.owner_id == owner_id,
+            threads.c.deleted_at.is_(None),
+        )
+        found = await self._database.read(lambda connection: connection.execute(statement).first())
+        return found is not None
 
     async def history(  # noqa: D102
         self, owner_id: str, turn_id: str, limit: int

@@ -114,6 +114,10 @@ class Engine:
         """Find the running turn of a thread of this owner."""
         return await self._turns.running(owner_id, thread_id)
 
+    async def owns_thread(self, owner_id: str, thread_id: str) -> bool:
+        """Say whether this owner has such a thread."""
+        return await self._turns.owns_thread(owner_id, thread_id)
+
     async def stop(self, owner_id: str, turn_id: str) -> Turn:
         """Stop a turn: its upstream is closed, what is there of the answer is kept.
 

@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 from parley.chat.deltas import Delta
 from parley.chat.events import Event
 from parley.chat.models import CompletionRequest, Health, ModelInfo
-from parley.chat.turns import Answer, Begun, Context, ContextRecord, Exchange, NewTurn, Route, Turn
+from parley.chat.turns import Answer, Begun, Context, ContextRecord, Exchange, NewTurn, Turn
 
 
 class Provider(Protocol):
@@ -33,6 +34,16 @@ class Provider(Protocol):
     async def aclose(self) -> None:
         """Close pooled connections."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a model id leads: the provider and the name that it knows the model by."""
+
+    info: ModelInfo
+    provider: Provider
+    upstream_model: str
+    fallbacks: tuple[str, ...] = ()
 
 
 class Catalogue(Protocol):
@@ -83,6 +94,10 @@ class TurnStore(Protocol):
 
     async def running(self, owner_id: str, thread_id: str) -> Turn | None:
         """Read the thread's running turn, if one runs."""
+        ...
+
+    async def owns_thread(self, owner_id: str, thread_id: str) -> bool:
+        """Say whether this owner has such a thread, not deleted."""
         ...
 
     async def history(self, owner_id: str, turn_id: str, limit: int) -> Sequence[Exchange]:

@@ -15,9 +15,9 @@ from parley.chat.errors import (
     StorageUnavailable,
 )
 from parley.chat.models import CompletionRequest
-from parley.chat.ports import Catalogue, ContextBuilder, TurnLog, TurnStore
+from parley.chat.ports import Catalogue, ContextBuilder, Route, TurnLog, TurnStore
 from parley.chat.recorder import Recorder
-from parley.chat.turns import Answer, AttemptRecord, Context, Route, Turn, TurnState
+from parley.chat.turns import Answer, AttemptRecord, Context, Turn, TurnState
 from parley.chat.usage import Usage
 from parley.observability import metrics
 from parley.observability.logs import get_logger

@@ -4,15 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from uuid import UUID
 
 from parley.chat.deltas import FinishReason
 from parley.chat.messages import Message
-from parley.chat.models import ModelInfo, Sampling
+from parley.chat.models import Sampling
 from parley.chat.usage import Usage
-
-if TYPE_CHECKING:
-    from parley.chat.ports import Provider
 
 
 class TurnState(StrEnum):
@@ -162,16 +159,6 @@ class ContextRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """Where a model id leads: the provider and the name that it knows the model by."""
-
-    info: ModelInfo
-    provider: "Provider"
-    upstream_model: str
-    fallbacks: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Context:
     """The messages of one completion, what was left out of them, and the receipt for both."""
 
@@ -181,3 +168,8 @@ class Context:
     dropped_tokens: int
     rule: str
     receipt: Mapping[str, object]
+
+
+def error_step_id(answer_step_id: str) -> str:
+    """Name the step that shows an answer's error: the same one live and in the history."""
+    return str(UUID(int=UUID(answer_step_id).int ^ 1))

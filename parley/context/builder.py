@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from parley.chat.messages import Message, Role
-from parley.chat.ports import ContextStore, TurnStore
-from parley.chat.turns import Context, ContextRecord, Exchange, Route, Turn
+from parley.chat.ports import ContextStore, Route, TurnStore
+from parley.chat.turns import Context, ContextRecord, Exchange, Turn
 from parley.context.receipt import receipt_of
 from parley.context.tokens import estimate_tokens
 from parley.context.window import Limits, Window, exchange_tokens, window

@@ -1,0 +1,125 @@
+"""The composition root: settings -> resources -> engine -> surfaces; exposes the ASGI `app`.
+
+Builds at import, opens in the lifespan. The one place that knows concrete classes.
+"""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from asgi_correlation_id import CorrelationIdMiddleware
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from data_layer.database import Database, open_database
+from data_layer.migrate import check_schema, migrate
+from data_layer.threads import SqlThreads
+from data_layer.turns import SqlTurnStore
+from data_layer.writer import open_writer
+from parley import __version__
+from parley.auth.callers import Callers
+from parley.auth.guests import Guests
+from parley.chat.engine import Engine, open_engine
+from parley.context.builder import WindowedContext
+from parley.context.memory_store import MemoryContextStore
+from parley.live.memory_log import MemoryTurnLog
+from parley.observability.logs import configure_logs, get_logger
+from parley.settings.build import load_config
+from parley.settings.problems import EXIT_CODE, ConfigurationError
+from parley.surfaces.failures import add_failure_handlers
+from parley.surfaces.origins import OriginGuard
+from parley.surfaces.page import environment
+from parley.surfaces.probes import probe_routes
+from parley.surfaces.sse import ID_PATTERN, chat_routes
+from parley.surfaces.unknown import unknown_routes
+from parley.surfaces.visitors import Visitors
+from providers.ladder import open_registry
+
+ROOT = Path(__file__).parent
+
+try:
+    config = load_config()
+except ConfigurationError as error:
+    sys.stderr.write(f"{error}\n")
+    sys.exit(EXIT_CODE)
+environment.prepare(ROOT, config.secret.derive("chainlit login")[-1].hex())
+
+# Chainlit reads its environment when it is imported: not before this line.
+from data_layer.chainlit_layer import ChainlitLayer  # noqa: E402
+from parley.surfaces.page.mount import mount_page  # noqa: E402
+from parley.surfaces.page.socket import Page  # noqa: E402
+
+configure_logs(config.logs)
+logger = get_logger("parley.app")
+
+
+# Made here because the middleware needs it before anything is open.
+callers = Callers(
+    config.secret,
+    Guests(config.secret, secure=(config.server.public_url or "").startswith("https:")),
+    allow_guests=config.server.allow_guests,
+)
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Open what serves, in order; close it in reverse, turns first."""
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(config.database))
+        await migrate(database)
+        writer = await stack.enter_async_context(open_writer(database))
+        registry = await stack.enter_async_context(aclosing(await open_registry(config.providers)))
+        logger.info("Model chosen", model=registry.choice.line)
+        turns = SqlTurnStore(database, writer)
+        context = WindowedContext(config.context, MemoryContextStore(), turns)
+        engine = await stack.enter_async_context(
+            open_engine(config.engine, registry, context, turns, MemoryTurnLog())
+        )
+        _add_routes(app, engine, database, ChainlitLayer(SqlThreads(database, writer)))
+        logger.info("Parley is ready", version=__version__)
+        yield
+        logger.info("Stopping; answers being written may finish")
+
+
+def _add_routes(
+    app: FastAPI, engine: Engine, database: Database, data_layer: ChainlitLayer
+) -> None:
+    server = config.server
+    app.include_router(
+        probe_routes(
+            lambda: check_schema(database), version=__version__, environment=server.environment
+        )
+    )
+    app.include_router(chat_routes(engine, callers, server.body_limit_bytes))
+    app.include_router(unknown_routes())
+    mount_page(app, Page(engine, callers, data_layer), body_limit_bytes=server.body_limit_bytes)
+
+
+def _build() -> FastAPI:
+    app = FastAPI(
+        title="Parley", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
+    add_failure_handlers(app)
+    app.add_middleware(Visitors, callers=callers)
+    app.add_middleware(OriginGuard, allowed=config.server.origins)
+    if config.server.cors_allow_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=config.server.cors_allow_origins,
+            allow_credentials=True,
+            allow_methods=["*"],
+            allow_headers=["*"],
+        )
+    app.add_middleware(
+        CorrelationIdMiddleware,
+        header_name="X-Request-ID",
+        generator=lambda: uuid4().hex,
+        validator=lambda sent: ID_PATTERN.fullmatch(sent) is not None,
+        transformer=str,
+    )
+    return app
+
+
+app = _build()

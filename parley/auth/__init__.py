@@ -1,0 +1,1 @@
+"""Who is calling? One principal for every surface."""

@@ -1,0 +1,62 @@
+"""Guests: each browser is its own user by a signed cookie, never Chainlit's login cookie."""
+
+from collections.abc import Mapping
+from http.cookies import SimpleCookie
+from uuid import UUID, uuid4
+
+from itsdangerous import BadSignature, TimestampSigner
+
+from parley.auth.keys import Secret
+from parley.chat.turns import Owner
+
+COOKIE = "parley_guest"
+MAX_AGE_S = 365 * 24 * 3600
+
+
+class Guests:
+    """Makes and recognises guests."""
+
+    def __init__(self, secret: Secret, *, secure: bool) -> None:
+        """Sign with `secret`; `secure` cookies travel over HTTPS only."""
+        self._secret = secret
+        self._signer = TimestampSigner(secret.derive("guest cookie"))
+        self._secure = secure
+
+    def new(self) -> Owner:
+        """Make a guest nobody was before."""
+        return _guest(str(uuid4()))
+
+    def of_cookies(self, cookies: Mapping[str, str]) -> Owner | None:
+        """Recognise a guest by the cookie; None where it is missing, forged or too old."""
+        value = cookies.get(COOKIE)
+        if not value:
+            return None
+        try:
+            guest_id = self._signer.unsign(value, max_age=MAX_AGE_S).decode()
+            return _guest(str(UUID(guest_id)))
+        except (BadSignature, ValueError):
+            return None
+
+    def of_session(self, session_id: str) -> Owner:
+        """Give the guest that a caller without a cookie is: its session id remembers."""
+        return Owner(
+            owner_id := self._secret.keyed_uuid("session guest", session_id),
+            f"session:{owner_id}",
+        )
+
+    def cookie(self, guest: Owner) -> str:
+        """Render the ``Set-Cookie`` header that makes a browser this guest."""
+        jar = SimpleCookie()
+        jar[COOKIE] = self._signer.sign(guest.id).decode()
+        morsel = jar[COOKIE]
+        morsel["path"] = "/"
+        morsel["httponly"] = True
+        morsel["samesite"] = "lax"
+        morsel["max-age"] = str(MAX_AGE_S)
+        if self._secure:
+            morsel["secure"] = True
+        return morsel.OutputString()
+
+
+def _guest(guest_id: str) -> Owner:
+    return Owner(guest_id, f"guest:{guest_id}")

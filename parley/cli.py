@@ -1,0 +1,60 @@
+"""The ``parley`` command."""
+
+import sys
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from parley.settings.build import load_config
+from parley.settings.problems import EXIT_CODE, ConfigurationError
+
+cli = typer.Typer(no_args_is_help=True, add_completion=False, help="Self-hosted LLM chat.")
+
+
+@cli.callback()
+def parley() -> None:
+    """Self-hosted LLM chat whose answers survive reload, crash and Stop."""
+
+
+@cli.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (HOST).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (PORT).")] = None,
+) -> None:
+    """Apply the migrations and serve: one process; run more of them behind a balancer."""
+    try:
+        config = load_config()
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        raise typer.Exit(EXIT_CODE) from None
+    host = host or config.server.host
+    port = config.server.port if port is None else port
+    _announce(host, port)
+    uvicorn.run(
+        "app:app",
+        host=host,
+        port=port,
+        log_config=None,
+        # Compressing each frame costs more than the bytes that it saves on a stream of words.
+        ws_per_message_deflate=False,
+        server_header=False,
+        # Open streams end with their turns; see EngineConfig.grace_s.
+        timeout_graceful_shutdown=8,
+    )
+
+
+def _announce(host: str, port: int) -> None:
+    local = host in {"127.0.0.1", "localhost", "::1"}
+    typer.echo(f"Parley: http://{'localhost' if local else host}:{port}")
+    if not local:
+        typer.secho(
+            "Everyone who reaches this address may chat as a guest (ALLOW_GUESTS).",
+            fg="yellow",
+            err=True,
+        )
+
+
+def main() -> None:
+    """Run the command."""
+    cli()

@@ -1,0 +1,126 @@
+"""Build: the environment as the config objects of each package."""
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from uuid import uuid4
+
+from data_layer.database import DatabaseConfig
+from parley.auth.keys import Secret
+from parley.chat.engine import EngineConfig
+from parley.chat.running import RunConfig
+from parley.context.builder import ContextConfig
+from parley.observability.logs import LogConfig
+from parley.settings.environment import Environment
+from parley.settings.problems import read_environment
+from parley.settings.secret import kept_secret
+from providers.config import ProvidersConfig
+
+_SECRET_FILE = Path(".parley/secret")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """How the process serves."""
+
+    host: str
+    port: int
+    environment: str
+    public_url: str | None
+    origins: frozenset[str]
+    cors_allow_origins: tuple[str, ...]
+    body_limit_bytes: int
+    allow_guests: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that can be configured."""
+
+    server: ServerConfig
+    logs: LogConfig
+    database: DatabaseConfig
+    providers: ProvidersConfig
+    context: ContextConfig
+    engine: EngineConfig
+    secret: Secret
+
+
+def load_config() -> Config:
+    """Read the environment; raises `ConfigurationError` with all that is wrong."""
+    environment = read_environment()
+    return Config(
+        server=_server(environment),
+        logs=LogConfig(environment.log_level, environment.log_format or _log_format(environment)),
+        database=DatabaseConfig(environment.database_url),
+        providers=_providers(environment),
+        context=_context(environment),
+        engine=_engine(environment),
+        secret=Secret(
+            environment.parley_secret or kept_secret(_SECRET_FILE),
+            environment.parley_secret_previous,
+        ),
+    )
+
+
+def _log_format(environment: Environment) -> Literal["console", "json"]:
+    return "console" if environment.environment == "development" else "json"
+
+
+def _server(environment: Environment) -> ServerConfig:
+    public_url = environment.public_url
+    if public_url is None and environment.space_host:
+        public_url = f"https://{environment.space_host}"
+    origins = {*environment.cors_allow_origins, *([public_url] if public_url else [])}
+    return ServerConfig(
+        host=environment.host,
+        port=environment.port,
+        environment=environment.environment,
+        public_url=public_url,
+        origins=frozenset(origins),
+        cors_allow_origins=environment.cors_allow_origins,
+        body_limit_bytes=environment.limit_body_bytes,
+        allow_guests=environment.allow_guests is not False,
+    )
+
+
+def _providers(environment: Environment) -> ProvidersConfig:
+    return ProvidersConfig(
+        openai_api_key=environment.openai_api_key,
+        openai_base_url=environment.openai_base_url,
+        openai_model=environment.openai_model,
+        tgi_base_url=environment.tgi_base_url,
+        tgi_api_key=environment.tgi_api_key,
+        default_model=environment.default_model,
+        llm_provider=environment.llm_provider,
+        detect_local=environment.detect_local_models,
+        max_tokens=environment.max_tokens,
+        temperature=environment.temperature,
+    )
+
+
+def _context(environment: Environment) -> ContextConfig:
+    default = ContextConfig()
+    return ContextConfig(
+        history_tokens=environment.max_history_tokens,
+        history_turns=environment.max_history_turns,
+        history_messages=environment.max_history_messages,
+        system_prompt=environment.system_prompt or default.system_prompt,
+        answer_tokens=environment.max_tokens or default.answer_tokens,
+    )
+
+
+def _engine(environment: Environment) -> EngineConfig:
+    return EngineConfig(
+        # New at each start: what an earlier process left behind is known by its other id.
+        replica_id=f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}",
+        run=RunConfig(
+            window_s=environment.stream_flush_ms / 1000,
+            answer_limit_chars=environment.limit_answer_chars,
+        ),
+        message_limit_bytes=environment.limit_message_bytes,
+        running_limit=environment.limit_running_turns,
+        queued_limit=environment.limit_queued_turns,
+    )

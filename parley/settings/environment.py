@@ -1,0 +1,161 @@
+"""Environment: every setting, with its names, default and meaning.
+
+docs/settings.md is made from this class (docs.py), and .env.example is checked against it.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
+from pydantic.config import JsonDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from data_layer.database import normalise_url
+
+SECRET: JsonDict = {"secret": True}
+
+
+def _database_url(value: str) -> str:
+    normalise_url(value)
+    return value
+
+
+def _web_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise ValueError("not an http:// or https:// URL")
+    return value.rstrip("/")
+
+
+def _comma_separated(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _origins(value: Sequence[str]) -> Sequence[str]:
+    if "*" in value:
+        raise ValueError("* would let every site act with its visitors' cookies; name the origins")
+    return [_web_url(origin) for origin in value]
+
+
+def _names(*names: str) -> AliasChoices:
+    return AliasChoices(*names)
+
+
+Count = Annotated[int, Field(ge=1)]
+WebUrl = Annotated[str, AfterValidator(_web_url)]
+Origins = Annotated[
+    tuple[str, ...], NoDecode, BeforeValidator(_comma_separated), AfterValidator(_origins)
+]
+
+
+class Environment(BaseSettings):
+    """What the environment says; empty values and unknown names are ignored."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", populate_by_name=True
+    )
+
+    environment: Literal["development", "production"] = Field(
+        "development", description="Production wants secrets and identity spelled out."
+    )
+    host: str = Field("127.0.0.1", description="The address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="The port to listen on.")
+    public_url: WebUrl | None = Field(
+        None,
+        validation_alias=_names("PUBLIC_URL", "CHAINLIT_URL"),
+        description="The address people use: allowed origin; https makes cookies secure.",
+    )
+    cors_allow_origins: Origins = Field(
+        (), description="Other sites whose pages may call the API, comma-separated."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        "INFO", description="How much is logged."
+    )
+    log_format: Literal["console", "json"] | None = Field(
+        None, description="Form of the logs; by default console in development, else json."
+    )
+
+    database_url: Annotated[str, AfterValidator(_database_url)] = Field(
+        "sqlite+aiosqlite:///./.parley/parley.db",
+        json_schema_extra=SECRET,
+        description="SQLite, or postgresql+asyncpg://user:password@host/name.",
+    )
+
+    parley_secret: str | None = Field(
+        None,
+        validation_alias=_names("PARLEY_SECRET", "CHAINLIT_AUTH_SECRET"),
+        json_schema_extra=SECRET,
+        description="Signs cookies; by default made on the first run and kept in .parley/.",
+    )
+    parley_secret_previous: str | None = Field(
+        None,
+        json_schema_extra=SECRET,
+        description="The secret before, for rotation: still verified, no longer signed with.",
+    )
+    allow_guests: bool | None = Field(
+        None, description="Anonymous use; by default on in development, to be said elsewhere."
+    )
+    space_host: str | None = Field(None, description="Set by Hugging Face Spaces.")
+
+    openai_api_key: str | None = Field(
+        None, json_schema_extra=SECRET, description="Key of OpenAI or of what speaks its dialect."
+    )
+    openai_base_url: WebUrl | None = Field(
+        None,
+        validation_alias=_names("OPENAI_BASE_URL", "OPENAI_API_BASE"),
+        description="An OpenAI-compatible server (vLLM, Ollama, llama.cpp); needs no key.",
+    )
+    openai_model: str | None = Field(
+        None, description="By default gpt-4o-mini at OpenAI, elsewhere the server's first model."
+    )
+    tgi_base_url: WebUrl | None = Field(
+        None,
+        validation_alias=_names("TGI_BASE_URL", "INFERENCE_SERVER_URL"),
+        description="A text-generation-inference server, through its Messages API.",
+    )
+    tgi_api_key: str | None = Field(None, json_schema_extra=SECRET, description="Its key.")
+    default_model: str | None = Field(
+        None, description="provider:model; by default the first that is configured or found."
+    )
+    llm_provider: str | None = Field(None, description="The provider alone, for DEFAULT_MODEL.")
+    detect_local_models: bool = Field(
+        True, description="Look for Ollama, LM Studio, llama.cpp and TGI on this machine."
+    )
+    max_tokens: Count | None = Field(None, description="Length of an answer.")
+    temperature: float | None = Field(None, ge=0, le=2, description="Sampling.")
+    system_prompt: str | None = Field(None, description="What every model is told first.")
+
+    max_history_tokens: Count | None = Field(
+        4000, description="Tokens of earlier turns that the model sees."
+    )
+    max_history_turns: Count | None = Field(
+        20, description="Earlier turns that the model sees; the smallest limit wins."
+    )
+    max_history_messages: Count | None = Field(
+        None, description="Earlier messages that the model sees."
+    )
+    stream_flush_ms: int = Field(
+        20, ge=0, le=1000, description="Text within this window is one event; 0: one per chunk."
+    )
+
+    limit_message_bytes: Count = Field(64 * 1024, description="Size of a message.")
+    limit_body_bytes: Count = Field(1024 * 1024, description="Size of a request's body.")
+    limit_answer_chars: Count = Field(1024 * 1024, description="Length of an answer.")
+    limit_running_turns: Count = Field(10, description="Answers being written, per user.")
+    limit_queued_turns: Count = Field(50, description="Messages waiting, per user.")
+
+
+def setting_names(field_name: str) -> list[str]:
+    """Give the names of a setting, the one that docs use first."""
+    alias: Any = Environment.model_fields[field_name].validation_alias
+    if isinstance(alias, AliasChoices):
+        return [str(choice) for choice in alias.choices]
+    return [field_name.upper()]
+
+
+def is_secret(field_name: str) -> bool:
+    """Whether the setting's value must never be shown."""
+    return Environment.model_fields[field_name].json_schema_extra == SECRET

@@ -1,0 +1,100 @@
+"""Problems: all that is wrong with a configuration, at once, each with what to do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from typing_extensions import override
+
+from parley.settings.environment import Environment, is_secret, setting_names
+
+EXIT_CODE = 2
+_SECRET_CHARS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One setting that cannot be used as it is; `value` is masked where it is secret."""
+
+    name: str
+    value: str
+    mend: str
+
+    @override
+    def __str__(self) -> str:
+        """Render the problem as one line."""
+        return f"{self.name}={self.value}: {self.mend}"
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        """Keep all problems; the message lists them."""
+        super().__init__("\n".join(["Parley cannot start:", *(f"  {p}" for p in problems)]))
+        self.problems = problems
+
+
+def read_environment() -> Environment:
+    """Read the environment; raises `ConfigurationError` with every problem that it has."""
+    try:
+        environment = Environment()
+    except ValidationError as error:
+        problems = [_problem(details) for details in error.errors(include_url=False)]
+        # What is wrong beyond single values is looked for all the same, with defaults instead.
+        repaired = _repaired({problem.name for problem in problems})
+        raise ConfigurationError(problems + _beyond_single_values(repaired)) from None
+    if problems := _beyond_single_values(environment):
+        raise ConfigurationError(problems)
+    return environment
+
+
+def _problem(details: Mapping[str, Any]) -> Problem:
+    location = str(details["loc"][0])
+    field = next(
+        name
+        for name in Environment.model_fields
+        if location.lower() in {name, *map(str.lower, setting_names(name))}
+    )
+    value = "***" if is_secret(field) else repr(details["input"])
+    reason = str(details["msg"]).removeprefix("Value error, ")
+    description = Environment.model_fields[field].description
+    return Problem(setting_names(field)[0], value, f"{reason}. ({description})")
+
+
+def _repaired(bad_names: set[str]) -> Environment:
+    defaults: dict[str, Any] = {
+        setting_names(name)[0] if field.validation_alias else name: field.default
+        for name, field in Environment.model_fields.items()
+        if setting_names(name)[0] in bad_names
+    }
+    return Environment(**defaults)
+
+
+def _beyond_single_values(environment: Environment) -> list[Problem]:
+    problems = []
+    exposed = environment.environment == "production" or environment.space_host
+    if exposed and environment.allow_guests is None:
+        problems.append(
+            Problem(
+                "ALLOW_GUESTS",
+                "",
+                "nobody could sign in. Set it to true to let everyone in who finds the address.",
+            )
+        )
+    secret = environment.parley_secret or ""
+    if environment.environment == "production" and len(secret) < _SECRET_CHARS:
+        problems.append(
+            Problem(
+                "PARLEY_SECRET",
+                "***" if secret else "",
+                f"production wants one of {_SECRET_CHARS} characters or more."
+                " Make it with: openssl rand -hex 32",
+            )
+        )
+    if environment.allow_guests is False:
+        problems.append(
+            Problem("ALLOW_GUESTS", "False", "no other identity exists yet: nobody could come in.")
+        )
+    return problems

@@ -1,0 +1,1 @@
+"""How does a message come in, and a stream go out? Every surface is a reader of turns."""

@@ -1,0 +1,47 @@
+"""Bodies: what a client sent, bounded and parsed, or a clear refusal."""
+
+from typing import TypeVar
+
+import msgspec
+from fastapi import Request
+
+from parley.chat.errors import InvalidRequest, TooLarge
+
+T = TypeVar("T")
+
+
+async def decode_body(request: Request, shape: type[T], limit_bytes: int) -> T:
+    """Read a JSON body of this shape.
+
+    Raises `TooLarge` without reading on, and `InvalidRequest` for a content type that is not
+    JSON, for malformed JSON, and for a value that does not fit.
+    """
+    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if content_type != "application/json" and not content_type.endswith("+json"):
+        raise InvalidRequest("Send JSON, with the header content-type: application/json.")
+    body = await read_body(request, limit_bytes)
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"The body does not fit: {error}.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
+
+
+async def read_body(request: Request, limit_bytes: int) -> bytes:
+    """Read the body, refusing as soon as it is known to be over its limit."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > limit_bytes:
+        raise _too_large(limit_bytes)
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit_bytes:
+            raise _too_large(limit_bytes)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _too_large(limit_bytes: int) -> TooLarge:
+    return TooLarge(f"The body is larger than {limit_bytes} bytes (LIMIT_BODY_BYTES).")

@@ -1,0 +1,60 @@
+"""Failures: every error that leaves an HTTP route has the same shape, and its line in the log."""
+
+from asgi_correlation_id import correlation_id
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from parley.chat.errors import InternalError, InvalidRequest, NotFound, ParleyError
+from parley.observability.logs import get_logger
+
+logger = get_logger(__name__)
+
+_INTERNAL = "Something went wrong here. The log has it under the id of this request."
+
+
+def add_failure_handlers(app: FastAPI) -> None:
+    """Render errors as ``{"error": {"code", "message", "request_id"}}``."""
+    app.add_exception_handler(ParleyError, _parley_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def failure(error: ParleyError) -> JSONResponse:
+    """Render an error; ``Retry-After`` where it is known."""
+    headers = {}
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+    body = {
+        "error": {
+            "code": error.code,
+            "message": error.message,
+            "request_id": correlation_id.get() or "",
+        }
+    }
+    return JSONResponse(body, status_code=error.status, headers=headers)
+
+
+async def _parley_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ParleyError)
+    logger.warning("Refused", path=request.url.path, code=error.code, status=error.status)
+    return failure(error)
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    """Starlette's own refusals: no such route, or not with this method."""
+    assert isinstance(error, HTTPException)
+    known: ParleyError
+    if error.status_code == 404:
+        known = NotFound(f"There is nothing at {request.url.path}.")
+    else:
+        known = InvalidRequest(f"{request.method} is not possible at {request.url.path}.")
+    response = failure(known)
+    response.status_code = error.status_code
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _unexpected(_request: Request, error: Exception) -> JSONResponse:
+    logger.error("Request failed", exc_info=error)
+    return failure(InternalError(_INTERNAL))

@@ -1,0 +1,21 @@
+"""Hooks: Chainlit's decorators, and nothing else.
+
+`mount_chainlit` runs this file a second time under a name of its own: it holds no state.
+"""
+
+import chainlit as cl
+from chainlit.data.base import BaseDataLayer
+from chainlit.server import app
+from chainlit.types import ThreadDict
+
+
+@cl.data_layer
+def data_layer() -> BaseDataLayer:
+    """Hand Chainlit the layer that app.py made."""
+    layer: BaseDataLayer = app.state.page.data_layer
+    return layer
+
+
+@cl.on_chat_resume
+async def on_chat_resume(_thread: ThreadDict) -> None:
+    """Make threads resumable: without this hook the page does not offer it (see socket.py)."""

@@ -1,0 +1,37 @@
+"""Mount: Chainlit under our app, at ``/``, behind the gate, with our sockets and users."""
+
+from pathlib import Path
+
+from chainlit.auth import get_current_user
+from chainlit.config import config
+from chainlit.server import app as chainlit_app
+from chainlit.user import PersistedUser
+from chainlit.utils import mount_chainlit
+from fastapi import FastAPI, HTTPException
+
+from parley.chat.owner import current_owner
+from parley.surfaces.page.gate import Gate
+from parley.surfaces.page.socket import Page, take_over_socket
+
+_HOOKS = Path(__file__).with_name("hooks.py")
+
+
+def mount_page(app: FastAPI, page: Page, *, body_limit_bytes: int) -> None:
+    """Mount the page; call it once, after every other route: it answers all that is left."""
+    chainlit_app.state.page = page
+    # Chainlit's own default lets any site read with the visitor's cookies.
+    config.project.allow_origins = []
+    chainlit_app.dependency_overrides[get_current_user] = _page_user
+    take_over_socket(page)
+    mount_chainlit(app, str(_HOOKS), path="/")
+    chainlit_app.add_middleware(Gate, body_limit_bytes=body_limit_bytes)
+
+
+async def _page_user() -> PersistedUser:
+    """Who calls, for Chainlit's HTTP routes; visitors.py found out."""
+    owner = current_owner.get()
+    page: Page = chainlit_app.state.page
+    user = await page.data_layer.get_user(owner.identifier) if owner else None
+    if user is None:
+        raise HTTPException(401, "Nobody is known to be calling. Open the page first.")
+    return user

@@ -1,0 +1,148 @@
+"""Reader: one turn, followed into one Chainlit session as Socket.IO frames.
+
+The first frame of a reader replaces the answer's bubble, so that it does not matter what the
+browser has of it; later ones append. At most one frame in 50 ms: a frame for each token saturates
+a process at about 5,000 tokens/s. python-socketio never blocks and its queue has no bound, so the
+queue is looked at before each frame.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import monotonic
+
+from asgi_correlation_id import correlation_id
+from chainlit.emitter import ChainlitEmitter
+from chainlit.server import sio
+from chainlit.session import WebsocketSession
+from chainlit.step import StepDict
+
+from parley.chat.events import ErrorEvent, Event, Snapshot, TextEvent
+from parley.chat.turns import Turn, error_step_id
+from parley.observability.logs import get_logger
+
+logger = get_logger(__name__)
+
+FRAME_S = 0.05
+# Frames that may wait in a socket before its reader waits too, and for how long it does.
+_QUEUE_LIMIT = 8
+_FULL_SOCKET_S = 30.0
+
+
+class SocketGone(Exception):
+    """The socket that was read for is gone, or took nothing for too long."""
+
+
+@dataclass(slots=True)
+class Bubble:
+    """The answer as the browser has it; `shown` is False until there is something to see."""
+
+    turn: Turn
+    text: str = ""
+    shown: bool = False
+
+
+async def read_turn(session: WebsocketSession, turn: Turn, events: AsyncIterator[Event]) -> None:
+    """Show a turn in the session until it is done or the socket is gone."""
+    reader = _Reader(session, turn)
+    try:
+        await reader.read(events)
+    except SocketGone:
+        # The turn goes on; whoever connects again gets a reader of their own.
+        logger.info("Reader left", turn_id=turn.id)
+
+
+async def show_error(session: WebsocketSession, step_id: str, thread_id: str, text: str) -> None:
+    """Show an error as a bubble of its own, with the id that the log has it under."""
+    step = _step(step_id, thread_id, f"{text}\n\nRequest id: `{correlation_id.get() or '-'}`")
+    step["isError"] = True
+    await ChainlitEmitter(session).send_step(step)
+
+
+class _Reader:
+    def __init__(self, session: WebsocketSession, turn: Turn) -> None:
+        self._session = session
+        self._socket_id = session.socket_id
+        self._emitter = ChainlitEmitter(session)
+        self._bubble = Bubble(turn)
+
+    async def read(self, events: AsyncIterator[Event]) -> None:
+        await self._emitter.task_start()  # type: ignore[no-untyped-call]  # Chainlit has no type here
+        async for event in events:
+            match event:
+                case TextEvent(text=text, offset=offset):
+                    await self._show(self._bubble.text[:offset] + text, text)
+                case Snapshot(text=text):
+                    await self._show(text, None)
+                case ErrorEvent(message=message):
+                    await self._error(message)
+                case _:
+                    pass
+        if self._bubble.shown:
+            # The whole text once more: it repairs whatever was lost on the way.
+            await self._frame_ready()
+            await self._emitter.update_step(self._answer())
+        await self._emitter.task_end()  # type: ignore[no-untyped-call]  # Chainlit has no type here
+
+    async def _show(self, whole: str, piece: str | None) -> None:
+        """Append `piece` to the bubble, or put the whole text into it."""
+        await self._frame_ready()
+        bubble = self._bubble
+        bubble.text = whole
+        if not bubble.shown:
+            bubble.shown = True
+            await self._emitter.send_step(self._answer())
+        elif piece is None:
+            await self._emitter.update_step(self._answer())
+        else:
+            await self._emitter.send_token(bubble.turn.answer_step_id, piece)
+        # What arrives meanwhile comes merged, as one event.
+        await asyncio.sleep(FRAME_S)
+
+    async def _error(self, message: str) -> None:
+        turn = self._bubble.turn
+        await self._frame_ready()
+        await show_error(self._session, error_step_id(turn.answer_step_id), turn.thread_id, message)
+
+    async def _frame_ready(self) -> None:
+        """Wait until the socket has taken what it was sent; raises `SocketGone`."""
+        give_up_at = monotonic() + _FULL_SOCKET_S
+        while self._queued() > _QUEUE_LIMIT:
+            if monotonic() > give_up_at:
+                await sio.disconnect(self._socket_id)
+                raise SocketGone
+            await asyncio.sleep(FRAME_S)
+
+    def _queued(self) -> int:
+        """Frames that wait in the socket; raises `SocketGone` where there is none any more."""
+        engine_id = sio.manager.eio_sid_from_sid(self._socket_id, "/")
+        socket = sio.eio.sockets.get(engine_id)
+        if socket is None or self._session.socket_id != self._socket_id:
+            raise SocketGone
+        waiting: int = socket.queue.qsize()
+        return waiting
+
+    def _answer(self) -> StepDict:
+        turn = self._bubble.turn
+        return _step(turn.answer_step_id, turn.thread_id, self._bubble.text)
+
+
+def _step(step_id: str, thread_id: str, output: str) -> StepDict:
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return StepDict(
+        id=step_id,
+        threadId=thread_id,
+        parentId=None,
+        name="assistant",
+        type="assistant_message",
+        input="",
+        output=output,
+        isError=False,
+        streaming=False,
+        createdAt=now,
+        start=now,
+        end=now,
+        metadata={},
+        showInput=False,
+    )

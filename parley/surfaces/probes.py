@@ -1,0 +1,40 @@
+"""Probes: is the process alive, can it serve, and what do its numbers say?"""
+
+from collections.abc import Awaitable, Callable
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse, Response
+
+from parley.chat.errors import ParleyError
+from parley.observability import metrics
+
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def probe_routes(
+    check_storage: Callable[[], Awaitable[None]], *, version: str, environment: str
+) -> APIRouter:
+    """Make the routes; `check_storage` raises a `ParleyError` that says what is wrong."""
+    router = APIRouter(tags=["probes"])
+
+    @router.get("/health", summary="For load balancers: the process serves")
+    async def health() -> dict[str, str]:
+        return {"status": "healthy", "version": version, "environment": environment}
+
+    @router.get("/livez", summary="For Kubernetes: the process is alive")
+    async def livez() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @router.get("/readyz", summary="For Kubernetes: the database answers and is migrated")
+    async def readyz() -> JSONResponse:
+        try:
+            await check_storage()
+        except ParleyError as error:
+            return JSONResponse({"status": "not ready", "reason": error.message}, 503)
+        return JSONResponse({"status": "ready"})
+
+    @router.get("/metrics", summary="Prometheus text")
+    async def read_metrics() -> Response:
+        return Response(metrics.render(), media_type=_PROMETHEUS)
+
+    return router

@@ -1,0 +1,102 @@
+"""Parley as its users run it: a process of its own, for the end-to-end tests.
+
+with ParleyProcess(tmp_path, {"OPENAI_BASE_URL": base_url}) as parley:
+    httpx2.get(f"{parley.url}/health")
+"""
+
+import http.client
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.services import find_free_port, stop, wait_until
+
+ROOT = Path(__file__).parents[1]
+PROBE_TIMEOUT_S = 1
+
+
+class ParleyProcess:
+    """`parley serve` on a free loopback port, in `directory`, with a bare environment.
+
+    The process gets PATH, a HOME, PYTHONPATH and `environment`, nothing else of this machine. Entering the block
+    waits until /readyz answers 200; leaving it asks the process to end (SIGTERM) and waits. Can be entered again,
+    to see what a restart finds; the port stays the same, and the log goes on.
+    """
+
+    def __init__(self, directory: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.directory = directory
+        self.environment = dict(environment or {})
+        self.port = find_free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._log = directory / "parley.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "not started"
+        return self._process
+
+    def start(self) -> None:
+        """Start the process and wait until it is ready; raises `DidNotStart` with its output when it is not."""
+        command = [sys.executable, "-m", "parley", "serve"]
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [*command, "--host", "127.0.0.1", "--port", str(self.port)],
+                cwd=self.directory,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            wait_until(self._ready, self.process, self._log)
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self) -> int:
+        """SIGTERM, and SIGKILL when that does not end it in time. Returns the exit code."""
+        return stop(self.process)
+
+    def kill(self) -> None:
+        """SIGKILL: what a crash looks like to everybody else."""
+        stop(self.process, signal.SIGKILL)
+
+    def log_text(self) -> str:
+        """All that the process has printed so far."""
+        return self._log.read_text(errors="replace")
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.directory),
+            "PYTHONPATH": str(ROOT),
+            **self.environment,
+        }
+
+    def _ready(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PROBE_TIMEOUT_S)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()

