@@ -1,0 +1,19 @@
+"""How is a model reached? Connections, the dialects spoken on them, and the registry of models."""
+
+from providers.config import Connection, Deadlines, LoopbackPorts, ProvidersConfig
+from providers.demo import DemoProvider
+from providers.ladder import open_registry
+from providers.openai_compatible import OpenAICompatible
+from providers.registry import Choice, Registry
+
+__all__ = [
+    "Choice",
+    "Connection",
+    "Deadlines",
+    "DemoProvider",
+    "LoopbackPorts",
+    "OpenAICompatible",
+    "ProvidersConfig",
+    "Registry",
+    "open_registry",
+]

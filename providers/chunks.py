@@ -1,0 +1,208 @@
+"""Chunks: OpenAI's wire format of an answer, read tolerantly into deltas.
+
+Schema: https://github.com/openai/openai-openapi (CreateChatCompletionStreamResponse). What servers
+make of it is wider: fields are null, empty or missing, text is a list of parts, tool calls come
+without an index or as one bare object, and errors have five shapes. Unknown fields are skipped.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from parley.chat.deltas import Delta, Finish, FinishReason, Reasoning, Text, ToolCallDelta
+from parley.chat.errors import BrokenStream, ProtocolViolation, ProviderError, ProviderFault
+from parley.chat.usage import Usage
+from providers.config import Connection
+from providers.faults import event_fault, fault
+from providers.frames import Frame
+
+_FINISH_REASONS = {
+    "stop": FinishReason.STOP,
+    "eos_token": FinishReason.STOP,
+    "stop_sequence": FinishReason.STOP,
+    "length": FinishReason.LENGTH,
+    "max_tokens": FinishReason.LENGTH,
+    "tool_calls": FinishReason.TOOL_CALLS,
+    "function_call": FinishReason.TOOL_CALLS,
+    "content_filter": FinishReason.CONTENT_FILTER,
+}
+
+
+# gc=False: chunks hold no cycles, and a collector that tracks each of them costs a tenth of it.
+class _Part(msgspec.Struct, gc=False):
+    text: str | None = None
+
+
+class _Function(msgspec.Struct, gc=False):
+    name: str | None = None
+    arguments: Any = None
+
+
+class _ToolCall(msgspec.Struct, gc=False):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Delta(msgspec.Struct, gc=False):
+    content: str | list[_Part | str] | None = None
+    reasoning_content: str | None = None
+    reasoning: Any = None
+    tool_calls: list[_ToolCall] | _ToolCall | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    delta: _Delta | None = None
+    message: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class _Details(msgspec.Struct, gc=False):
+    reasoning_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    completion_tokens_details: _Details | None = None
+    prompt_tokens_details: _Details | None = None
+
+
+class _Chunk(msgspec.Struct, gc=False):
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    error: Any = None
+
+
+_decode = msgspec.json.Decoder(_Chunk).decode
+
+
+class ChunkReader:
+    """Turns frames into deltas and keeps what comes last: the usage and the finish reason.
+
+    `done` is set by ``[DONE]``, `streamed` by the first delta.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.usage: Usage | None = None
+        self.finish: Finish | None = None
+        self.done = False
+        self.streamed = False
+        self._connection = connection
+        self._last_call = -1
+
+    def read(self, frames: list[Frame], *, cut: bool = False) -> Iterator[Delta]:
+        """Give the deltas of these frames; raises `ProviderError` for one that is an error.
+
+        `cut` says that the stream ended within the last of them.
+        """
+        for frame in frames:
+            data = frame.data
+            if data[:6] == b"[DONE]":
+                self.done = True
+                return
+            chunk = self._chunk(frame, cut=cut)
+            choice = chunk.choices[0] if chunk.choices else None
+            if chunk.usage is not None:
+                self.usage = _usage(chunk.usage) or self.usage
+            if choice is None:
+                continue
+            if choice.finish_reason:
+                self.finish = _finish(choice.finish_reason)
+            for delta in self._deltas(choice.delta or choice.message):
+                self.streamed = True
+                yield delta
+
+    def _chunk(self, frame: Frame, *, cut: bool) -> _Chunk:
+        try:
+            chunk = _decode(frame.data)
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            if not frame.data.strip() and frame.event != "error":
+                return _Chunk()
+            raise self._unreadable(frame, cut=cut) from exc
+        certain = bool(chunk.error) or frame.event == "error"
+        if certain or chunk.choices is None:
+            self._raise_error(frame, certain=certain)
+        return chunk
+
+    def _deltas(self, delta: _Delta | None) -> list[Delta]:
+        if delta is None:
+            return []
+        deltas: list[Delta] = []
+        reasoning = delta.reasoning_content or delta.reasoning
+        if reasoning and isinstance(reasoning, str):
+            deltas.append(Reasoning(reasoning))
+        if delta.content:
+            content = delta.content
+            if text := content if isinstance(content, str) else _joined(content):
+                deltas.append(Text(text))
+        if delta.tool_calls:
+            deltas.extend(self._tool_calls(delta.tool_calls))
+        return deltas
+
+    def _tool_calls(self, calls: list[_ToolCall] | _ToolCall) -> Iterator[ToolCallDelta]:
+        for call in calls if isinstance(calls, list) else [calls]:
+            function = call.function or _Function()
+            index = call.index
+            if index is None:
+                # Gemini sends no index: a piece that names a call begins one, others continue it.
+                index = self._last_call + 1 if call.id or function.name else max(self._last_call, 0)
+            self._last_call = max(self._last_call, index)
+            yield ToolCallDelta(index, call.id, function.name, _arguments(function.arguments))
+
+    def _unreadable(self, frame: Frame, *, cut: bool) -> ProviderError:
+        """Say what a frame is that is not a chunk: an error of another shape, cut off, or wrong."""
+        error = event_fault(self._connection, _payload(frame))
+        if error is not None:
+            return error
+        if cut:
+            return fault(BrokenStream, self._connection)
+        return fault(ProtocolViolation, self._connection, "an event that is not a chunk")
+
+    def _raise_error(self, frame: Frame, *, certain: bool) -> None:
+        """Raise the error that a frame holds; `certain` says that it does, in whatever shape."""
+        payload = _payload(frame)
+        error = event_fault(self._connection, payload)
+        if error is None and certain:
+            error = event_fault(self._connection, {"error": payload})
+            error = error or fault(ProviderFault, self._connection)
+        if error is not None:
+            raise error
+
+
+def _payload(frame: Frame) -> object:
+    """Decode whatever JSON a frame holds; the text of an error event may be plain."""
+    try:
+        return msgspec.json.decode(frame.data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return frame.data.decode(errors="replace") if frame.event == "error" else None
+
+
+def _finish(raw: str) -> Finish:
+    return Finish(_FINISH_REASONS.get(raw.lower(), FinishReason.UNKNOWN), raw)
+
+
+def _usage(sent: _Usage) -> Usage | None:
+    """Take over a usage that is complete; half of one would have to be made up."""
+    if sent.prompt_tokens is None or sent.completion_tokens is None:
+        return None
+    output, given = sent.completion_tokens_details, sent.prompt_tokens_details
+    return Usage(
+        sent.prompt_tokens,
+        sent.completion_tokens,
+        reasoning_tokens=output.reasoning_tokens if output else None,
+        cached_tokens=given.cached_tokens if given else None,
+    )
+
+
+def _joined(parts: list[_Part | str]) -> str:
+    return "".join(part if isinstance(part, str) else part.text or "" for part in parts)
+
+
+def _arguments(sent: object) -> str:
+    """Arguments as JSON text: some servers send the object itself."""
+    if sent is None or isinstance(sent, str):
+        return sent or ""
+    return msgspec.json.encode(sent).decode()

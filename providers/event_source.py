@@ -1,0 +1,90 @@
+"""The event source: the body of one answer, read under deadlines."""
+
+import asyncio
+from contextlib import suppress
+
+import aiohttp
+
+from parley.chat.errors import ProtocolViolation
+from providers.config import Connection
+from providers.faults import fault, network_fault, timed_out
+from providers.frames import Frame, FrameReader, OversizedEvent, WholeBody
+
+_DRAIN_S = 0.05
+_DRAIN_BYTES = 64 * 2**10
+
+
+class EventSource:
+    """Gives the events of one answer in batches.
+
+    `whole` says that the body is one JSON document instead of a stream, `at_end` that the body has
+    ended. Whoever reads sets `complete` when the answer is, and nothing more is wanted.
+    """
+
+    def __init__(
+        self, connection: Connection, response: aiohttp.ClientResponse, begun_at: float
+    ) -> None:
+        self.whole = response.content_type == "application/json"
+        self.at_end = False
+        self.complete = False
+        self._connection = connection
+        self._content = response.content
+        self._reader = WholeBody() if self.whole else FrameReader()
+        self._time = asyncio.get_running_loop().time
+        self._first_at: float | None = begun_at + connection.deadlines.first_event_s
+        self._total_at = begun_at + connection.deadlines.total_s
+
+    async def batch(self) -> list[Frame]:
+        """Wait for the next events, at least one; none are left when the list is empty.
+
+        Raises `TimedOut`, `BrokenStream` and `ProtocolViolation`.
+        """
+        # Counted from here, not from the last event: a consumer that takes its time is not idleness.
+        deadline, phase = self._deadline()
+        try:
+            while not (frames := await self._advance(deadline)) and not self.at_end:
+                # Without this check a flood of keepalives, always there to read, would never time out.
+                if self._time() >= deadline:
+                    raise timed_out(self._connection, phase)
+        except OversizedEvent as exc:
+            raise fault(ProtocolViolation, self._connection, str(exc)) from exc
+        except (aiohttp.ClientError, OSError) as exc:
+            raise network_fault(self._connection, exc, phase) from exc
+        self._first_at = None
+        return frames
+
+    def end_within(self, seconds: float) -> None:
+        """Bring the total deadline forward."""
+        self._total_at = min(self._total_at, self._time() + seconds)
+
+    async def drain(self) -> None:
+        """Read a little of what follows the answer, so that the connection can be used again."""
+        left, deadline = _DRAIN_BYTES, self._time() + _DRAIN_S
+        with suppress(aiohttp.ClientError, OSError):
+            while left > 0 and not self._content.at_eof():
+                left -= len(await self._read(deadline))
+
+    async def _advance(self, deadline: float) -> list[Frame]:
+        data = await self._read(deadline)
+        if data:
+            return self._reader.feed(data)
+        self.at_end = self._content.at_eof()
+        return self._reader.close() if self.at_end else []
+
+    async def _read(self, deadline: float) -> bytes:
+        if self._content.at_eof():
+            return b""
+        # What has arrived need not be waited for: a timeout costs more than a chunk. Not the public
+        # read_nowait, which raises a cut before it gives what came ahead of it: a whole answer, with
+        # servers that close without the last HTTP chunk.
+        if data := self._content._read_nowait(-1):
+            return data
+        async with asyncio.timeout_at(deadline):
+            return await self._content.readany()
+
+    def _deadline(self) -> tuple[float, str]:
+        if self._first_at is not None:
+            at, phase = self._first_at, "first_event"
+        else:
+            at, phase = self._time() + self._connection.deadlines.idle_s, "idle"
+        return (self._total_at, "total") if self._total_at < at else (at, phase)

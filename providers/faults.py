@@ -1,0 +1,149 @@
+"""Faults: provider errors with a message that says what happened and what to change."""
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import aiohttp
+
+from parley.chat.errors import (
+    BrokenStream,
+    ContentFiltered,
+    ContextOverflow,
+    CredentialsRefused,
+    ModelMissing,
+    Overloaded,
+    ProtocolViolation,
+    ProviderError,
+    ProviderFault,
+    RequestRefused,
+    TimedOut,
+    Unreachable,
+)
+from providers.complaints import by_status, in_stream, one_line, read_body, read_payload
+from providers.config import Connection
+
+MAX_RETRY_AFTER_S = 3600.0
+
+_HAPPENED: dict[type[ProviderError], str] = {
+    BrokenStream: "ended the stream before the answer was complete",
+    ContentFiltered: "refused the request by its content filter",
+    ContextOverflow: "says that the request exceeds the model's context window",
+    CredentialsRefused: "does not accept the key",
+    ModelMissing: "does not have the model",
+    Overloaded: "has no capacity now, or limits our rate",
+    ProtocolViolation: "answered something that is not its protocol",
+    ProviderFault: "failed",
+    RequestRefused: "does not accept the request",
+    Unreachable: "cannot be reached",
+}
+_ADVICE: dict[type[ProviderError], str] = {
+    BrokenStream: "Try again.",
+    ContentFiltered: "Rephrase the message.",
+    ContextOverflow: "Shorten the message, or lower MAX_HISTORY_TOKENS.",
+    CredentialsRefused: "Check {connection.key_setting}.",
+    ModelMissing: "Check {connection.model_setting}.",
+    Overloaded: "Try again later.",
+    ProtocolViolation: "Check {connection.url_setting}.",
+    ProviderFault: "Try again, and look into its log.",
+    RequestRefused: "Check {connection.url_setting} and {connection.model_setting}.",
+    Unreachable: "Check {connection.url_setting}, and that the server runs.",
+}
+_WAITED: dict[str, str] = {
+    "connect": "did not accept a connection",
+    "first_event": "did not begin to answer",
+    "idle": "went silent in its answer",
+    "total": "did not finish its answer",
+}
+
+
+def fault(
+    error: type[ProviderError],
+    connection: Connection,
+    said: str = "",
+    *,
+    status: int | None = None,
+    retry_after_s: float | None = None,
+) -> ProviderError:
+    """Make an error of this class; `said` may be foreign text, secrets and control characters."""
+    said = one_line(said, connection.api_key)
+    happened = f"{connection.name} {_HAPPENED[error]}" + (f" ({status})" if status else "")
+    advice = _ADVICE[error].format(connection=connection)
+    return error(
+        f"{happened}: {said.rstrip('.')}. {advice}" if said else f"{happened}. {advice}",
+        provider=connection.name,
+        upstream_status=status,
+        retry_after_s=retry_after_s,
+    )
+
+
+def timed_out(connection: Connection, phase: str) -> TimedOut:
+    """Make the error of a deadline that passed; `phase` is a key of the table above."""
+    message = f"{connection.name} {_WAITED[phase]} in time. Try again."
+    return TimedOut(message, phase=phase, provider=connection.name)
+
+
+def refusal(
+    connection: Connection, status: int, headers: Mapping[str, str], body: bytes
+) -> ProviderError:
+    """Make the error of an answer whose status is not success."""
+    complaint = read_body(body)
+    error = by_status(status, complaint)
+    said = complaint.text
+    if 300 <= status < 400:
+        said = "it redirects, which is not followed with a key"
+    elif status == 404 and error is RequestRefused:
+        said = f"nothing is at this address, which usually ends in /v1 ({said or 'no body'})"
+    retry_after_s = retry_after(headers.get("Retry-After"))
+    return fault(error, connection, said, status=status, retry_after_s=retry_after_s)
+
+
+def event_fault(connection: Connection, payload: object) -> ProviderError | None:
+    """Make the error that an event carries; None if it carries none."""
+    complaint = read_payload(payload)
+    if complaint is None:
+        return None
+    return fault(in_stream(complaint), connection, complaint.text, status=complaint.status)
+
+
+def network_fault(connection: Connection, exc: Exception, phase: str) -> ProviderError:
+    """Translate what aiohttp raises, and the timeout of what was done in this phase."""
+    error: type[ProviderError] = BrokenStream
+    said = str(exc)
+    match exc:
+        case aiohttp.ConnectionTimeoutError():
+            return timed_out(connection, "connect")
+        case TimeoutError():
+            return timed_out(connection, phase)
+        case aiohttp.ClientConnectorError():
+            error, said = Unreachable, f"{exc.host}:{exc.port}, {_reason(exc)}"
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+            error, said = Unreachable, "its address is not a URL"
+        case aiohttp.ClientResponseError():
+            error, said = ProtocolViolation, exc.message
+        case aiohttp.ServerDisconnectedError():
+            said = "the connection was closed"
+        case _:
+            pass
+    return fault(error, connection, said)
+
+
+def retry_after(value: str | None, now: datetime | None = None) -> float | None:
+    """Read a Retry-After header, seconds or an HTTP date, as seconds up to a ceiling."""
+    if value is None:
+        return None
+    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", value):
+        return min(float(value), MAX_RETRY_AFTER_S)
+    try:
+        at = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    seconds = (at - (now or datetime.now(UTC))).total_seconds()
+    return min(max(0.0, math.ceil(seconds)), MAX_RETRY_AFTER_S)
+
+
+def _reason(exc: aiohttp.ClientConnectorError) -> str:
+    return exc.strerror or str(exc.os_error) or type(exc.os_error).__name__

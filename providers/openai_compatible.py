@@ -1,0 +1,170 @@
+"""The OpenAI dialect: chat completions, as OpenAI, vLLM, TGI, llama.cpp and Ollama speak it.
+
+Reference: https://platform.openai.com/docs/api-reference/chat
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+
+import msgspec
+
+from parley.chat.deltas import Delta, Finish, FinishReason
+from parley.chat.errors import (
+    BrokenStream,
+    CredentialsRefused,
+    ProtocolViolation,
+    ProviderError,
+    TimedOut,
+    Unreachable,
+)
+from parley.chat.models import (
+    Capabilities,
+    CompletionRequest,
+    Health,
+    HealthState,
+    ModelInfo,
+    Sampling,
+)
+from providers.chunks import ChunkReader
+from providers.config import Connection
+from providers.event_source import EventSource
+from providers.faults import fault
+from providers.transport import Transport
+
+OPENAI_BASE_URL = "https://api.openai.com/v1"
+
+_MODELS_TIMEOUT_S = 2.0
+
+
+class OpenAICompatible:
+    """A `Provider` that speaks OpenAI's dialect.
+
+    `defaults` apply to what a request's sampling leaves open. Sends the key that it is given, and
+    without one no Authorization header: keys of the environment never go to foreign URLs.
+    """
+
+    def __init__(self, connection: Connection, defaults: Sampling | None = None) -> None:
+        self.connection = replace(connection, base_url=base_url(connection.base_url))
+        self._defaults = defaults or Sampling()
+        self._transport = Transport(self.connection)
+
+    @asynccontextmanager
+    async def stream(self, request: CompletionRequest) -> AsyncGenerator[AsyncIterator[Delta]]:
+        """Stream one completion; see `Provider.stream`.
+
+        A stream that ends without a finish reason or ``[DONE]`` is a `BrokenStream`. Neither a
+        finish reason nor a usage is made up.
+        """
+        at_openai = self.connection.base_url == OPENAI_BASE_URL
+        body = render(request, self._defaults, at_openai=at_openai)
+        async with (
+            self._transport.events("/chat/completions", body) as source,
+            aclosing(self._deltas(source)) as deltas,
+        ):
+            yield deltas
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """List what the server offers, in its own order; raises `ProviderError`."""
+        limit_s = min(_MODELS_TIMEOUT_S, self.connection.deadlines.first_event_s)
+        document = await self._transport.get("/models", limit_s)
+        try:
+            listed = msgspec.json.decode(document, type=_ModelList).data
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            said = "a list of models that is none"
+            raise fault(ProtocolViolation, self.connection, said) from exc
+        return [self._info(model) for model in listed]
+
+    async def health(self) -> Health:
+        """Say whether the server lists its models; without a list it may still answer."""
+        try:
+            await self.models()
+        except (Unreachable, TimedOut, CredentialsRefused) as error:
+            return Health(HealthState.DOWN, error.message)
+        except ProviderError as error:
+            return Health(HealthState.DEGRADED, error.message)
+        return Health(HealthState.OK)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._transport.aclose()
+
+    async def _deltas(self, source: EventSource) -> AsyncGenerator[Delta]:
+        reader = ChunkReader(self.connection)
+        try:
+            while not reader.done and (frames := await source.batch()):
+                for delta in reader.read(frames, cut=source.at_end and not source.whole):
+                    yield delta
+                if reader.finish is not None:
+                    source.end_within(self.connection.deadlines.after_finish_s)
+        except ProviderError as error:
+            error.streamed = reader.streamed
+            # After the finish reason the answer is complete, whatever becomes of the connection.
+            if reader.finish is None or not isinstance(error, TimedOut | BrokenStream):
+                raise
+        source.complete = reader.done
+        ending = self._ending(reader, source)
+        if reader.usage is not None:
+            yield reader.usage
+        yield ending
+
+    def _ending(self, reader: ChunkReader, source: EventSource) -> Finish:
+        if reader.finish is not None:
+            return reader.finish
+        if source.whole and not reader.streamed:
+            raise fault(ProtocolViolation, self.connection, "a document that is no completion")
+        # Ollama sends whole answers whose finish reason is null: [DONE] says that they are.
+        if reader.done or source.whole:
+            return Finish(FinishReason.UNKNOWN)
+        error = fault(BrokenStream, self.connection)
+        error.streamed = reader.streamed
+        raise error
+
+    def _info(self, model: "_Model") -> ModelInfo:
+        provider = self.connection.name
+        window = model.max_model_len or model.context_length
+        capabilities = Capabilities(context_window=window)
+        return ModelInfo(f"{provider}:{model.id}", provider, model.id, model.id, capabilities)
+
+
+class _Model(msgspec.Struct):
+    id: str
+    max_model_len: int | None = None  # vLLM
+    context_length: int | None = None  # OpenRouter and others
+
+
+class _ModelList(msgspec.Struct):
+    data: list[_Model]
+
+
+def base_url(url: str) -> str:
+    """Bring a base URL into the form that paths are added to, from what people paste."""
+    url = url.strip().rstrip("/")
+    return url.removesuffix("/chat/completions").rstrip("/")
+
+
+def render(
+    request: CompletionRequest, defaults: Sampling, *, at_openai: bool = False
+) -> dict[str, object]:
+    """Write a request in OpenAI's dialect, with the sampling fields that are set and no others."""
+    asked = request.sampling
+    # OpenAI's reasoning models refuse `max_tokens`; TGI knows no other name.
+    max_tokens = "max_completion_tokens" if at_openai else "max_tokens"
+    sampling = {
+        max_tokens: _either(asked.max_tokens, defaults.max_tokens),
+        "temperature": _either(asked.temperature, defaults.temperature),
+        "top_p": _either(asked.top_p, defaults.top_p),
+        "stop": list(asked.stop or defaults.stop) or None,
+        "seed": _either(asked.seed, defaults.seed),
+    }
+    return {
+        "model": request.model,
+        "messages": [{"role": m.role.value, "content": m.text} for m in request.messages],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        **{name: value for name, value in sampling.items() if value is not None},
+    }
+
+
+def _either(asked: float | None, default: float | None) -> float | None:
+    return default if asked is None else asked

@@ -1,0 +1,148 @@
+"""The transport: HTTP to a model server, with deadlines, limits and typed errors.
+
+One pool of connections for each provider. The environment is not trusted (no proxies, no netrc)
+and redirects are not followed: both would send keys where nobody meant to.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+import aiohttp
+import msgspec
+
+from parley.chat.errors import (
+    CredentialsRefused,
+    ProtocolViolation,
+    ProviderError,
+    RequestRefused,
+    Unreachable,
+)
+from providers.config import Connection
+from providers.event_source import EventSource
+from providers.faults import fault, network_fault, refusal
+
+_REFUSAL_BODY_S = 2.0
+_MAX_REFUSAL_BYTES = 64 * 2**10
+_MAX_BODY_BYTES = 4 * 2**20
+
+
+class Transport:
+    """Speaks to one server; opens its session on first use, on the loop that uses it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._session: aiohttp.ClientSession | None = None
+        self._open: set[aiohttp.ClientResponse] = set()
+        self._closed = False
+
+    @asynccontextmanager
+    async def events(self, path: str, body: object) -> AsyncGenerator[EventSource]:
+        """Post `body` as JSON and give the events of the answer.
+
+        Leaving closes the socket on every path; only after an answer whose reader called it
+        complete the connection goes back to the pool. Raises `ProviderError`.
+        """
+        begun_at = asyncio.get_running_loop().time()
+        response = await self._post(path, self._encode(body), begun_at)
+        self._open.add(response)
+        try:
+            await self._accept(response)
+            source = EventSource(self.connection, response, begun_at)
+            yield source
+            if source.complete:
+                await source.drain()
+        finally:
+            # Without effect on a body that was read to its end: that connection is in the pool.
+            response.close()
+            self._open.discard(response)
+
+    async def get(self, path: str, timeout_s: float) -> bytes:
+        """Read a small document whole; raises `ProviderError`."""
+        with self._translated("first_event"):
+            async with (
+                asyncio.timeout(timeout_s),
+                self._opened().get(self._url(path), allow_redirects=False) as response,
+            ):
+                if response.status != 200:
+                    raise await self._refusal(response)
+                return await _bounded(response, _MAX_BODY_BYTES)
+
+    async def aclose(self) -> None:
+        """Close all connections for good; answers that are being read end as broken."""
+        self._closed = True
+        # Closing the session alone would leave their readers waiting until a deadline.
+        for response in self._open:
+            response.close()
+        if self._session is not None:
+            await self._session.close()
+
+    async def _post(self, path: str, body: bytes, begun_at: float) -> aiohttp.ClientResponse:
+        deadlines = self.connection.deadlines
+        limit_s, phase = min((deadlines.first_event_s, "first_event"), (deadlines.total_s, "total"))
+        with self._translated(phase):
+            async with asyncio.timeout_at(begun_at + limit_s):
+                return await self._opened().post(self._url(path), data=body, allow_redirects=False)
+
+    @contextmanager
+    def _translated(self, phase: str) -> Generator[None]:
+        """Turn what aiohttp raises into our errors."""
+        try:
+            yield
+        except (aiohttp.ClientError, OSError) as exc:
+            raise network_fault(self.connection, exc, phase) from exc
+        except ValueError as exc:
+            said = "it has characters that HTTP does not allow"
+            raise fault(CredentialsRefused, self.connection, said) from exc
+
+    async def _accept(self, response: aiohttp.ClientResponse) -> None:
+        if not 200 <= response.status < 300:
+            raise await self._refusal(response)
+        if response.content_type == "text/html":
+            raise fault(ProtocolViolation, self.connection, "a web page")
+
+    async def _refusal(self, response: aiohttp.ClientResponse) -> ProviderError:
+        body = b""
+        # The status says most: a body that does not come is not waited for.
+        with suppress(aiohttp.ClientError, OSError):
+            async with asyncio.timeout(_REFUSAL_BODY_S):
+                body = await _bounded(response, _MAX_REFUSAL_BYTES)
+        return refusal(self.connection, response.status, response.headers, body)
+
+    def _encode(self, body: object) -> bytes:
+        try:
+            return msgspec.json.encode(body)
+        except UnicodeEncodeError as exc:
+            raise fault(RequestRefused, self.connection, "the text is not valid Unicode") from exc
+
+    def _url(self, path: str) -> str:
+        return self.connection.base_url + path
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._closed:
+            raise fault(Unreachable, self.connection, "its connections were closed")
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self.connection.max_connections),
+                timeout=aiohttp.ClientTimeout(connect=self.connection.deadlines.connect_s),
+                headers=self._headers(),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+            )
+        return self._session
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Content-Type": "application/json", **self.connection.headers}
+        if self.connection.api_key:
+            headers["Authorization"] = f"Bearer {self.connection.api_key}"
+        return headers
+
+
+async def _bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """Read a body up to a limit; what is beyond it is left."""
+    body = bytearray()
+    async for data in response.content.iter_any():
+        body += data
+        if len(body) >= limit:
+            break
+    return bytes(body[:limit])

@@ -1,0 +1,185 @@
+"""The ladder: explicit model, keys and URLs, a server on this machine, the demo; in this order."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from parley.chat.errors import UnknownModel
+from providers.config import LoopbackPorts, ProvidersConfig
+from providers.ladder import open_registry
+from providers.registry import Registry
+from tests.fakes.model_server import (
+    ModelServer,
+    Reply,
+    answer,
+    body,
+    hang,
+    json_reply,
+    model_server,
+    raw,
+    sse,
+)
+from tests.unit.providers.support import SHORT, outcome_of
+
+# Nothing can listen on port 0.
+NOBODY = LoopbackPorts(ollama=0, lmstudio=0, llamacpp=0, tgi=0)
+OPENAI = ProvidersConfig(openai_api_key="sk-1", deadlines=SHORT)
+BOTH = replace(OPENAI, tgi_base_url="http://127.0.0.1:1")
+
+
+@asynccontextmanager
+async def opened(
+    config: ProvidersConfig, ports: LoopbackPorts = NOBODY
+) -> AsyncGenerator[Registry]:
+    registry = await open_registry(config, ports)
+    try:
+        yield registry
+    finally:
+        await registry.aclose()
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        (OPENAI, "openai:gpt-4o-mini, because OPENAI_API_KEY is set"),
+        (replace(OPENAI, openai_model="gpt-5"), "openai:gpt-5, because OPENAI_API_KEY is set"),
+        (BOTH, "openai:gpt-4o-mini, because OPENAI_API_KEY is set"),
+        (replace(BOTH, openai_api_key=None), "tgi:tgi, because TGI_BASE_URL is set"),
+        (replace(BOTH, llm_provider="tgi"), "tgi:tgi, because LLM_PROVIDER is set"),
+        (replace(BOTH, default_model="tgi:adapter"), "tgi:adapter, because DEFAULT_MODEL is set"),
+        (replace(BOTH, default_model="openai:o5", llm_provider="tgi"), "openai:o5, because DEFAULT_MODEL is set"),
+        (replace(OPENAI, llm_provider="demo"), "demo:echo, because LLM_PROVIDER is set"),
+        (ProvidersConfig(detect_local=False), "demo:echo, because no key, no base URL and no model server on this machine was found"),
+        (ProvidersConfig(), "demo:echo, because no key, no base URL and no model server on this machine was found"),
+    ],
+)  # fmt: skip
+async def test_first_rung_that_holds_is_chosen(config: ProvidersConfig, line: str) -> None:
+    async with opened(config) as registry:
+        assert registry.choice.line == line
+        assert registry.resolve(None).info.id == registry.choice.model_id
+
+
+async def test_other_configured_models_can_be_asked_for() -> None:
+    async with opened(replace(BOTH, default_model="openai:o5")) as registry:
+        ids = [model.id for model in registry.models()]
+    assert ids == ["openai:o5", "openai:gpt-4o-mini", "tgi:tgi"]
+
+
+@pytest.mark.parametrize("wanted", ["anthropic:claude", "ollama", "tgi:x", "gpt-4o-mini"])
+async def test_explicit_model_that_is_not_there_is_an_error(wanted: str) -> None:
+    with pytest.raises(UnknownModel, match=f"DEFAULT_MODEL is {wanted}, .*openai:gpt-4o-mini"):
+        await open_registry(replace(OPENAI, default_model=wanted), NOBODY)
+
+
+async def test_base_url_alone_asks_for_the_models() -> None:
+    async with model_server() as server:
+        server.routes["GET /v1/models"] = json_reply({"data": [{"id": "llama"}, {"id": "b"}]})
+        config = ProvidersConfig(openai_base_url=f"{server.base_url}/", deadlines=SHORT)
+        async with opened(config) as registry:
+            assert registry.choice.line == "openai:llama, because OPENAI_BASE_URL is set"
+        async with opened(replace(config, openai_model="b")) as registry:
+            assert registry.choice.model_id == "openai:b"
+
+
+@pytest.mark.parametrize("reply", [json_reply({"data": []}), json_reply({}, 500)])
+async def test_base_url_without_a_list_keeps_the_default(reply: Reply) -> None:
+    async with model_server() as server:
+        server.routes["GET /v1/models"] = reply
+        async with opened(ProvidersConfig(openai_base_url=server.base_url)) as registry:
+            assert registry.choice.model_id == "openai:gpt-4o-mini"
+
+
+@pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/"])
+async def test_tgi_answers_at_any_form_of_its_url(path: str) -> None:
+    async with model_server(sse(*answer("a"))) as server:
+        config = ProvidersConfig(tgi_base_url=server.root + path, temperature=0.5, max_tokens=9)
+        async with opened(config) as registry:
+            route = registry.resolve("tgi")
+            assert (await outcome_of(route.provider)).text == "a"
+    sent = server.requests[0]
+    assert sent.path == "/v1/chat/completions"
+    assert (sent.json["temperature"], sent.json["max_tokens"]) == (0.5, 9)
+
+
+# --- on this machine ------------------------------------------------------------------------------
+
+OLLAMA = {
+    "GET /api/version": json_reply({"version": "0.12.6"}),
+    "GET /v1/models": json_reply({"data": [{"id": "nomic-embed-text"}, {"id": "qwen3:0.6b"}]}),
+}
+LM_STUDIO = {
+    "GET /api/v0/models": json_reply({"data": [
+        {"id": "embed", "type": "embeddings", "state": "loaded", "compatibility_type": "gguf"},
+        {"id": "big", "type": "llm", "state": "not-loaded", "compatibility_type": "gguf"},
+        {"id": "small", "type": "vlm", "state": "loaded", "compatibility_type": "gguf"},
+    ]}),
+}  # fmt: skip
+LLAMA_CPP = {
+    "GET /v1/models": json_reply({"data": [{"id": "tiny.gguf", "owned_by": "llamacpp"}]}),
+}
+TGI = {"GET /info": json_reply({"model_id": "org/m", "max_total_tokens": 2048, "version": "3"})}
+
+
+def everywhere(server: ModelServer) -> LoopbackPorts:
+    return LoopbackPorts(server.port, server.port, server.port, server.port)
+
+
+@pytest.mark.parametrize(
+    ("routes", "line"),
+    [
+        (OLLAMA, "ollama:qwen3:0.6b, because Ollama answers on 127.0.0.1:"),
+        (LM_STUDIO, "lmstudio:small, because LM Studio answers on 127.0.0.1:"),
+        (LLAMA_CPP, "llamacpp:tiny.gguf, because llama.cpp answers on 127.0.0.1:"),
+        (TGI, "tgi:tgi, because Text Generation Inference answers on 127.0.0.1:"),
+        (TGI | LLAMA_CPP | LM_STUDIO | OLLAMA, "ollama:qwen3:0.6b, because"),
+    ],
+)
+async def test_server_on_this_machine_is_found(routes: dict[str, Reply], line: str) -> None:
+    async with model_server(sse(*answer("a"))) as server:
+        server.routes = routes
+        async with opened(ProvidersConfig(), everywhere(server)) as registry:
+            assert registry.choice.line.startswith(line)
+            assert (await outcome_of(registry.resolve(None).provider)).text == "a"
+
+
+@pytest.mark.parametrize(
+    "routes",
+    [
+        {"GET /v1/models": json_reply({"data": [{"id": "x", "owned_by": "vllm"}]})},
+        OLLAMA | {"GET /v1/models": json_reply({"data": None})},
+        {"GET /api/v0/models": json_reply({"data": [{"id": "x", "type": "llm"}]})},
+        {"GET /api/version": body(b"<html>", "text/html"), "GET /info": json_reply([])},
+        {"GET /info": body(b"\xff", "application/json")},
+        {path: raw(hang) for path in (*OLLAMA, *LM_STUDIO, *TGI)},
+    ],
+    ids=["vLLM", "Ollama without models", "no LM Studio", "web site", "bytes", "silent"],
+)
+async def test_other_listeners_are_not_believed(routes: dict[str, Reply]) -> None:
+    async with model_server() as server:
+        server.routes = routes
+        async with opened(ProvidersConfig(), everywhere(server)) as registry:
+            assert registry.choice.model_id == "demo:echo"
+
+
+async def test_nobody_is_asked_where_something_is_configured() -> None:
+    async with model_server() as server:
+        server.routes = OLLAMA
+        for config in (OPENAI, ProvidersConfig(detect_local=False)):
+            async with opened(config, everywhere(server)):
+                assert server.connections == 0
+
+
+async def test_local_provider_can_be_asked_for_by_name() -> None:
+    async with model_server() as server:
+        server.routes = OLLAMA
+        config = replace(OPENAI, detect_local=False, default_model="ollama:llama3.2:3b")
+        async with opened(config, everywhere(server)) as registry:
+            assert registry.choice.line == "ollama:llama3.2:3b, because DEFAULT_MODEL is set"
+            assert registry.resolve("openai").info.id == "openai:gpt-4o-mini"
+
+
+def test_ports_are_those_of_the_servers() -> None:
+    """Never 8000: it is Parley's own."""
+    assert LoopbackPorts() == LoopbackPorts(ollama=11434, lmstudio=1234, llamacpp=8080, tgi=8080)
