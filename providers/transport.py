@@ -6,7 +6,7 @@ and redirects are not followed: both would send keys where nobody meant to.
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 
 import aiohttp
 import msgspec
@@ -48,10 +48,10 @@ class Transport:
         self._open.add(response)
         try:
             await self._accept(response)
-            source = EventSource(self.connection, response, begun_at)
-            yield source
-            if source.complete:
-                await source.drain()
+            with closing(EventSource(self.connection, response, begun_at)) as source:
+                yield source
+                if source.complete:
+                    await source.drain()
         finally:
             # Without effect on a body that was read to its end: that connection is in the pool.
             response.close()
