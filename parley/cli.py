@@ -1,13 +1,20 @@
 """The ``parley`` command."""
 
+import asyncio
+import socket
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import typer
 import uvicorn
+from typing_extensions import override
 
 from parley.settings.build import load_config
 from parley.settings.problems import EXIT_CODE, ConfigurationError
+
+# uvicorn's own code for a server that did not start.
+_NOT_STARTED = 3
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help="Self-hosted LLM chat.")
 
@@ -20,7 +27,9 @@ def parley() -> None:
 @cli.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on (HOST).")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on (PORT).")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on (PORT).", min=0, max=65535)
+    ] = None,
 ) -> None:
     """Apply the migrations and serve: one process; run more of them behind a balancer."""
     try:
@@ -31,17 +40,36 @@ def serve(
     host = host or config.server.host
     port = config.server.port if port is None else port
     _announce(host, port)
-    uvicorn.run(
-        "app:app",
-        host=host,
-        port=port,
-        log_config=None,
-        # Compressing each frame costs more than the bytes that it saves on a stream of words.
-        ws_per_message_deflate=False,
-        server_header=False,
-        # Open streams end with their turns; see EngineConfig.grace_s.
-        timeout_graceful_shutdown=8,
+    server = _Server(
+        uvicorn.Config(
+            "app:app",
+            host=host,
+            port=port,
+            log_config=None,
+            # Compressing each frame costs more than the bytes that it saves on a stream of words.
+            ws_per_message_deflate=False,
+            ws_max_size=config.server.body_limit_bytes,
+            server_header=False,
+            # Open streams end with their turns; see EngineConfig.grace_s.
+            timeout_graceful_shutdown=8,
+        )
     )
+    server.run()
+    if not server.started:
+        raise typer.Exit(_NOT_STARTED)
+
+
+class _Server(uvicorn.Server):
+    """Lets turns end, or be interrupted, while their readers are still connected."""
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        drain: Callable[[], Awaitable[None]] = self.lifespan.state.get("drain", _nothing)
+        await asyncio.gather(drain(), super().shutdown(sockets))
+
+
+async def _nothing() -> None:
+    """There is nothing to drain in a server that did not start."""
 
 
 def _announce(host: str, port: int) -> None:

@@ -5,6 +5,7 @@ secrets are never logged: whoever logs passes ids, sizes and times.
 """
 
 import logging
+import re
 import sys
 from collections.abc import MutableMapping
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from structlog.typing import Processor
 # Talkative libraries: what they say at INFO is theirs, and httpx's has URLs in it.
 _QUIETED = ("httpx", "httpcore", "engineio", "socketio", "watchfiles", "aiosqlite", "alembic")
 _SECRET_WORDS = ("authorization", "cookie", "password", "secret", "token", "api_key")
-_TOKEN_COUNTS = ("input_tokens", "output_tokens")
+# Control characters and what else ends a line somewhere: nobody's text begins a line here.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,10 @@ def _with_request_id(
 def _redacted(
     _logger: object, _method: str, entry: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    for key in entry:
-        if key not in _TOKEN_COUNTS and any(word in key.lower() for word in _SECRET_WORDS):
+    for key, value in entry.items():
+        # Counts of tokens are no tokens.
+        named = any(word in key.lower() for word in _SECRET_WORDS)
+        if named and not isinstance(value, int | float | None):
             entry[key] = "***"
     return entry
 
@@ -118,5 +122,14 @@ def _render_console(_logger: object, _method: str, entry: MutableMapping[str, An
     name, message = entry.pop("name"), entry.pop("message")
     exception = entry.pop("exception", None)
     details = "".join(f" - {key}: {value}" for key, value in entry.items())
-    line = f"{moment} - {level} - [{request_id}] - {name} - {message}{details}"
-    return f"{line}\n{exception}" if exception else line
+    # Libraries write whole tracebacks as their message: its further lines are indented.
+    first, *more = str(message).rstrip().split("\n")
+    line = f"{moment} - {level} - [{request_id}] - {name} - {first}{details}"
+    lines = [line, *(f"    {part}" for part in more)]
+    text = "\n".join(_UNPRINTABLE.sub(_escaped, part) for part in lines)
+    return f"{text}\n{exception}" if exception else text
+
+
+def _escaped(match: re.Match[str]) -> str:
+    """Write a character as Python does: what a client sent must not begin a line of its own."""
+    return match[0].encode("unicode_escape").decode()

@@ -13,8 +13,8 @@ from parley.chat.engine import EngineConfig
 from parley.chat.running import RunConfig
 from parley.context.builder import ContextConfig
 from parley.observability.logs import LogConfig
-from parley.settings.environment import Environment
-from parley.settings.problems import read_environment
+from parley.settings.environment import Environment, origin_of
+from parley.settings.problems import ConfigurationError, Problem, read_environment
 from parley.settings.secret import kept_secret
 from providers.config import ProvidersConfig
 
@@ -59,10 +59,18 @@ def load_config() -> Config:
         context=_context(environment),
         engine=_engine(environment),
         secret=Secret(
-            environment.parley_secret or kept_secret(_SECRET_FILE),
+            environment.parley_secret or _kept_secret(_SECRET_FILE),
             environment.parley_secret_previous,
         ),
     )
+
+
+def _kept_secret(path: Path) -> str:
+    try:
+        return kept_secret(path)
+    except (OSError, ValueError) as error:
+        mend = f"none can be kept in {path}: {error}. Set one, or mend or remove that file."
+        raise ConfigurationError([Problem("PARLEY_SECRET", "", mend)]) from None
 
 
 def _log_format(environment: Environment) -> Literal["console", "json"]:
@@ -73,7 +81,7 @@ def _server(environment: Environment) -> ServerConfig:
     public_url = environment.public_url
     if public_url is None and environment.space_host:
         public_url = f"https://{environment.space_host}"
-    origins = {*environment.cors_allow_origins, *([public_url] if public_url else [])}
+    origins = {*environment.cors_allow_origins, *([origin_of(public_url)] if public_url else [])}
     return ServerConfig(
         host=environment.host,
         port=environment.port,

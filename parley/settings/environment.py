@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, model_validator
 from pydantic.config import JsonDict
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -17,15 +17,27 @@ SECRET: JsonDict = {"secret": True}
 
 
 def _database_url(value: str) -> str:
-    normalise_url(value)
+    try:
+        normalise_url(value)
+    except ValueError:
+        # Not its own words: they may quote a piece of the password.
+        raise ValueError(
+            "not a URL of SQLite or PostgreSQL; @ : / ? # in a password are written as %40 %3A ..."
+        ) from None
     return value
 
 
 def _web_url(value: str) -> str:
     parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.netloc:
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("not an http:// or https:// URL")
     return value.rstrip("/")
+
+
+def origin_of(url: str) -> str:
+    """Give the origin of a URL as browsers write it."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}".lower()
 
 
 def _comma_separated(value: object) -> object:
@@ -34,10 +46,20 @@ def _comma_separated(value: object) -> object:
     return value
 
 
-def _origins(value: Sequence[str]) -> Sequence[str]:
+def _origins(value: Sequence[str]) -> tuple[str, ...]:
     if "*" in value:
         raise ValueError("* would let every site act with its visitors' cookies; name the origins")
-    return [_web_url(origin) for origin in value]
+    if any(urlsplit(_web_url(origin)).path for origin in value):
+        raise ValueError("an origin has no path: https://host or https://host:port")
+    return tuple(map(origin_of, value))
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
 
 
 def _names(*names: str) -> AliasChoices:
@@ -58,7 +80,12 @@ class Environment(BaseSettings):
         env_file=".env", env_ignore_empty=True, extra="ignore", populate_by_name=True
     )
 
-    environment: Literal["development", "production"] = Field(
+    @model_validator(mode="before")
+    @classmethod
+    def _without_blanks(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in values.items() if not (isinstance(v, str) and v.isspace())}
+
+    environment: Annotated[Literal["development", "production"], BeforeValidator(_lower)] = Field(
         "development", description="Production wants secrets and identity spelled out."
     )
     host: str = Field("127.0.0.1", description="The address to listen on.")
@@ -71,10 +98,10 @@ class Environment(BaseSettings):
     cors_allow_origins: Origins = Field(
         (), description="Other sites whose pages may call the API, comma-separated."
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
-        "INFO", description="How much is logged."
-    )
-    log_format: Literal["console", "json"] | None = Field(
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)
+    ] = Field("INFO", description="How much is logged.")
+    log_format: Annotated[Literal["console", "json"] | None, BeforeValidator(_lower)] = Field(
         None, description="Form of the logs; by default console in development, else json."
     )
 

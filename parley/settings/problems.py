@@ -1,5 +1,6 @@
 """Problems: all that is wrong with a configuration, at once, each with what to do."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,9 +9,10 @@ from pydantic import ValidationError
 from typing_extensions import override
 
 from parley.settings.environment import Environment, is_secret, setting_names
+from parley.settings.secret import SECRET_CHARS
 
 EXIT_CODE = 2
-_SECRET_CHARS = 32
+_CREDENTIALS = re.compile(r"//[^/@]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ def read_environment() -> Environment:
     except ValidationError as error:
         problems = [_problem(details) for details in error.errors(include_url=False)]
         # What is wrong beyond single values is looked for all the same, with defaults instead.
-        repaired = _repaired({problem.name for problem in problems})
+        repaired = _repaired({problem.name.split(" ")[0] for problem in problems})
         raise ConfigurationError(problems + _beyond_single_values(repaired)) from None
     if problems := _beyond_single_values(environment):
         raise ConfigurationError(problems)
@@ -57,10 +59,12 @@ def _problem(details: Mapping[str, Any]) -> Problem:
         for name in Environment.model_fields
         if location.lower() in {name, *map(str.lower, setting_names(name))}
     )
-    value = "***" if is_secret(field) else repr(details["input"])
+    value = "***" if is_secret(field) else _CREDENTIALS.sub("//***@", repr(details["input"]))
     reason = str(details["msg"]).removeprefix("Value error, ")
     description = Environment.model_fields[field].description
-    return Problem(setting_names(field)[0], value, f"{reason}. ({description})")
+    first, *others = setting_names(field)
+    name = f"{first} ({', '.join(others)})" if others else first
+    return Problem(name, value, f"{reason}. ({description})")
 
 
 def _repaired(bad_names: set[str]) -> Environment:
@@ -84,12 +88,12 @@ def _beyond_single_values(environment: Environment) -> list[Problem]:
             )
         )
     secret = environment.parley_secret or ""
-    if environment.environment == "production" and len(secret) < _SECRET_CHARS:
+    if environment.environment == "production" and len(secret) < SECRET_CHARS:
         problems.append(
             Problem(
                 "PARLEY_SECRET",
                 "***" if secret else "",
-                f"production wants one of {_SECRET_CHARS} characters or more."
+                f"production wants one of {SECRET_CHARS} characters or more."
                 " Make it with: openssl rand -hex 32",
             )
         )

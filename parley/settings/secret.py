@@ -4,14 +4,24 @@ import os
 import secrets
 from pathlib import Path
 
+# A shorter one can be guessed.
+SECRET_CHARS = 32
+
 
 def kept_secret(path: Path) -> str:
-    """Read the secret of a file, making the file, for its owner alone, where it is missing."""
+    """Read the secret of a file, making the file, for its owner alone, where it is missing.
+
+    Raises `OSError` where it cannot be kept, and `ValueError` for a file that holds none: signing
+    with an empty secret would let anyone be anyone.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        return path.read_text().strip()
+        kept = path.read_text().strip()
+        if len(kept) < SECRET_CHARS:
+            raise ValueError(f"it has fewer than {SECRET_CHARS} characters") from None
+        return kept
     with os.fdopen(descriptor, "w") as file:
         made = secrets.token_hex(32)
         file.write(made)

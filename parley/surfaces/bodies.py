@@ -3,7 +3,7 @@
 from typing import TypeVar
 
 import msgspec
-from fastapi import Request
+from starlette.requests import ClientDisconnect, Request
 
 from parley.chat.errors import InvalidRequest, TooLarge
 
@@ -26,20 +26,25 @@ async def decode_body(request: Request, shape: type[T], limit_bytes: int) -> T:
         raise InvalidRequest(f"The body does not fit: {error}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
+    except RecursionError:
+        raise InvalidRequest("The body is nested too deeply.") from None
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
     """Read the body, refusing as soon as it is known to be over its limit."""
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > limit_bytes:
+    if announced.isdecimal() and int(announced) > limit_bytes:
         raise _too_large(limit_bytes)
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit_bytes:
-            raise _too_large(limit_bytes)
-        parts.append(part)
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > limit_bytes:
+                raise _too_large(limit_bytes)
+            parts.append(part)
+    except ClientDisconnect:
+        raise InvalidRequest("The connection was closed before the body was complete.") from None
     return b"".join(parts)
 
 

@@ -15,9 +15,20 @@ _INTERNAL = "Something went wrong here. The log has it under the id of this requ
 
 def add_failure_handlers(app: FastAPI) -> None:
     """Render errors as ``{"error": {"code", "message", "request_id"}}``."""
-    app.add_exception_handler(ParleyError, _parley_error)
+    add_refusal_handler(app)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
+
+
+def add_refusal_handler(app: FastAPI) -> None:
+    """Render Parley's own errors only: for an app that has its own way with the others."""
+    app.add_exception_handler(ParleyError, _parley_error)
+
+
+def refused(path: str, error: ParleyError) -> JSONResponse:
+    """Render an error, with its line in the log."""
+    logger.warning("Refused", path=path, code=error.code, status=error.status)
+    return failure(error)
 
 
 def failure(error: ParleyError) -> JSONResponse:
@@ -37,8 +48,7 @@ def failure(error: ParleyError) -> JSONResponse:
 
 async def _parley_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ParleyError)
-    logger.warning("Refused", path=request.url.path, code=error.code, status=error.status)
-    return failure(error)
+    return refused(request.url.path, error)
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
@@ -49,12 +59,15 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
         known = NotFound(f"There is nothing at {request.url.path}.")
     else:
         known = InvalidRequest(f"{request.method} is not possible at {request.url.path}.")
-    response = failure(known)
+    response = refused(request.url.path, known)
     response.status_code = error.status_code
     response.headers.update(error.headers or {})
     return response
 
 
-async def _unexpected(_request: Request, error: Exception) -> JSONResponse:
-    logger.error("Request failed", exc_info=error)
-    return failure(InternalError(_INTERNAL))
+async def _unexpected(_request: Request, _error: Exception) -> JSONResponse:
+    """Starlette raises the error again once this is sent, and the server logs it."""
+    response = failure(InternalError(_INTERNAL))
+    # This answer goes out beyond the middleware that adds the header to every other.
+    response.headers["x-request-id"] = correlation_id.get() or ""
+    return response

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from parley.chat.errors import Forbidden
 from parley.observability.logs import get_logger
-from parley.surfaces.failures import failure
+from parley.surfaces.failures import refused
 
 logger = get_logger(__name__)
 
@@ -31,18 +31,28 @@ class OriginGuard:
         if scope["type"] not in {"http", "websocket"} or self._may_pass(HTTPConnection(scope)):
             await self._app(scope, receive, send)
             return
-        logger.warning("Refused", path=scope["path"], code=Forbidden.code, status=403)
         if scope["type"] == "websocket":
+            logger.warning("Refused", path=scope["path"], code=Forbidden.code, status=403)
             # Closing before accepting is what refuses a handshake with 403.
             await receive()
             await send({"type": "websocket.close", "code": 1008})
             return
-        refusal = failure(Forbidden("Another site may not do this. Open Parley itself."))
-        await refusal(scope, receive, send)
+        error = Forbidden("Another site may not do this. Open Parley itself.")
+        await refused(scope["path"], error)(scope, receive, send)
 
     def _may_pass(self, connection: HTTPConnection) -> bool:
         origin = connection.headers.get("origin")
         if origin is None or connection.scope.get("method") in _SAFE_METHODS:
             return True
-        host = connection.headers.get("host", "")
-        return origin in self._allowed or urlsplit(origin).netloc.lower() == host.lower()
+        if origin in self._allowed:
+            return True
+        # "null", the origin of a sandboxed frame or a file, has no host to compare.
+        sent_from = _host(origin)
+        return bool(sent_from) and sent_from == connection.headers.get("host", "").lower()
+
+
+def _host(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""

@@ -1,22 +1,23 @@
 """``POST /chat``: a message in, the answer out as server-sent events of plain text.
 
 Nothing but ``data:`` lines. A newline inside text becomes a second ``data:`` line of the same
-event; text that is just ``[DONE]`` is split, so that only the end looks like the end. With
-``"format": "events"`` the same turn comes as typed events (wire.py).
+event; a line of text that is just ``[DONE]`` is split, so that only the end looks like the end.
+With ``"format": "events"`` the same turn comes as typed events (wire.py).
 """
 
 import re
 from collections.abc import AsyncIterator, Callable
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import StreamingResponse
 
 from parley.auth.callers import Callers, Session
+from parley.chat.deltas import FinishReason
 from parley.chat.engine import Engine
-from parley.chat.errors import InvalidRequest, Restarted
-from parley.chat.events import Attempt, ErrorEvent, Event, Snapshot, TextEvent
+from parley.chat.errors import InvalidRequest, ParleyError, Restarted
+from parley.chat.events import Attempt, Done, ErrorEvent, Event, Snapshot, TextEvent
 from parley.chat.turns import Turn, TurnRequest
 from parley.observability.logs import get_logger
 from parley.surfaces.bodies import decode_body
@@ -25,7 +26,8 @@ from parley.surfaces.wire import event_json
 logger = get_logger(__name__)
 
 HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-DONE = b"data: [DONE]\n\n"
+_END = "[DONE]"
+DONE = f"data: {_END}\n\n".encode()
 ID_PATTERN = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _NEWLINES = re.compile(r"\r\n|\r|\n")
 
@@ -41,9 +43,15 @@ class ChatBody(msgspec.Struct):
 
 def chat_routes(engine: Engine, callers: Callers, body_limit_bytes: int) -> APIRouter:
     """Make the route; `callers` says whose turn it is."""
-    router = APIRouter()
+    router = APIRouter(tags=["chat"])
 
-    @router.post("/chat", summary="Send a message, stream the answer")
+    @router.post(
+        "/chat",
+        summary="Send a message, stream the answer",
+        response_class=StreamingResponse,
+        responses={200: {"content": {"text/event-stream": {}}}},
+        openapi_extra=_described(ChatBody),
+    )
     async def chat(request: Request) -> StreamingResponse:
         body = await decode_body(request, ChatBody, body_limit_bytes)
         if not ID_PATTERN.fullmatch(body.session_id):
@@ -67,6 +75,13 @@ def chat_routes(engine: Engine, callers: Callers, body_limit_bytes: int) -> APIR
     return router
 
 
+def _described(shape: type[msgspec.Struct]) -> dict[str, Any]:
+    """Describe a JSON body to OpenAPI; bodies.py reads it, not FastAPI."""
+    _, schemas = msgspec.json.schema_components([shape])
+    content = {"application/json": {"schema": schemas[shape.__name__]}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 async def _thread_id(engine: Engine, session: Session) -> str:
     own = session.maybe_thread_id
     if own and await engine.owns_thread(session.owner.id, own):
@@ -79,10 +94,23 @@ def event_stream(
 ) -> StreamingResponse:
     """Stream a turn; the client's leaving ends the reading, not the turn."""
     return StreamingResponse(
-        render(engine.follow(turn)),
+        render(_followed(engine, turn)),
         media_type="text/event-stream",
         headers=HEADERS | {"x-turn-id": turn.id},
     )
+
+
+async def _followed(engine: Engine, turn: Turn) -> AsyncIterator[Event]:
+    """Follow a turn; after the first byte a failure can only travel as an event."""
+    seq = 0
+    try:
+        async for event in engine.follow(turn):
+            seq = event.seq
+            yield event
+    except ParleyError as error:
+        logger.warning("Stream failed", turn_id=turn.id, code=error.code)
+        yield ErrorEvent(turn.id, seq + 1, error.code, error.message, error.retry_after_s)
+        yield Done(turn.id, seq + 2, FinishReason.ERROR, None, 0)
 
 
 def idempotency_key(request: Request) -> str | None:
@@ -103,19 +131,31 @@ async def event_frames(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
 
 
 async def text_frames(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
-    """Render the answer's text and, as text, an error; then ``[DONE]``."""
-    shown = False
+    """Render the answer's text and, as text, an error; then ``[DONE]``.
+
+    This wire cannot take text back: an answer that begins again ends it, while the turn goes on
+    and is in the history; of a snapshot it gets what it does not have.
+    """
+    shown, last = 0, ""
     async for event in events:
         match event:
-            case TextEvent(text=text) | Snapshot(text=text):
-                yield text_frame(text)
-                shown = True
+            case TextEvent(text=text):
+                pass
+            case Snapshot(text=text):
+                text = text[shown:]
             case ErrorEvent(message=message):
-                yield text_frame(f"\n\n{message}" if shown else message)
+                text = f"\n\n{message}" if shown else message
             case Attempt(keep=False) if shown:
-                # This wire cannot take text back: the turn goes on and is in the history.
                 yield text_frame(f"\n\n{Restarted(_RESTARTED).message}")
                 break
+            case _:
+                continue
+        shown += len(text)
+        if last == "\r" and text.startswith("\n"):
+            text = text[1:]  # the second half of a line end that was cut in two
+        if text:
+            last = text[-1]
+            yield text_frame(text)
     yield DONE
 
 
@@ -123,9 +163,16 @@ _RESTARTED = "The answer began again. Its final form is in the history of this c
 
 
 def text_frame(text: str) -> bytes:
-    """Render text as one event, or two where it would look like the end."""
-    if text == "[DONE]":
-        return text_frame("[DONE") + text_frame("]")
-    if "\n" in text or "\r" in text:
-        text = "\ndata: ".join(_NEWLINES.split(text))
-    return f"data: {text}\n\n".encode()
+    """Render text as one event, or as more where a line of it would look like the end."""
+    if _END not in text and "\n" not in text and "\r" not in text:
+        return f"data: {text}\n\n".encode()
+    frames: list[list[str]] = [[]]
+    for line in _NEWLINES.split(text):
+        if line.strip() == _END:
+            cut = line.index("]")
+            frames[-1].append(line[:cut])
+            frames.append([line[cut:]])
+        else:
+            frames[-1].append(line)
+    rendered = ("\n".join(f"data: {line}" for line in lines) for lines in frames)
+    return "".join(f"{frame}\n\n" for frame in rendered).encode()

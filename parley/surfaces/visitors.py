@@ -46,7 +46,10 @@ def _opens_page(connection: HTTPConnection) -> bool:
 def _with_cookie(send: Send, cookie: str) -> Send:
     async def send_with_cookie(message: Message) -> None:
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).append("set-cookie", cookie)
+            headers = MutableHeaders(scope=message)
+            headers.append("set-cookie", cookie)
+            # What a cache between us kept would make everyone behind it the same guest.
+            headers["cache-control"] = "no-store"
         await send(message)
 
     return send_with_cookie

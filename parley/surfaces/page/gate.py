@@ -5,7 +5,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from parley.chat.errors import NotFound, ParleyError
 from parley.surfaces.bodies import read_body
-from parley.surfaces.failures import failure
+from parley.surfaces.failures import refused
 from parley.surfaces.page.doors import is_closed
 
 _WITHOUT_BODY = {"GET", "HEAD", "OPTIONS"}
@@ -25,7 +25,7 @@ class Gate:
             try:
                 receive = await self._checked(scope, receive)
             except ParleyError as error:
-                await failure(error)(scope, receive, send)
+                await refused(scope["path"], error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import chainlit.server
 from chainlit.auth import get_current_user
 from chainlit.config import config
 from chainlit.server import app as chainlit_app
@@ -10,7 +11,9 @@ from chainlit.utils import mount_chainlit
 from fastapi import FastAPI, HTTPException
 
 from parley.chat.owner import current_owner
+from parley.surfaces.failures import add_refusal_handler
 from parley.surfaces.page.gate import Gate
+from parley.surfaces.page.html import without_foreign
 from parley.surfaces.page.socket import Page, take_over_socket
 
 _HOOKS = Path(__file__).with_name("hooks.py")
@@ -21,7 +24,12 @@ def mount_page(app: FastAPI, page: Page, *, body_limit_bytes: int) -> None:
     chainlit_app.state.page = page
     # Chainlit's own default lets any site read with the visitor's cookies.
     config.project.allow_origins = []
+    # Its configuration file knows light and dark only, the page also what the visitor prefers.
+    setattr(config.ui, "default_theme", "system")  # noqa: B010 - its type says no, the page yes
+    chainlit.server.get_html_template = without_foreign(chainlit.server.get_html_template)
     chainlit_app.dependency_overrides[get_current_user] = _page_user
+    # What the data layer refuses goes through Chainlit's routes.
+    add_refusal_handler(chainlit_app)
     take_over_socket(page)
     mount_chainlit(app, str(_HOOKS), path="/")
     chainlit_app.add_middleware(Gate, body_limit_bytes=body_limit_bytes)

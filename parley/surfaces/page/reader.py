@@ -18,7 +18,7 @@ from chainlit.server import sio
 from chainlit.session import WebsocketSession
 from chainlit.step import StepDict
 
-from parley.chat.events import ErrorEvent, Event, Snapshot, TextEvent
+from parley.chat.events import Attempt, ErrorEvent, Event, Snapshot, TextEvent
 from parley.chat.turns import Turn, error_step_id
 from parley.observability.logs import get_logger
 
@@ -72,9 +72,13 @@ class _Reader:
         async for event in events:
             match event:
                 case TextEvent(text=text, offset=offset):
-                    await self._show(self._bubble.text[:offset] + text, text)
+                    shown = self._bubble.text
+                    follows = offset == len(shown)
+                    await self._show(shown[:offset] + text, text if follows else None)
                 case Snapshot(text=text):
                     await self._show(text, None)
+                case Attempt(keep=False) if self._bubble.shown:
+                    await self._show("", None)
                 case ErrorEvent(message=message):
                     await self._error(message)
                 case _:

@@ -5,11 +5,12 @@ and a thread id as it comes. What is ours is registered in place of Chainlit's o
 tests/integration/test_chainlit_seams.py says whether the installed version still has them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID, uuid4
+from weakref import WeakSet
 
 from asgi_correlation_id import correlation_id
 from chainlit.context import init_ws_context
@@ -23,7 +24,7 @@ from starlette.requests import HTTPConnection
 
 from parley.auth.callers import Callers
 from parley.chat.engine import Engine
-from parley.chat.errors import InternalError, InvalidRequest, ParleyError
+from parley.chat.errors import InvalidRequest, ParleyError, Unauthenticated
 from parley.chat.owner import current_owner
 from parley.chat.turns import Owner, Turn, TurnRequest
 from parley.observability.logs import get_logger
@@ -32,6 +33,7 @@ from parley.surfaces.page.reader import read_turn, show_error
 logger = get_logger(__name__)
 
 _FAILED = "Something went wrong here. The log has it under the id below."
+_INTERACTION_CHARS = 100
 # Chainlit's events that Parley has no use for; unhandled, they are ignored.
 _UNUSED = (
     "audio_start",
@@ -39,6 +41,7 @@ _UNUSED = (
     "audio_end",
     "chat_settings_change",
     "chat_settings_edit",
+    "fetch_favorites",
     "message_favorite",
     "window_message",
 )
@@ -55,34 +58,77 @@ class Page:
 
 def take_over_socket(page: Page) -> None:
     """Register our handlers in place of Chainlit's, for the whole process."""
-    handlers = _Handlers(page)
+    handlers = _Handlers(page, sio.handlers["/"]["disconnect"])
     sio.on("connect", handlers.connect)
+    sio.on("disconnect", handlers.disconnect)
+    sio.on("clear_session", handlers.clear_session)
     sio.on("connection_successful", handlers.connection_successful)
     sio.on("client_message", handlers.client_message)
     sio.on("edit_message", handlers.edit_message)
     sio.on("stop", handlers.stop)
     for event in _UNUSED:
         sio.handlers["/"].pop(event, None)
+    # Polling needs sticky routing to connect at all, and delays a shutdown by 24 s.
+    sio.eio.transports = ["websocket"]
 
 
 class _Handlers:
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Page, clean_up: Callable[[str], Awaitable[None]]) -> None:
         self._page = page
+        self._clean_up = clean_up
         # Sessions that asked for a thread which is not theirs, until they were told.
-        self._lost_threads: set[str] = set()
+        self._lost_threads: WeakSet[WebsocketSession] = WeakSet()
+        # One reader for a socket and a turn: a second one would show everything twice.
+        self._read_now: set[tuple[str, str]] = set()
 
-    async def connect(self, sid: str, environ: dict[str, Any], auth: object) -> bool:
+    async def connect(self, sid: str, _: object = None, auth: object = None, *__: object) -> bool:
         """Accept a browser whose ids are ids, as the user that its cookie says it is."""
+        if WebsocketSession.get(sid):
+            # python-socketio also runs this for an event that a client names "connect".
+            return False
+        try:
+            return await self._connect(sid, sio.get_environ(sid), auth)
+        except ParleyError as error:
+            logger.warning("Socket refused", code=error.code, reason=error.message)
+            raise ConnectionRefusedError(error.message) from None
+
+    async def disconnect(self, sid: str, *_: object) -> None:
+        """Let Chainlit clean up after a socket that is gone, and not after one that says so."""
+        if not sio.manager.is_connected(sid, "/"):
+            await self._clean_up(sid)
+
+    async def clear_session(self, sid: str, *_: object) -> None:
+        """Forget the session when its socket is gone: its page begins a new chat."""
+        WebsocketSession.require(sid).to_clear = True
+
+    async def connection_successful(self, sid: str, *_: object) -> None:
+        """Show what the thread holds, and go on with the turn that runs in it."""
+        session = WebsocketSession.require(sid)
+        await self._do(session, self._resume(session))
+
+    async def client_message(self, sid: str, payload: object = None, *_: object) -> None:
+        """Make a turn of a message, and show it."""
+        session = WebsocketSession.require(sid)
+        await self._do(session, self._answer(session, payload))
+
+    async def edit_message(self, sid: str, *_: object) -> None:
+        """Refuse: edits are off until they are built as branches."""
+        session = WebsocketSession.require(sid)
+        await self._do(session, _refuse("Messages cannot be edited yet."))
+
+    async def stop(self, sid: str, *_: object) -> None:
+        """Stop the turn that runs in the session's thread."""
+        session = WebsocketSession.require(sid)
+        await self._do(session, self._stop(session))
+
+    async def _connect(self, sid: str, environ: dict[str, Any], auth: object) -> bool:
         owner = self._page.callers.of_browser(HTTPConnection(environ["asgi.scope"]))
-        user = await self._user(owner)
-        if owner is None or user is None or not isinstance(auth, Mapping):
-            raise ConnectionRefusedError("authentication failed")
-        session_id, thread_id = _uuid(auth.get("sessionId")), _uuid(auth.get("threadId"))
-        if session_id is None or (thread_id is None and auth.get("threadId")):
-            raise ConnectionRefusedError("sessionId and threadId must be UUIDs")
+        if owner is None:
+            raise Unauthenticated("Open the page first.")
+        session_id, wanted_id = _session_ids(auth)
         with _as_owner(owner):
-            if thread_id and await self._page.data_layer.get_thread(thread_id) is None:
-                thread_id = None  # unknown or foreign: the page says so, see below
+            user = await self._page.data_layer.get_user(owner.identifier)
+            thread = await self._page.data_layer.get_thread(wanted_id) if wanted_id else None
 
         def emit(event: str, data: object) -> Any:
             return sio.emit(event, data, to=sid)
@@ -92,7 +138,7 @@ class _Handlers:
 
         if restore_existing_session(sid, session_id, emit, emit_call, environ, user=user):
             return True
-        WebsocketSession(
+        session = WebsocketSession(
             id=session_id,
             socket_id=sid,
             emit=emit,
@@ -100,69 +146,51 @@ class _Handlers:
             client_type="webapp",
             user_env={},
             user=user,
-            thread_id=thread_id,
+            thread_id=wanted_id if thread else None,
             environ=environ,
         )
-        if auth.get("threadId") and thread_id is None:
-            self._lost_threads.add(session_id)
+        if wanted_id and not thread:
+            self._lost_threads.add(session)  # unknown or foreign: the two look the same
         return True
 
-    async def connection_successful(self, sid: str) -> None:
-        """Show what the thread holds, and go on with the turn that runs in it."""
-        session = WebsocketSession.require(sid)
-        owner = _owner(session)
-        context = init_ws_context(session)
-        await context.emitter.task_end()  # type: ignore[no-untyped-call]  # Chainlit has no type here
-        if session.id in self._lost_threads:
-            self._lost_threads.discard(session.id)
-            await context.emitter.send_resume_thread_error("Thread not found.")
-            return
-        with _as_owner(owner):
-            thread_id = session.thread_id_to_resume
-            if thread_id and (thread := await self._page.data_layer.get_thread(thread_id)):
-                session.has_first_interaction = True
-                first = {"interaction": "resume", "thread_id": thread_id}
-                await context.emitter.emit("first_interaction", first)
-                await context.emitter.resume_thread(thread)
-            if session.has_first_interaction:
-                running = await self._page.engine.running(owner.id, session.thread_id)
-                if running:
-                    await self._read(session, running)
-
-    async def client_message(self, sid: str, payload: object) -> None:
-        """Make a turn of a message, and show it."""
-        session = WebsocketSession.require(sid)
+    async def _do(self, session: WebsocketSession, asked: Awaitable[None]) -> None:
+        """Do what a client asked for; where that fails it is told, and never met with silence."""
         correlation_id.set(uuid4().hex)
         init_ws_context(session)
+        current_owner.set(_owner(session))
         try:
-            await self._answer(session, *_message(payload))
+            await asked
         except ParleyError as error:
             logger.warning("Refused", code=error.code)
             await show_error(session, str(uuid4()), session.thread_id, error.message)
         except Exception:  # the process's edge: the user is told, the log has the story
-            logger.exception("Message failed")
-            await show_error(
-                session, str(uuid4()), session.thread_id, InternalError(_FAILED).message
-            )
+            logger.exception("Request of the page failed")
+            await show_error(session, str(uuid4()), session.thread_id, _FAILED)
 
-    async def edit_message(self, sid: str, _payload: object) -> None:
-        """Refuse: edits are off until they are built as branches."""
-        session = WebsocketSession.require(sid)
-        await show_error(session, str(uuid4()), session.thread_id, "Messages cannot be edited yet.")
+    async def _resume(self, session: WebsocketSession) -> None:
+        emitter = ChainlitEmitter(session)
+        await emitter.task_end()  # type: ignore[no-untyped-call]  # Chainlit has no type here
+        if session in self._lost_threads:
+            self._lost_threads.discard(session)
+            await emitter.send_resume_thread_error("Thread not found.")
+            return
+        # Also after a lost connection: what was said meanwhile is in the rows.
+        known = session.has_first_interaction or session.thread_id_to_resume
+        thread = await self._page.data_layer.get_thread(session.thread_id) if known else None
+        if thread is None:
+            return
+        if not session.has_first_interaction:
+            session.has_first_interaction = True
+            await _first_interaction(session, "resume")
+        await emitter.resume_thread(thread)
+        running = await self._running(session)
+        if running:
+            await self._read(session, running)
 
-    async def stop(self, sid: str) -> None:
-        """Stop the turn that runs in the session's thread."""
-        session = WebsocketSession.require(sid)
-        owner = _owner(session)
-        with _as_owner(owner):
-            running = await self._page.engine.running(owner.id, session.thread_id)
-            if running:
-                await self._page.engine.stop(owner.id, running.id)
-
-    async def _answer(self, session: WebsocketSession, message_id: str, text: str) -> None:
-        owner = _owner(session)
+    async def _answer(self, session: WebsocketSession, payload: object) -> None:
+        message_id, text = _message(payload)
         request = TurnRequest(
-            owner=owner,
+            owner=_owner(session),
             thread_id=session.thread_id,
             text=text,
             key=message_id,
@@ -171,18 +199,45 @@ class _Handlers:
         begun = await self._page.engine.submit(request)
         if not session.has_first_interaction:
             session.has_first_interaction = True
-            first = {"interaction": text[:100], "thread_id": session.thread_id}
-            await ChainlitEmitter(session).emit("first_interaction", first)
+            await _first_interaction(session, text[:_INTERACTION_CHARS])
         await self._read(session, begun.turn)
 
-    async def _read(self, session: WebsocketSession, turn: Turn) -> None:
-        await read_turn(session, turn, self._page.engine.follow(turn))
+    async def _stop(self, session: WebsocketSession) -> None:
+        running = await self._running(session)
+        if running:
+            await self._page.engine.stop(running.owner_id, running.id)
 
-    async def _user(self, owner: Owner | None) -> Any:
-        if owner is None:
-            return None
-        with _as_owner(owner):
-            return await self._page.data_layer.get_user(owner.identifier)
+    async def _running(self, session: WebsocketSession) -> Turn | None:
+        return await self._page.engine.running(_owner(session).id, session.thread_id)
+
+    async def _read(self, session: WebsocketSession, turn: Turn) -> None:
+        reader = (session.socket_id, turn.id)
+        if reader in self._read_now:
+            return
+        self._read_now.add(reader)
+        try:
+            await read_turn(session, turn, self._page.engine.follow(turn))
+        finally:
+            self._read_now.discard(reader)
+
+
+async def _refuse(message: str) -> None:
+    raise InvalidRequest(message)
+
+
+async def _first_interaction(session: WebsocketSession, interaction: str) -> None:
+    """Tell the page that the thread exists now: it puts it into the sidebar and the address."""
+    first = {"interaction": interaction, "thread_id": session.thread_id}
+    await ChainlitEmitter(session).emit("first_interaction", first)
+
+
+def _session_ids(auth: object) -> tuple[str, str | None]:
+    """Take the ids of session and thread: Chainlit makes a path of the first."""
+    ids = auth if isinstance(auth, Mapping) else {}
+    session_id, thread_id = _uuid(ids.get("sessionId")), _uuid(ids.get("threadId"))
+    if session_id is None or (thread_id is None and ids.get("threadId")):
+        raise InvalidRequest("sessionId and threadId must be UUIDs.")
+    return session_id, thread_id
 
 
 def _owner(session: WebsocketSession) -> Owner:

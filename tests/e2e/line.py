@@ -1,0 +1,64 @@
+"""The network between a browser and Parley, as a test may cut and mend it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from tests.server import ParleyProcess
+from tests.services import find_free_port
+
+
+class Line:
+    """Carries bytes to a port of this machine, until it is cut."""
+
+    def __init__(self, to_port: int) -> None:
+        self._port, self._to_port = find_free_port(), to_port
+        self.url = f"http://127.0.0.1:{self._port}"
+        self._server: asyncio.Server | None = None
+        self._calls: set[asyncio.Task[None]] = set()
+
+    async def mend(self) -> None:
+        """Let connections through again."""
+        if self._server is None:
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
+
+    async def cut(self) -> None:
+        """End all connections, and refuse new ones."""
+        if self._server:
+            self._server.close()
+            self._server = None
+        for call in self._calls:
+            call.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        call = asyncio.create_task(self._carry(reader, writer))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._to_port)
+        try:
+            await asyncio.gather(_pump(reader, back), _pump(there, writer))
+        finally:
+            back.close()
+            writer.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+@asynccontextmanager
+async def line_to(parley: ParleyProcess) -> AsyncIterator[Line]:
+    """Make a line to a Parley, whole at first."""
+    line = Line(parley.port)
+    await line.mend()
+    try:
+        yield line
+    finally:
+        await line.cut()

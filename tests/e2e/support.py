@@ -1,0 +1,96 @@
+"""What the end-to-end tests share: processes, requests, and what is in the rows afterwards."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+import msgspec
+
+from tests.fakes.model_server import ModelServer
+from tests.server import ParleyProcess
+from tests.sse_reader import read_events
+
+T = TypeVar("T")
+TABLES = ("users", "threads", "turns", "steps")
+WAIT_S = 15.0
+POLL_S = 0.02
+DEMO = {"DETECT_LOCAL_MODELS": "false"}
+# Where every test asks for what it needs, and nothing waits for a name that is not there.
+JSON = {"content-type": "application/json"}
+
+
+async def until(condition: Callable[[], T], within_s: float = WAIT_S) -> T:
+    """Poll until the condition is true, and give what it gave; fail when time is up."""
+    async with asyncio.timeout(within_s):
+        while not (value := condition()):  # noqa: ASYNC110 - it happens in another process
+            await asyncio.sleep(POLL_S)
+        return value
+
+
+@asynccontextmanager
+async def serving(directory: Path, environment: Mapping[str, str]) -> AsyncIterator[ParleyProcess]:
+    """Run Parley while this event loop goes on: a fake model server may live in it."""
+    parley = ParleyProcess(directory, environment)
+    await asyncio.to_thread(parley.start)
+    try:
+        yield parley
+    finally:
+        await asyncio.to_thread(parley.stop)
+
+
+def asks(server: ModelServer) -> dict[str, str]:
+    """The settings of a Parley that asks this model server."""
+    return {"OPENAI_BASE_URL": server.base_url, "OPENAI_MODEL": "fake"}
+
+
+@asynccontextmanager
+async def client_of(parley: ParleyProcess) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(base_url=parley.url, timeout=30) as client:
+        yield client
+
+
+async def chat(client: httpx2.AsyncClient, message: str, **body: str) -> str:
+    """Say something and give the answer's text, as a reader of the plain stream has it."""
+    response = await client.post("/chat", json={"session_id": "a", "message": message, **body})
+    assert response.status_code == 200, response.text
+    *pieces, end = read_events(response.content)
+    assert end == "[DONE]"
+    return "".join(pieces)
+
+
+async def chat_events(client: httpx2.AsyncClient, message: str, **body: str) -> list[Any]:
+    """Say something and give the typed events of the answer."""
+    asked = {"session_id": "a", "message": message, "format": "events", **body}
+    response = await client.post("/chat", json=asked)
+    assert response.status_code == 200, response.text
+    *events, end = read_events(response.content)
+    assert end == "[DONE]"
+    return [msgspec.json.decode(event) for event in events]
+
+
+def text_of(events: list[Any]) -> str:
+    return "".join(event["content"] for event in events if event["type"] == "text")
+
+
+def select(parley: ParleyProcess, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    """Read the rows of a Parley on SQLite, running or not."""
+    path = parley.directory / ".parley" / "parley.db"
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        return connection.execute(statement, values).fetchall()
+
+
+def row_counts(parley: ParleyProcess) -> dict[str, int]:
+    return {table: select(parley, f"SELECT count(*) FROM {table}")[0][0] for table in TABLES}
+
+
+def answers(parley: ParleyProcess) -> list[tuple[str, str | None, str]]:
+    """State, finish reason and text of each turn, in the order in which they were asked."""
+    return select(
+        parley,
+        "SELECT turns.state, turns.finish_reason, steps.output FROM turns"
+        " JOIN steps ON steps.id = turns.answer_step_id ORDER BY turns.created_at",
+    )

@@ -1,0 +1,292 @@
+"""The page in a real browser: a message is a turn, and the turn outlives the page."""
+
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, Locator, Page, expect
+
+from tests.e2e.conftest import Faked
+from tests.e2e.line import line_to
+from tests.e2e.support import answers, select, serving, until
+from tests.fakes.model_server import answer, chunk, cut, hang, json_reply, sse, wait
+from tests.models.llama_server import llama_process
+from tests.server import ParleyProcess
+
+pytestmark = pytest.mark.needs_browser
+
+ARTEFACTS = Path(__file__).parents[1] / ".artefacts"
+WAIT_MS = 10_000
+MARKDOWN = """\
+A **turn** is a user message and all up to its final answer:
+
+1. it is *written* first,
+2. then `streamed`.
+
+```python
+async for event in engine.follow(turn):
+    print(event)
+```
+
+| state | over |
+|---|---|
+| running | no |
+| completed | yes |
+"""
+SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
+
+
+@pytest.fixture(autouse=True)
+def bounded_waits() -> None:
+    expect.set_options(timeout=WAIT_MS)
+
+
+@pytest.fixture
+async def chat_page(faked: Faked, page: Page) -> Page:
+    await open_page(page, faked.parley)
+    return page
+
+
+async def open_page(page: Page, parley: ParleyProcess, path: str = "/") -> None:
+    await page.goto(parley.url + path)
+    await expect(page.locator("#chat-input")).to_be_visible()
+
+
+async def say(page: Page, text: str) -> None:
+    await page.locator("#chat-input").fill(text)
+    await page.locator("#chat-submit").click()
+
+
+def answer_of(page: Page) -> Locator:
+    return page.locator("[data-step-type=assistant_message]").last
+
+
+def question_of(page: Page) -> Locator:
+    return page.locator("[data-step-type=user_message]").last
+
+
+async def finished(page: Page) -> None:
+    """The composer is free again."""
+    await expect(page.locator("#stop-button")).to_have_count(0)
+
+
+async def shot(page: Page, name: str) -> None:
+    await asyncio.to_thread(ARTEFACTS.mkdir, exist_ok=True)
+    await page.screenshot(path=ARTEFACTS / f"{name}.png", animations="disabled")
+
+
+async def test_a_message_is_answered_by_a_real_model(
+    page: Page, tiny_model: Path, tmp_path: Path
+) -> None:
+    with llama_process(tiny_model) as base_url:
+        async with serving(tmp_path, {"OPENAI_BASE_URL": base_url}) as parley:
+            await open_page(page, parley)
+            await say(page, "What is a thread?")
+            await expect(question_of(page)).to_contain_text("What is a thread?")
+            await expect(answer_of(page)).to_have_text(re.compile(r"\w+.*\.\s*$", re.DOTALL))
+            await finished(page)
+            ((state, _, text),) = answers(parley)
+            assert state == "completed"
+            shown = await answer_of(page).inner_text()
+            assert " ".join(shown.split()) == " ".join(text.split())
+
+
+async def test_text_streams_and_stop_stops(faked: Faked, chat_page: Page) -> None:
+    faked.will_reply(sse(chunk("Once upon"), hang))
+    await say(chat_page, "Tell me a story.")
+    await expect(answer_of(chat_page)).to_contain_text("Once upon")
+    await chat_page.locator("#stop-button").click()
+    await asyncio.wait_for(faked.server.left.wait(), 2)
+    await finished(chat_page)
+    await until(lambda: answers(faked.parley)[-1] == ("stopped", "stopped", "Once upon"))
+    await chat_page.reload()
+    await expect(answer_of(chat_page)).to_contain_text("Once upon")
+    assert "manually stopped" not in await chat_page.inner_text("body")
+
+
+async def test_an_answer_goes_on_over_a_reload(faked: Faked, chat_page: Page) -> None:
+    gate = asyncio.Event()
+    faked.will_reply(sse(chunk("Once upon"), wait(gate), *answer(" a time.")))
+    await say(chat_page, "Tell me a story.")
+    await expect(answer_of(chat_page)).to_contain_text("Once upon")
+    await expect(chat_page).to_have_url(re.compile("/thread/"))
+    await chat_page.reload()
+    await expect(answer_of(chat_page)).to_contain_text("Once upon")
+    await expect(chat_page.locator("#stop-button")).to_be_visible()
+    gate.set()
+    await expect(answer_of(chat_page)).to_contain_text("Once upon a time.")
+    await finished(chat_page)
+    await expect(chat_page.locator("[data-step-type=assistant_message]")).to_have_count(1)
+    assert len(faked.server.requests) == 1
+
+
+@pytest.mark.parametrize("back", ["before the end", "after the end"])
+async def test_a_lost_connection_loses_no_text(faked: Faked, page: Page, back: str) -> None:
+    gate = asyncio.Event()
+    faked.will_reply(sse(chunk("Once upon"), wait(gate), *answer(" a time.")))
+    async with line_to(faked.parley) as line:
+        await page.goto(line.url)
+        await say(page, "Tell me a story.")
+        await expect(answer_of(page)).to_contain_text("Once upon")
+        await line.cut()
+        if back == "before the end":
+            await line.mend()
+        gate.set()
+        await until(lambda: answers(faked.parley)[-1][0] == "completed")
+        await line.mend()
+        await expect(answer_of(page)).to_contain_text("Once upon a time.")
+        await finished(page)
+        for kind in ("user_message", "assistant_message"):
+            await expect(page.locator(f"[data-step-type={kind}]")).to_have_count(1)
+
+
+async def test_an_error_is_shown_with_its_request_id(faked: Faked, chat_page: Page) -> None:
+    faked.will_reply(json_reply({"error": {"message": "boom"}}, 500))
+    await say(chat_page, "hi")
+    error = chat_page.get_by_text("Request id:")
+    await expect(error).to_be_visible()
+    await finished(chat_page)
+    shown = re.search(r"Request id: (\w+)", await chat_page.inner_text("body"))
+    assert shown
+    assert f"[{shown[1]}]" in faked.parley.log_text()
+    await shot(chat_page, "error-desktop-light")
+
+
+async def test_a_cut_answer_keeps_its_text(faked: Faked, chat_page: Page) -> None:
+    faked.will_reply(sse(chunk("Half an"), cut))
+    await say(chat_page, "hi")
+    await expect(chat_page.get_by_text("Half an")).to_be_visible()
+    await expect(chat_page.get_by_text("Request id:")).to_be_visible()
+    await chat_page.reload()
+    await expect(chat_page.get_by_text("Half an")).to_be_visible()
+
+
+async def test_history_is_listed_resumed_renamed_and_deleted(faked: Faked, chat_page: Page) -> None:
+    faked.will_reply(sse(*answer("It is ", "a turn.")))
+    await say(chat_page, "What is a turn?")
+    await finished(chat_page)
+    sidebar = chat_page.locator("#thread-history")
+    await expect(sidebar.get_by_text("What is a turn?")).to_be_visible()
+    await chat_page.reload()
+    await expect(answer_of(chat_page)).to_contain_text("It is a turn.")
+    await expect(sidebar.get_by_text("What is a turn?")).to_be_visible()
+
+    await _thread_option(chat_page, "#rename-thread")
+    await chat_page.get_by_role("dialog").locator("input").fill("About turns")
+    await chat_page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
+    await expect(sidebar.get_by_text("About turns")).to_be_visible()
+    await chat_page.reload()
+    await expect(sidebar.get_by_text("About turns")).to_be_visible()
+
+    await _thread_option(chat_page, "#delete-thread")
+    await chat_page.get_by_role("alertdialog").get_by_role("button", name="Confirm").click()
+    await expect(sidebar.get_by_text("About turns")).to_have_count(0)
+    await chat_page.reload()
+    await expect(chat_page.locator("#chat-input")).to_be_visible()
+    await expect(chat_page.get_by_text("About turns")).to_have_count(0)
+    assert select(faked.parley, "SELECT 1 FROM threads WHERE name = 'About turns'") == []
+
+
+async def test_a_new_chat_is_another_thread(faked: Faked, chat_page: Page) -> None:
+    faked.will_reply(sse(*answer("hm")))
+    await say(chat_page, "first thread")
+    await finished(chat_page)
+    await chat_page.locator("#new-chat-button").click()
+    await expect(chat_page.locator("[data-step-type=user_message]")).to_have_count(0)
+    await say(chat_page, "second thread")
+    await finished(chat_page)
+    assert "first thread" not in faked.server.requests[-1].body.decode()
+    sidebar = chat_page.locator("#thread-history")
+    await sidebar.get_by_text("first thread").click()
+    await expect(question_of(chat_page)).to_contain_text("first thread")
+
+
+async def test_another_guest_sees_nothing_of_it(
+    faked: Faked, chat_page: Page, chromium: Browser
+) -> None:
+    faked.will_reply(sse(*answer("a secret answer")))
+    await say(chat_page, "my secret question")
+    await finished(chat_page)
+    await expect(chat_page).to_have_url(re.compile("/thread/"))
+    thread_path = chat_page.url.removeprefix(faked.parley.url)
+    async with stranger(chromium) as context:
+        other = await context.new_page()
+        await open_page(other, faked.parley)
+        assert "secret" not in await other.inner_text("body")
+        await other.goto(chat_page.url)
+        await expect(other.get_by_text("Thread not found.").first).to_be_visible()
+        assert "secret" not in await other.inner_text("body")
+        await shot(other, "foreign-thread-desktop-light")
+        thread_id = thread_path.rsplit("/", 1)[1]
+        for method, path, sent in (
+            ("GET", f"/project/thread/{thread_id}", None),
+            ("PUT", "/project/thread", {"threadId": thread_id, "name": "mine"}),
+            ("DELETE", "/project/thread", {"threadId": thread_id}),
+        ):
+            got = await context.request.fetch(faked.parley.url + path, method=method, data=sent)
+            assert got.status >= 400
+            assert "secret" not in await got.text()
+    await chat_page.reload()
+    await expect(answer_of(chat_page)).to_contain_text("a secret answer")
+
+
+async def test_a_page_whose_cookie_is_gone_is_told(faked: Faked, chat_page: Page) -> None:
+    faked.will_reply(sse(*answer("hm")))
+    await chat_page.context.clear_cookies()
+    await open_page(chat_page, faked.parley)
+    await say(chat_page, "a new guest")
+    await expect(answer_of(chat_page)).to_contain_text("hm")
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_it_looks_right(faked: Faked, chromium: Browser, size: str, theme: str) -> None:
+    faked.will_reply(sse(*answer(*re.findall(r"\S+\s*", MARKDOWN))))
+    width, height = SIZES[size]
+    async with stranger(chromium, width, height, theme) as context:
+        page = await context.new_page()
+        problems: list[str] = []
+        asked: list[str] = []
+        page.on(
+            "console", lambda said: problems.append(said.text) if said.type == "error" else None
+        )
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        await open_page(page, faked.parley)
+        await shot(page, f"welcome-{size}-{theme}")
+        await say(page, "What is a turn?")
+        await expect(answer_of(page).locator("table")).to_be_visible()
+        await finished(page)
+        await shot(page, f"chat-{size}-{theme}")
+        wide = await page.evaluate("document.documentElement.scrollWidth > innerWidth")
+        assert not wide, "nothing sticks out at the side"
+        assert problems == []
+        own = (faked.parley.url, "data:", "blob:", "ws://127.0.0.1:")
+        assert [url for url in asked if not url.startswith(own)] == [], "nobody else is asked"
+
+
+class stranger:  # noqa: N801 - used like a function
+    """A browser profile of its own: another guest."""
+
+    def __init__(
+        self, chromium: Browser, width: int = 1280, height: int = 800, theme: str = "light"
+    ) -> None:
+        self._new = chromium.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if theme == "dark" else "light",
+        )
+
+    async def __aenter__(self) -> BrowserContext:
+        self._context = await self._new
+        return self._context
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._context.close()
+
+
+async def _thread_option(page: Page, option: str) -> None:
+    thread = page.locator("#thread-history a").first
+    await thread.hover()
+    await page.locator("#thread-options").first.click()
+    await page.locator(option).click()

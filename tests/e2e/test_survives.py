@@ -1,0 +1,129 @@
+"""A turn belongs to its thread: it survives who asked, and what is there of it the process."""
+
+import asyncio
+from pathlib import Path
+
+import httpx2
+
+from tests.e2e.conftest import Faked
+from tests.e2e.support import (
+    answers,
+    asks,
+    chat,
+    chat_events,
+    client_of,
+    row_counts,
+    serving,
+    text_of,
+    until,
+)
+from tests.fakes.model_server import answer, chunk, hang, model_server, sse, wait
+from tests.sse_reader import read_events
+
+BODY = {"session_id": "leaving", "message": "Tell me a story."}
+
+
+async def test_leaving_does_not_stop_the_turn(
+    faked: Faked, faked_client: httpx2.AsyncClient
+) -> None:
+    gate = asyncio.Event()
+    faked.will_reply(sse(chunk("Once upon"), wait(gate), *answer(" a time.")))
+    async with faked_client.stream("POST", "/chat", json=BODY) as response:
+        assert b"Once upon" in await anext(response.aiter_bytes())
+    gate.set()
+    await until(lambda: answers(faked.parley)[-1][0] == "completed")
+    assert answers(faked.parley)[-1] == ("completed", "stop", "Once upon a time.")
+    assert not faked.server.left.is_set()
+
+
+async def test_who_left_gets_the_answer_by_its_key(
+    faked: Faked, faked_client: httpx2.AsyncClient
+) -> None:
+    gate = asyncio.Event()
+    faked.will_reply(sse(chunk("Once upon"), wait(gate), *answer(" a time.")))
+    body, key = BODY | {"session_id": "returning"}, {"idempotency-key": "my-key"}
+    async with faked_client.stream("POST", "/chat", json=body, headers=key) as response:
+        assert b"Once upon" in await anext(response.aiter_bytes())
+    again = asyncio.ensure_future(faked_client.post("/chat", json=body, headers=key))
+    gate.set()
+    *pieces, _ = read_events((await again).content)
+    assert "".join(pieces) == "Once upon a time."
+    assert len(faked.server.requests) == 1
+
+
+async def test_messages_of_a_session_are_answered_in_order(
+    faked: Faked, faked_client: httpx2.AsyncClient
+) -> None:
+    gate = asyncio.Event()
+    faked.will_reply(sse(wait(gate), *answer("first")), sse(*answer("second")))
+    one = asyncio.ensure_future(chat(faked_client, "1", session_id="queue"))
+    await faked.server.asked.wait()
+    before = row_counts(faked.parley)["turns"]
+    other = asyncio.ensure_future(chat(faked_client, "2", session_id="queue"))
+    await until(lambda: row_counts(faked.parley)["turns"] == before + 1)
+    assert len(faked.server.requests) == 1
+    gate.set()
+    assert (await one, await other) == ("first", "second")
+    assert "first" in faked.server.requests[1].body.decode()
+
+
+async def test_sigterm_lets_an_answer_finish(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    async with model_server(sse(chunk("Once upon"), wait(gate), *answer(" a time."))) as server:
+        async with serving(tmp_path, asks(server)) as parley, client_of(parley) as client:
+            async with client.stream("POST", "/chat", json=BODY) as response:
+                pieces = response.aiter_bytes()
+                assert b"Once upon" in await anext(pieces)
+                parley.process.terminate()
+                await until(lambda: "Shutting down" in parley.log_text())
+                gate.set()
+                assert b"[DONE]" in b"".join([piece async for piece in pieces])
+            await until(lambda: parley.process.poll() is not None)
+        assert answers(parley) == [("completed", "stop", "Once upon a time.")]
+
+
+async def test_sigterm_interrupts_what_takes_too_long(tmp_path: Path) -> None:
+    async with model_server(sse(chunk("Once upon"), hang)) as server:
+        async with serving(tmp_path, asks(server)) as parley, client_of(parley) as client:
+            body = BODY | {"format": "events"}
+            async with client.stream("POST", "/chat", json=body) as response:
+                pieces = response.aiter_bytes()
+                assert b"turn_start" in await anext(pieces)
+                await server.asked.wait()
+                parley.process.terminate()
+                rest = b"".join([piece async for piece in pieces])
+            await until(lambda: parley.process.poll() is not None)
+        assert b'"finish_reason":"interrupted"' in rest, "its reader sees the end"
+        assert answers(parley) == [("interrupted", "interrupted", "Once upon")]
+        await asyncio.wait_for(server.left.wait(), 5)
+
+
+async def test_a_crash_leaves_the_checkpoint(tmp_path: Path) -> None:
+    async with (
+        model_server(sse(chunk("Once upon"), hang)) as server,
+        serving(tmp_path, asks(server)) as parley,
+        client_of(parley) as client,
+    ):
+        async with client.stream("POST", "/chat", json=BODY) as response:
+            assert b"Once upon" in await anext(response.aiter_bytes())
+            await until(lambda: answers(parley)[0][2] == "Once upon")
+            await asyncio.to_thread(parley.kill)
+        assert answers(parley) == [("running", None, "Once upon")]
+        await asyncio.to_thread(parley.start)
+        assert answers(parley) == [("interrupted", "interrupted", "Once upon")]
+        server.replies[:] = [sse(*answer("Still here."))]
+        assert await chat(client, "Are you there?", session_id="leaving") == "Still here."
+
+
+async def test_on_postgres(tmp_path: Path, postgres_url: str) -> None:
+    async with model_server(sse(*answer("Hello ", "Ada."))) as server:
+        environment = asks(server) | {"DATABASE_URL": postgres_url}
+        async with serving(tmp_path, environment) as parley, client_of(parley) as client:
+            events = await chat_events(client, "My name is Ada.")
+            assert text_of(events) == "Hello Ada."
+            await asyncio.to_thread(parley.stop)
+            await asyncio.to_thread(parley.start)
+            assert (await client.get("/readyz")).json() == {"status": "ready"}
+            await chat(client, "What is my name?")
+        assert "Hello Ada." in server.requests[1].body.decode()
+        assert not (tmp_path / ".parley" / "parley.db").exists()

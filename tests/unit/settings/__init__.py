@@ -1,0 +1,1 @@
+"""The environment as config, and all that may be wrong with it."""

@@ -1,0 +1,240 @@
+"""Settings: every name is heard, what is empty or unknown is not, what is wrong is said at once."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from parley.settings.build import load_config
+from parley.settings.docs import TABLE, settings_table
+from parley.settings.environment import Environment, setting_names
+from parley.settings.problems import ConfigurationError, read_environment
+
+ROOT = Path(__file__).parents[3]
+FIELDS = list(Environment.model_fields)
+EVERY_NAME = [(field, name) for field in FIELDS for name in setting_names(field)]
+# A value for each setting that is not its default, and what it becomes.
+VALUES: dict[str, tuple[str, object]] = {
+    "environment": ("production", "production"),
+    "host": ("0.0.0.0", "0.0.0.0"),
+    "port": ("8001", 8001),
+    "public_url": ("https://chat.example/", "https://chat.example"),
+    "cors_allow_origins": (
+        "https://a.example/, http://B.example:81",
+        ("https://a.example", "http://b.example:81"),
+    ),
+    "log_level": ("debug", "DEBUG"),
+    "log_format": ("JSON", "json"),
+    "database_url": ("postgres://u:p@h/d", "postgres://u:p@h/d"),
+    "parley_secret": ("s" * 32, "s" * 32),
+    "parley_secret_previous": ("p", "p"),
+    "allow_guests": ("true", True),
+    "space_host": ("me-space.hf.space", "me-space.hf.space"),
+    "openai_api_key": ("sk", "sk"),
+    "openai_base_url": ("http://vllm:8000/v1/", "http://vllm:8000/v1"),
+    "openai_model": ("m", "m"),
+    "tgi_base_url": ("http://tgi:8080", "http://tgi:8080"),
+    "tgi_api_key": ("k", "k"),
+    "default_model": ("openai:m", "openai:m"),
+    "llm_provider": ("openai", "openai"),
+    "detect_local_models": ("false", False),
+    "max_tokens": ("7", 7),
+    "temperature": ("0.5", 0.5),
+    "system_prompt": ("Be brief.", "Be brief."),
+    "max_history_tokens": ("1", 1),
+    "max_history_turns": ("2", 2),
+    "max_history_messages": ("3", 3),
+    "stream_flush_ms": ("0", 0),
+    "limit_message_bytes": ("4", 4),
+    "limit_body_bytes": ("5", 5),
+    "limit_answer_chars": ("6", 6),
+    "limit_running_turns": ("7", 7),
+    "limit_queued_turns": ("8", 8),
+}
+REQUIRED_BY_OTHERS = {"ALLOW_GUESTS": "true", "PARLEY_SECRET": "s" * 32}
+WRONG = {
+    "ENVIRONMENT": "staging",
+    "PORT": "70000",
+    "PUBLIC_URL": "chat.example",
+    "CORS_ALLOW_ORIGINS": "*",
+    "LOG_LEVEL": "LOUD",
+    "DATABASE_URL": "mysql://root:hunter2@db/x",
+    "OPENAI_BASE_URL": "vllm:8000",
+    "TEMPERATURE": "hot",
+    "MAX_TOKENS": "0",
+    "ALLOW_GUESTS": "perhaps",
+    "LIMIT_BODY_BYTES": "-1",
+}
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No settings but the test's: not of this machine, not of the checkout's .env."""
+    for _, name in EVERY_NAME:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def problems() -> dict[str, str]:
+    with pytest.raises(ConfigurationError) as caught:
+        read_environment()
+    return {problem.name.split(" ")[0]: str(problem) for problem in caught.value.problems}
+
+
+def test_every_setting_is_tried_here() -> None:
+    assert list(VALUES) == FIELDS
+
+
+@pytest.mark.parametrize(("field", "name"), EVERY_NAME)
+def test_every_name_is_heard(field: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, value = VALUES[field]
+    if field in {"environment", "space_host"}:
+        for other, wanted in REQUIRED_BY_OTHERS.items():
+            monkeypatch.setenv(other, wanted)
+    monkeypatch.setenv(name, text)
+    assert getattr(read_environment(), field) == value
+
+
+@pytest.mark.parametrize(("field", "name"), EVERY_NAME)
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_value_is_no_value(
+    field: str, name: str, empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default = getattr(read_environment(), field)
+    monkeypatch.setenv(name, empty)
+    assert getattr(read_environment(), field) == default
+
+
+def test_an_empty_name_does_not_hide_its_alias(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "")
+    monkeypatch.setenv("OPENAI_API_BASE", "http://vllm:8000/v1")
+    assert read_environment().openai_base_url == "http://vllm:8000/v1"
+
+
+def test_the_first_name_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAINLIT_URL", "https://b.example")
+    monkeypatch.setenv("PUBLIC_URL", "https://a.example")
+    assert read_environment().public_url == "https://a.example"
+
+
+def test_a_file_is_read_and_the_environment_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text(
+        "PORT=9001\nHOST=\nLOG_LEVEL=ERROR\nUNKNOWN_NAME=x\nOPENAI_API_KEY=\n"
+    )
+    monkeypatch.setenv("LOG_LEVEL", "DEBUG")
+    environment = read_environment()
+    assert (environment.port, environment.host) == (9001, "127.0.0.1")
+    assert (environment.log_level, environment.openai_api_key) == ("DEBUG", None)
+
+
+def test_unknown_names_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_OM_URL_OF_ANOTHER_APP", "x")
+    read_environment()
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_each_wrong_value_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, WRONG[name])
+    assert list(problems()) == [name]
+
+
+def test_all_problems_are_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in WRONG.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SPACE_HOST", "me.hf.space")
+    assert set(problems()) == set(WRONG)
+
+
+def test_wrong_values_do_not_hide_wrong_combinations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("CHAINLIT_AUTH_SECRET", "too short")
+    monkeypatch.setenv("OPENAI_API_BASE", "nonsense")
+    found = problems()
+    assert set(found) == {"OPENAI_BASE_URL", "ALLOW_GUESTS", "PARLEY_SECRET"}
+    assert "OPENAI_API_BASE" in found["OPENAI_BASE_URL"], "the name that the operator wrote"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "mysql://root:hunter2@db/x"),
+        ("DATABASE_URL", "postgres://root:p@ss:hunter2@db/x"),
+        ("DATABASE_URL", "hunter2"),
+        ("OPENAI_BASE_URL", "ftp://me:hunter2@host/v1"),
+    ],
+)
+def test_no_problem_tells_a_secret(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    assert "hunter2" not in problems()[name]
+
+
+@pytest.mark.parametrize(
+    "origin", ["*", "https://a.example,*", "a.example", "https://a.example/path", "ftp://a"]
+)
+def test_an_origin_is_an_origin(origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CORS_ALLOW_ORIGINS", origin)
+    assert list(problems()) == ["CORS_ALLOW_ORIGINS"]
+
+
+@pytest.mark.parametrize("exposed", [{"ENVIRONMENT": "production"}, {"SPACE_HOST": "me.hf.space"}])
+def test_beyond_development_guests_are_said(
+    exposed: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARLEY_SECRET", "s" * 32)
+    for name, value in exposed.items():
+        monkeypatch.setenv(name, value)
+    assert list(problems()) == ["ALLOW_GUESTS"]
+
+
+def test_the_addresss_origin_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUBLIC_URL", "https://Example.org/chat/")
+    monkeypatch.setenv("CORS_ALLOW_ORIGINS", "https://friend.example")
+    server = load_config().server
+    assert server.origins == {"https://example.org", "https://friend.example"}
+    assert server.cors_allow_origins == ("https://friend.example",)
+
+
+@pytest.mark.parametrize(
+    ("environment", "form"), [("development", "console"), ("production", "json")]
+)
+def test_logs_follow_the_environment(
+    environment: str, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in REQUIRED_BY_OTHERS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ENVIRONMENT", environment)
+    assert load_config().logs.format == form
+
+
+def test_each_start_is_another_replica() -> None:
+    assert load_config().engine.replica_id != load_config().engine.replica_id
+
+
+def test_the_table_of_settings_is_current() -> None:
+    assert (ROOT / TABLE).read_text() == settings_table(), "run python -m parley.settings.docs"
+
+
+def test_the_example_names_every_setting() -> None:
+    example = (ROOT / ".env.example").read_text()
+    named = re.findall(r"^#?([A-Z][A-Z0-9_]*)=", example, re.MULTILINE)
+    wanted = {setting_names(field)[0] for field in FIELDS} - {"SPACE_HOST"}
+    assert sorted(named) == sorted(wanted)
+
+
+def test_the_examples_values_are_the_defaults() -> None:
+    example = dict(
+        re.findall(r"^#([A-Z][A-Z0-9_]*)=(.+)$", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    )
+    for field in FIELDS:
+        default = Environment.model_fields[field].default
+        if default not in {None, ()}:
+            shown = str(default).lower() if isinstance(default, bool) else str(default)
+            assert example[setting_names(field)[0]] == shown, field
+
+
+def test_the_example_itself_is_a_configuration(tmp_path: Path) -> None:
+    example = (ROOT / ".env.example").read_text()
+    (tmp_path / ".env").write_text(re.sub(r"^#([A-Z])", r"\1", example, flags=re.MULTILINE))
+    read_environment()

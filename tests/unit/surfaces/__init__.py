@@ -1,0 +1,1 @@
+"""Surfaces without a process around them: rendering, parsing, and the ASGI middlewares."""

@@ -1,0 +1,39 @@
+"""The page's document asks nobody else for anything."""
+
+from parley.surfaces.page.html import without_foreign
+
+TEMPLATE = """\
+<head>
+  <link rel="preconnect" href="https://fonts.example" crossorigin />
+  <link
+    href="https://fonts.example/css2?family=Inter"
+    rel="stylesheet"
+  />
+  <link rel="stylesheet" crossorigin href="/assets/index.css">
+  <link rel="icon" href="/favicon" />
+  <a href="https://example.org">a link that a reader may follow</a>
+</head>
+"""
+
+
+def test_leaves_out_what_is_elsewhere() -> None:
+    html = without_foreign(lambda root: TEMPLATE)("")
+    assert "fonts.example" not in html
+    assert html.count("<link") == 2
+    assert 'href="https://example.org"' in html
+
+
+def test_renders_once_for_each_root() -> None:
+    asked: list[str] = []
+
+    def template(root_path: str) -> str:
+        asked.append(root_path)
+        return f"<head>{root_path}</head>"
+
+    render = without_foreign(template)
+    assert [render("/a"), render("/a"), render("/b")] == [
+        "<head>/a</head>",
+        "<head>/a</head>",
+        "<head>/b</head>",
+    ]
+    assert asked == ["/a", "/b"]

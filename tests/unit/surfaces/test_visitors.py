@@ -1,0 +1,76 @@
+"""Opening the page makes a guest; nothing else does."""
+
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from parley.auth.callers import Callers
+from parley.auth.guests import Guests
+from parley.auth.keys import Secret
+from parley.chat.owner import current_owner
+from parley.surfaces.visitors import Visitors
+from tests.unit.surfaces.asgi import client_of
+
+SECRET = Secret("s" * 32)
+GUESTS = Guests(SECRET, secure=False)
+PAGE = {"accept": "text/html,*/*"}
+
+
+async def who(scope: Scope, receive: Receive, send: Send) -> None:
+    owner = current_owner.get()
+    await PlainTextResponse(owner.identifier if owner else "nobody")(scope, receive, send)
+
+
+def visitors(*, allow_guests: bool = True) -> Visitors:
+    return Visitors(who, callers=Callers(SECRET, GUESTS, allow_guests=allow_guests))
+
+
+async def test_opening_the_page_makes_a_guest() -> None:
+    async with client_of(visitors()) as client:
+        first = await client.get("/", headers=PAGE)
+        again = await client.get("/", headers=PAGE)
+    assert first.text.startswith("guest:")
+    assert first.text == again.text
+    assert "set-cookie" in first.headers
+    assert "set-cookie" not in again.headers
+
+
+async def test_a_cookie_is_never_cached() -> None:
+    async with client_of(visitors()) as client:
+        assert (await client.get("/", headers=PAGE)).headers["cache-control"] == "no-store"
+
+
+async def test_two_browsers_are_two_guests() -> None:
+    app = visitors()
+    async with client_of(app) as one, client_of(app) as other:
+        assert (await one.get("/", headers=PAGE)).text != (await other.get("/", headers=PAGE)).text
+
+
+@pytest.mark.parametrize(
+    ("method", "accept"), [("GET", "*/*"), ("GET", "application/json"), ("POST", "text/html")]
+)
+async def test_nothing_else_makes_a_guest(method: str, accept: str) -> None:
+    async with client_of(visitors()) as client:
+        response = await client.request(method, "/", headers={"accept": accept})
+    assert response.text == "nobody"
+    assert "set-cookie" not in response.headers
+
+
+async def test_a_forged_cookie_is_nobody() -> None:
+    async with client_of(visitors()) as client:
+        forged = GUESTS.new().id + ".aaaa.bbbb"
+        response = await client.get("/", headers={"cookie": f"parley_guest={forged}"})
+    assert response.text == "nobody"
+
+
+async def test_without_guests_nobody_is_welcome() -> None:
+    async with client_of(visitors(allow_guests=False)) as client:
+        response = await client.get("/", headers=PAGE)
+    assert response.text == "nobody"
+    assert "set-cookie" not in response.headers
+
+
+async def test_the_owner_does_not_outlive_the_request() -> None:
+    async with client_of(visitors()) as client:
+        await client.get("/", headers=PAGE)
+    assert current_owner.get() is None
