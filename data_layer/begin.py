@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 from data_layer.rows import AnyRow, load_turn
 from data_layer.tables import steps, threads, turns, users
 from parley.chat.errors import Conflict, NotFound, RateLimited
+from parley.chat.requests import too_many_running
 from parley.chat.turns import Answer, Begun, NewTurn, Owner, Turn, TurnState
 
 _NO_THREAD = "There is no such conversation."
@@ -18,7 +19,11 @@ _USER_ORDINAL, _ANSWER_ORDINAL = 0, 1
 
 
 def _find_thread_statement() -> sa.Select[*tuple[Any, ...]]:
-    """Lock the thread and read, in one statement, all that decides about the new turn."""
+    """Lock the thread and read, in one statement, what may refuse the new turn.
+
+    Where it had to wait for the lock, PostgreSQL shows the thread as it is now, but counts as they
+    were before: good enough for limits, not for the turn's state (see `_INSERT_TURN`).
+    """
     live = turns.alias("live")
     same_key = sa.select(turns.c.id).where(
         turns.c.thread_id == sa.bindparam("thread_id"),
@@ -57,7 +62,26 @@ _MOVE_HEAD = (
         last_active_at=sa.bindparam("now"),
     )
 )
-_INSERT_TURN = sa.insert(turns)
+
+
+def _insert_turn_statement() -> sa.Insert:
+    """Decide, under the lock of the thread, whether the turn runs or waits."""
+    live = turns.alias("live")
+    busy = sa.exists().where(
+        live.c.thread_id == sa.bindparam("thread"), live.c.state.in_(("running", "queued"))
+    )
+    now = sa.bindparam("now", type_=turns.c.created_at.type)
+    return (
+        sa.insert(turns)
+        .values(
+            state=sa.case((busy, TurnState.QUEUED.value), else_=TurnState.RUNNING.value),
+            started_at=sa.case((busy, sa.null()), else_=now),
+        )
+        .returning(turns.c.state)
+    )
+
+
+_INSERT_TURN = _insert_turn_statement()
 _INSERT_STEPS = sa.insert(steps)
 _INSERT_OR_IGNORE: dict[tuple[str, str], sa.Insert] = {
     (table.name, name): dialect.insert(table).on_conflict_do_nothing()
@@ -69,22 +93,20 @@ _INSERT_OR_IGNORE: dict[tuple[str, str], sa.Insert] = {
 def begin_turn(connection: Connection, new: NewTurn) -> Begun:
     """Do what `TurnStore.begin` promises, in the transaction of this connection."""
     thread = _find_thread(connection, new)
+    if thread is None and not new.may_run:
+        raise too_many_running()
     if thread is None and _create_thread(connection, new):
-        arrival, parent_id, state = 1, None, TurnState.RUNNING
+        arrival, parent_id = 1, None
     else:
+        # Where another was faster with the thread, all that was written so far is the owner's row.
         thread = thread or _find_thread(connection, new)
         if thread is None or thread.owner_id != new.owner.id or thread.deleted_at:
             raise NotFound(_NO_THREAD)
         if thread.same_key_turn_id:
-            return Begun(_same_key(connection, new, thread.same_key_turn_id), created=False)
-        if thread.queued >= new.max_queued:
-            raise RateLimited(
-                "Too many of your messages wait for an answer. Wait for one, or stop one.",
-                retry_after_s=5,
-            )
-        busy = thread.live_here > 0
+            turn = _same_key(connection, new, thread.same_key_turn_id)
+            return Begun(turn, created=turn.id == new.id)
+        _check_limits(thread, new)
         arrival, parent_id = thread.last_arrival + 1, thread.head_turn_id
-        state = TurnState.QUEUED if busy else TurnState.RUNNING
         connection.execute(
             _MOVE_HEAD,
             {
@@ -95,9 +117,21 @@ def begin_turn(connection: Connection, new: NewTurn) -> Begun:
                 "now": new.created_at,
             },
         )
-    connection.execute(_INSERT_TURN, _turn_values(new, arrival, parent_id, state))
+    values = _turn_values(new, arrival, parent_id)
+    state = TurnState(connection.execute(_INSERT_TURN, values).scalar_one())
     connection.execute(_INSERT_STEPS, _step_values(new, arrival))
     return Begun(_as_turn(new, parent_id, state), created=True)
+
+
+def _check_limits(thread: AnyRow, new: NewTurn) -> None:
+    """Raise `RateLimited` where the turn may neither run nor wait."""
+    if not thread.live_here and not new.may_run:
+        raise too_many_running()
+    if thread.live_here and thread.queued >= new.max_queued:
+        raise RateLimited(
+            "Too many of your messages wait for an answer. Wait for one, or stop one.",
+            retry_after_s=5,
+        )
 
 
 def _find_thread(connection: Connection, new: NewTurn) -> AnyRow | None:
@@ -139,9 +173,7 @@ def _same_key(connection: Connection, new: NewTurn, turn_id: str) -> Turn:
     return load_turn(connection, new.owner.id, turn_id)
 
 
-def _turn_values(
-    new: NewTurn, arrival: int, parent_id: str | None, state: TurnState
-) -> dict[str, Any]:
+def _turn_values(new: NewTurn, arrival: int, parent_id: str | None) -> dict[str, Any]:
     return {
         "id": new.id,
         "thread_id": new.thread_id,
@@ -150,7 +182,6 @@ def _turn_values(
         "arrival": arrival,
         "key": new.key,
         "digest": new.digest,
-        "state": state.value,
         "model": new.model,
         "sampling": asdict(new.sampling),
         "system_prompt": new.system_prompt,
@@ -160,7 +191,8 @@ def _turn_values(
         "fence": 1,
         "stop_requested": False,
         "created_at": new.created_at,
-        "started_at": new.created_at if state is TurnState.RUNNING else None,
+        "thread": new.thread_id,
+        "now": new.created_at,
     }
 
 

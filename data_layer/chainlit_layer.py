@@ -203,7 +203,7 @@ def _step_dicts(row: AnyRow) -> list[StepDict]:
     if row.output or row.type == "user_message":
         shown.append(_step_dict(row, row.id, row.output))
     if row.type == "assistant_message" and row.turn_state == TurnState.FAILED.value:
-        shown.append(_step_dict(row, error_step_id(row.id), row.error_message, is_error=True))
+        shown.append(_step_dict(row, error_step_id(row.id), row.error_message or "", is_error=True))
     return shown
 
 

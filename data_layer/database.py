@@ -26,8 +26,9 @@ from parley.chat.errors import StorageUnavailable
 T = TypeVar("T")
 Operation = Callable[[Connection], T]
 
-# Connection exceptions, out of resources, shut down or cancelled by a timeout.
-_UNAVAILABLE_SQLSTATES = ("08", "53", "57")
+# Connection exceptions, no such user or database, idle in a transaction for too long, out of
+# resources, a lock that was not free in time, shut down or cancelled by a timeout.
+_UNAVAILABLE_SQLSTATES = ("08", "28", "3D", "25P03", "53", "55P03", "57")
 _UNAVAILABLE = "The database cannot be reached. Nothing was changed; try again in a moment."
 
 
@@ -73,6 +74,8 @@ def normalise_url(text: str) -> URL:
         raise ValueError("not a database URL") from None
     backend = url.get_backend_name()
     if backend == "sqlite":
+        if url.database in {None, "", ":memory:"}:
+            raise ValueError("SQLite needs a file here: every connection would have its own memory")
         return url.set(drivername="sqlite+pysqlite")
     if backend in {"postgresql", "postgres"}:
         return url.set(drivername="postgresql+asyncpg")
@@ -156,8 +159,7 @@ async def _open_postgres(url: URL, config: DatabaseConfig) -> AsyncIterator[Data
 
 @asynccontextmanager
 async def _open_sqlite(url: URL, config: DatabaseConfig) -> AsyncIterator[Database]:
-    if url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(
         url,
         connect_args={"check_same_thread": False, "timeout": config.busy_timeout_s},

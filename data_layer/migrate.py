@@ -42,17 +42,17 @@ def _upgrade(connection: Connection) -> None:
             f"The database is at revision {revision}, which this version of Parley does not know."
             " Start the newer version, or restore a backup that is older."
         )
-    config = _config()
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(alembic_config(connection), "head")
 
 
 def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def _config() -> Config:
+def alembic_config(connection: Connection | None = None) -> Config:
+    """Configure Alembic's commands, to run on a connection that is in a transaction."""
     config = Config()
+    config.attributes["connection"] = connection
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
@@ -60,10 +60,10 @@ def _config() -> Config:
 
 @cache
 def _known() -> frozenset[str]:
-    scripts = ScriptDirectory.from_config(_config())
+    scripts = ScriptDirectory.from_config(alembic_config())
     return frozenset(script.revision for script in scripts.walk_revisions())
 
 
 @cache
 def _newest() -> str | None:
-    return ScriptDirectory.from_config(_config()).get_current_head()
+    return ScriptDirectory.from_config(alembic_config()).get_current_head()

@@ -5,7 +5,6 @@ so that a late write cannot bring a thread back.
 """
 
 import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from data_layer.rows import AnyRow
 from data_layer.tables import steps, threads, turns
 from data_layer.writer import Writer
 from parley.chat.errors import InvalidRequest, NotFound
+from parley.chat.messages import storable_text
 
 NAME_LIMIT = 120
 
@@ -54,7 +54,8 @@ class SqlThreads:
             place = sa.tuple_(threads.c.last_active_at, threads.c.id)
             statement = statement.where(place < _decode_cursor(cursor))
         if search:
-            statement = statement.where(threads.c.name.icontains(search, autoescape=True))
+            found = threads.c.name.icontains(storable_text(search), autoescape=True)
+            statement = statement.where(found)
         rows = await self._database.read(lambda connection: connection.execute(statement).all())
         shown = rows[:limit]
         more = len(rows) > limit
@@ -136,7 +137,7 @@ class SqlThreads:
 
 def name_from(text: str) -> str:
     """Make a thread's name: one line, cut at a word."""
-    line = " ".join(text.split())
+    line = storable_text(" ".join(text.split()))
     if len(line) <= NAME_LIMIT:
         return line
     return line[:NAME_LIMIT].rsplit(" ", 1)[0] + "…"
@@ -170,7 +171,7 @@ def _decode_cursor(cursor: str) -> sa.ColumnElement[Any]:
         moment, thread_id = base64.urlsafe_b64decode(cursor.encode()).decode().split("|")
         at, thread_id = datetime.fromisoformat(moment), str(UUID(thread_id))
         at = at.astimezone(UTC)
-    except (ValueError, binascii.Error):
+    except (ValueError, OverflowError):
         raise InvalidRequest("This cursor is not one of ours. Begin at the first page.") from None
     return sa.tuple_(
         sa.literal(at, threads.c.last_active_at.type), sa.literal(thread_id, threads.c.id.type)

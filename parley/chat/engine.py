@@ -5,33 +5,22 @@ memory here is only what runs in this process.
 """
 
 import asyncio
-import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from uuid import uuid4
 
-from parley.chat.errors import (
-    InvalidRequest,
-    NotFound,
-    RateLimited,
-    ShuttingDown,
-    StaleFence,
-    StorageUnavailable,
-    TooLarge,
-)
+from parley.chat.deltas import FinishReason
+from parley.chat.errors import NotFound, ShuttingDown, StaleFence, StorageUnavailable
 from parley.chat.events import Event
 from parley.chat.ports import Catalogue, ContextBuilder, TurnLog, TurnStore
 from parley.chat.replay import ended_while_queued, replay
+from parley.chat.requests import check_request, new_turn, too_many_running, unkept_turn
 from parley.chat.running import RunConfig, RunningTurn
-from parley.chat.turns import Answer, Begun, NewTurn, Turn, TurnRequest, TurnState
+from parley.chat.turns import Begun, NewTurn, Turn, TurnRequest, TurnState
 from parley.observability import metrics
 from parley.observability.logs import get_logger
 
 logger = get_logger(__name__)
-
-_NAME_CHARS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +56,12 @@ class Engine:
         self._turns = turns
         self._log = log
         self._tasks = tasks
+        self._beginning: dict[str, NewTurn] = {}
         self._running: dict[str, RunningTurn] = {}
+        self._queued: dict[str, Turn] = {}
+        # Turns whose row runs already, and that are to end as soon as they run here.
+        self._to_stop: set[str] = set()
+        self._ended = asyncio.Event()
         self._draining = False
 
     async def submit(self, request: TurnRequest) -> Begun:
@@ -79,12 +73,19 @@ class Engine:
         """
         if self._draining:
             raise ShuttingDown("This server is about to restart. Send the message again.")
-        self._check_text(request.text)
-        model = self._catalogue.resolve(request.model).info.id
-        self._check_running(request.owner.id)
-        new = self._new_turn(request, model)
+        check_request(request, self._config.message_limit_bytes)
+        new = new_turn(
+            request,
+            self._catalogue.resolve(request.model).info.id,
+            replica_id=self._config.replica_id,
+            max_queued=self._config.queued_limit,
+            may_run=self._may_run(request.owner.id),
+        )
         if not request.keep:
-            return self._start(Begun(_unkept(request, new), created=True))
+            if not new.may_run:
+                raise too_many_running()
+            return self._start(Begun(unkept_turn(request, new), created=True))
+        self._beginning[new.id] = new
         # A task of its own: a caller that is cancelled now must not leave a turn that never runs.
         outcome = await asyncio.shield(self._tasks.create_task(self._begin(new)))
         if isinstance(outcome, Exception):
@@ -93,7 +94,7 @@ class Engine:
 
     async def follow(
         self, turn: Turn, after: int = 0, *, merge: bool = True
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event]:
         """Give the turn's events with a seq above `after`, live to the end; the last is `Done`.
 
         `turn` comes from `submit` or `turn`: who has one may read it. A turn that is over is read
@@ -121,31 +122,58 @@ class Engine:
     async def stop(self, owner_id: str, turn_id: str) -> Turn:
         """Stop a turn: its upstream is closed, what is there of the answer is kept.
 
-        Returns the turn as it was found; stopping one that is over changes nothing.
+        Returns the turn as its row is then; stopping one that is over changes nothing.
         """
         running = self._running.get(turn_id)
+        if running and running.turn.owner_id != owner_id:
+            raise NotFound("There is no such turn.")
         if running and not running.turn.keep:
-            if running.turn.owner_id != owner_id:
-                raise NotFound("There is no such turn.")
             running.stop()
             return running.turn
-        turn = await self._turns.request_stop(owner_id, turn_id)
-        if running:
-            running.stop()
-        elif turn.state is TurnState.STOPPED and self._log.holds(turn_id):
-            self._log.append(turn_id, ended_while_queued(turn))
-            self._forget_later(turn_id)
+        try:
+            turn = await self._turns.request_stop(owner_id, turn_id)
+        except StorageUnavailable:
+            if running is None:
+                raise
+            turn = running.turn  # its row will say it when it ends
+        self._signal_stop(turn)
         return turn
 
+    def _signal_stop(self, turn: Turn) -> None:
+        if running := self._running.get(turn.id):
+            running.stop()
+        elif turn.state is TurnState.RUNNING:
+            self._to_stop.add(turn.id)
+        elif turn.state is TurnState.STOPPED:
+            self._end_queued(turn, FinishReason.STOPPED)
+
+    def _end_queued(self, turn: Turn, reason: FinishReason) -> None:
+        """Tell the readers of a turn that waits here that it will not run."""
+        if self._queued.pop(turn.id, None):
+            self._log.append(turn.id, ended_while_queued(turn, reason))
+            self._forget_later(turn.id)
+
     async def drain(self) -> None:
-        """Begin nothing new; let what runs finish within the grace time, interrupt the rest."""
+        """Begin nothing new; let what runs finish within the grace time, interrupt the rest.
+
+        What is queued does not run any more: it ends as interrupted, in its row and for its
+        readers. Returns when all turns of this process have ended.
+        """
         self._draining = True
-        ends = [running.over.wait() for running in self._running.values()]
         with suppress(TimeoutError):
             async with asyncio.timeout(self._config.grace_s):
-                await asyncio.gather(*ends)
+                await self._all_ended()
         for running in list(self._running.values()):
             running.interrupt()
+        await self._all_ended()
+        # Left only where the database is gone: the next start ends their rows.
+        for turn in list(self._queued.values()):
+            self._end_queued(turn, FinishReason.INTERRUPTED)
+
+    async def _all_ended(self) -> None:
+        while self._running or self._beginning:
+            self._ended.clear()
+            await self._ended.wait()
 
     async def checkpoint_forever(self) -> None:
         """Save the partial answers of all running turns, again and again, together."""
@@ -159,11 +187,16 @@ class Engine:
             return
         try:
             await self._turns.checkpoint(running.turn, answer)
+            running.checkpointed(answer)
         except StaleFence:
             running.lose()
-        except StorageUnavailable:
+        except Exception as error:  # noqa: BLE001 - the turn's boundary: the next one tries again
             metrics.STORE_ERRORS.labels("checkpoint").inc()
-            logger.warning("Checkpoint not saved; the answer goes on", turn_id=running.turn.id)
+            logger.warning(
+                "Checkpoint not saved; the answer goes on",
+                turn_id=running.turn.id,
+                error=type(error).__name__,
+            )
 
     async def _begin(self, new: NewTurn) -> Begun | Exception:
         """Give the error as a value: raised here, it would end every task of the engine."""
@@ -171,79 +204,59 @@ class Engine:
             return self._start(await self._turns.begin(new))
         except Exception as error:  # noqa: BLE001 - raised by `submit`
             return error
+        finally:
+            del self._beginning[new.id]
+            self._ended.set()
 
     def _start(self, begun: Begun) -> Begun:
+        turn = begun.turn
         if begun.created:
-            self._log.append(begun.turn.id, ())
-            if begun.turn.state is TurnState.RUNNING:
-                self._run(begun.turn)
+            self._log.append(turn.id, ())
+            if turn.state is TurnState.RUNNING:
+                self._run(turn)
+            else:
+                self._queued[turn.id] = turn
         return begun
 
     def _run(self, turn: Turn) -> None:
+        self._queued.pop(turn.id, None)
         running = RunningTurn(
             turn, self._config.run, self._catalogue, self._context, self._turns, self._log
         )
+        if turn.id in self._to_stop:
+            self._to_stop.discard(turn.id)
+            running.stop()
+        if self._draining:
+            running.interrupt()
         self._running[turn.id] = running
         metrics.TURNS_RUNNING.set(len(self._running))
-        running.task = self._tasks.create_task(self._run_to_end(running), name=f"turn {turn.id}")
+        self._tasks.create_task(self._run_to_end(running), name=f"turn {turn.id}")
 
     async def _run_to_end(self, running: RunningTurn) -> None:
+        turn = running.turn
         try:
             following = await running.run()
         finally:
-            del self._running[running.turn.id]
+            del self._running[turn.id]
             metrics.TURNS_RUNNING.set(len(self._running))
-            self._forget_later(running.turn.id)
-        # While draining, the next start of the server ends it as interrupted.
-        if following and not self._draining:
+            self._forget_later(turn.id)
+            self._ended.set()
+        if following:
             self._run(following)
+        elif running.is_lost:
+            # Its thread was deleted: nobody will run what waits in it.
+            for queued in [q for q in self._queued.values() if q.thread_id == turn.thread_id]:
+                self._end_queued(queued, FinishReason.INTERRUPTED)
 
     def _forget_later(self, turn_id: str) -> None:
         loop = asyncio.get_running_loop()
         loop.call_later(self._config.log_kept_s, self._log.forget, turn_id)
 
-    def _check_text(self, text: str) -> None:
-        if not text.strip():
-            raise InvalidRequest("The message is empty. Write something.")
-        try:
-            size = len(text.encode())
-        except UnicodeEncodeError:
-            raise InvalidRequest("The message is not valid Unicode text.") from None
-        if "\0" in text:
-            raise InvalidRequest("The message has a NUL character in it. Remove it.")
-        limit = self._config.message_limit_bytes
-        if size > limit:
-            raise TooLarge(
-                f"The message has {size} bytes, the limit is {limit} (LIMIT_MESSAGE_BYTES)."
-            )
-
-    def _check_running(self, owner_id: str) -> None:
-        mine = sum(1 for running in self._running.values() if running.turn.owner_id == owner_id)
-        if mine >= self._config.running_limit:
-            raise RateLimited(
-                f"{mine} of your answers are being written. Wait for one, or stop one.",
-                retry_after_s=5,
-            )
-
-    def _new_turn(self, request: TurnRequest, model: str) -> NewTurn:
-        turn_id = str(uuid4())
-        return NewTurn(
-            id=turn_id,
-            thread_id=request.thread_id,
-            owner=request.owner,
-            key=request.key or turn_id,
-            digest=_digest(request),
-            text=request.text,
-            thread_name=_name(request.text),
-            model=model,
-            sampling=request.sampling,
-            system_prompt=request.system_prompt,
-            user_step_id=request.user_step_id or str(uuid4()),
-            answer_step_id=str(uuid4()),
-            replica_id=self._config.replica_id,
-            created_at=datetime.now(UTC),
-            max_queued=self._config.queued_limit,
-        )
+    def _may_run(self, owner_id: str) -> bool:
+        """Whether the owner may run another turn, counting those that are being written."""
+        mine = {id for id, new in self._beginning.items() if new.owner.id == owner_id}
+        mine |= {id for id, run in self._running.items() if run.turn.owner_id == owner_id}
+        return len(mine) < self._config.running_limit
 
 
 @asynccontextmanager
@@ -266,40 +279,3 @@ async def open_engine(
         finally:
             await engine.drain()
             checkpoints.cancel()
-
-
-def _digest(request: TurnRequest) -> str:
-    """What must be the same when a key comes again: the text and the chosen model."""
-    digest = hashlib.sha256()
-    for part in (request.text, request.model or ""):
-        digest.update(len(part.encode()).to_bytes(8, "big"))
-        digest.update(part.encode())
-    return digest.hexdigest()
-
-
-def _name(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _NAME_CHARS else line[: _NAME_CHARS - 1] + "…"
-
-
-def _unkept(request: TurnRequest, new: NewTurn) -> Turn:
-    return Turn(
-        id=new.id,
-        thread_id=new.thread_id,
-        owner_id=new.owner.id,
-        parent_id=None,
-        key=new.key,
-        state=TurnState.RUNNING,
-        text=new.text,
-        model=new.model,
-        sampling=new.sampling,
-        system_prompt=new.system_prompt,
-        user_step_id=new.user_step_id,
-        answer_step_id=new.answer_step_id,
-        fence=1,
-        stop_requested=False,
-        created_at=new.created_at,
-        answer=Answer(),
-        keep=False,
-        earlier=request.earlier,
-    )

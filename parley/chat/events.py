@@ -18,11 +18,6 @@ def first_seq(fence: int) -> int:
     return (fence << _FENCE_SHIFT) + 1
 
 
-def fence_of(seq: int) -> int:
-    """The fence of the owner that numbered an event."""
-    return seq >> _FENCE_SHIFT
-
-
 @dataclass(frozen=True, slots=True)
 class TurnStart:
     """The turn runs; `message_id` is the answer's."""

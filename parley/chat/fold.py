@@ -13,7 +13,6 @@ from parley.chat.events import (
     Snapshot,
     TextEvent,
     UsageEvent,
-    fence_of,
 )
 from parley.chat.usage import Usage
 
@@ -38,7 +37,7 @@ def fold(events: Iterable[Event], start: Folded | None = None) -> Folded:
     """
     folded = start or Folded()
     for event in events:
-        if event.seq > folded.seq and fence_of(event.seq) >= fence_of(folded.seq):
+        if event.seq > folded.seq:  # the fence is the higher part of it
             folded = replace(_apply(folded, event), seq=event.seq)
     return folded
 

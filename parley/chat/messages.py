@@ -1,7 +1,10 @@
 """Messages: role and parts, as the model sees them."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+
+_NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 class Role(StrEnum):
@@ -38,3 +41,8 @@ class Message:
     def text(self) -> str:
         """All text of the message, joined without separators."""
         return "".join(part.text for part in self.parts)
+
+
+def storable_text(text: str) -> str:
+    """Replace what no database takes, each by one character: NUL and lone surrogates."""
+    return _NOT_STORABLE.sub("\N{REPLACEMENT CHARACTER}", text)

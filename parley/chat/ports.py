@@ -69,7 +69,7 @@ class TurnStore(Protocol):
 
         The same key again gives the turn that has it (`created` is False). Raises `Conflict`
         for the same key with another digest, `NotFound` for a thread of someone else or a deleted
-        one, `RateLimited` for a queue that is full.
+        one, `RateLimited` for a queue that is full, or for a turn that would run and may not.
         """
         ...
 
@@ -80,12 +80,16 @@ class TurnStore(Protocol):
     async def finish(self, turn: Turn, answer: Answer) -> Turn | None:
         """Save the end in one transaction and give the next queued turn, now running.
 
-        Raises `StaleFence` if the turn has another owner or is over.
+        The same end again is answered like the first time: its caller may not have heard of it.
+        Raises `StaleFence` if the turn has another owner, is over otherwise, or was deleted.
         """
         ...
 
     async def request_stop(self, owner_id: str, turn_id: str) -> Turn:
-        """Set the stop flag; a queued turn ends as stopped at once. Raises `NotFound`."""
+        """Set the stop flag; a queued turn ends as stopped at once. Raises `NotFound`.
+
+        Gives the turn as it is then.
+        """
         ...
 
     async def turn(self, owner_id: str, turn_id: str) -> Turn:

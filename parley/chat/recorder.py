@@ -17,6 +17,7 @@ from parley.chat.events import (
     UsageEvent,
     first_seq,
 )
+from parley.chat.messages import storable_text
 from parley.chat.ports import TurnLog
 from parley.chat.turns import Context, Turn
 from parley.chat.usage import Usage
@@ -44,6 +45,7 @@ class Recorder:
         self._pending: list[str] = []
         self._pending_is_text = True
         self._offsets = {True: 0, False: 0}
+        self._taken = 0
         self._flushed_at = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -60,7 +62,7 @@ class Recorder:
 
     @property
     def length(self) -> int:
-        """Characters of answer and thinking so far."""
+        """Characters of answer and thinking that readers may have."""
         return self._offsets[True] + self._offsets[False]
 
     @property
@@ -100,6 +102,9 @@ class Recorder:
             self.flush()
             self._pending_is_text = is_text
         self._pending.append(text)
+        self._taken += len(text)
+        if self._taken > self._limit_chars:
+            self.is_full = True
         if self._timer is None:
             self._flush_in_time()
 
@@ -110,13 +115,12 @@ class Recorder:
             self._timer = None
         if not self._pending:
             return
-        text = _storable("".join(self._pending))
+        text = storable_text("".join(self._pending))
         self._pending.clear()
         is_text = self._pending_is_text
         offset = self._offsets[is_text]
         self._offsets[is_text] = offset + len(text)
         (self._texts if is_text else self._thoughts).append(text)
-        self.is_full = self.length > self._limit_chars
         piece = TextEvent if is_text else ReasoningEvent
         self._flushed_at = self._loop.time()
         self._emit(piece(self._turn.id, self._seq(), text, offset))
@@ -177,14 +181,6 @@ def _joined(parts: list[str]) -> str:
     if len(parts) > 1:
         parts[:] = ["".join(parts)]
     return parts[0] if parts else ""
-
-
-def _storable(text: str) -> str:
-    """Replace what no database takes: NUL and lone surrogates."""
-    if text.isascii() and "\0" not in text:
-        return text
-    text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
 def _ms(start: float, end: float) -> int:

@@ -1,7 +1,7 @@
 """Replay: the events of a turn made from its rows, folded."""
 
 from collections.abc import Iterator
-from itertools import count
+from itertools import chain
 
 from parley.chat.deltas import FinishReason
 from parley.chat.events import (
@@ -17,43 +17,54 @@ from parley.chat.events import (
 )
 from parley.chat.turns import Turn
 
-# Above every seq that an owner of this fence gave out, below those of the next.
+# Above every seq that an owner of this fence gave out, below those of the next. Each event has a
+# place of its own, so that a cursor means the same in every replay.
 _FOLDED_SEQS = 0xFFFF_FF00
+_START, _REASONING, _TEXT, _USAGE, _ERROR, _DONE = range(6)
 
 
 def replay(turn: Turn, after: int = 0) -> Iterator[Event]:
-    """Give one text, one reasoning, usage, error and `Done`.
+    """Give one text, one reasoning, usage, error and `Done`, all above `after`.
 
-    A reader with a cursor gets a `Snapshot` for the first two: nobody knows what it has. A turn
-    that is not over, and whose log is lost, is given as interrupted at its last checkpoint.
+    A reader with a cursor of the log gets a `Snapshot` for the first two: nobody knows what it
+    has. A turn that is not over, and whose log is lost, is given as interrupted at its last
+    checkpoint.
     """
-    seqs = count(first_seq(turn.fence) + _FOLDED_SEQS)
+    first = first_seq(turn.fence) + _FOLDED_SEQS
+    texts = _snapshot(turn, first) if 0 < after < first else _from_the_start(turn, first)
+    for event in chain(texts, _end(turn, first)):
+        if event.seq > after:
+            yield event
+
+
+def _from_the_start(turn: Turn, first: int) -> Iterator[Event]:
     answer = turn.answer
-    if after:
-        yield Snapshot(turn.id, next(seqs), answer.text, answer.reasoning)
-    else:
-        yield from _from_the_start(turn, seqs)
+    yield TurnStart(turn.id, first + _START, turn.thread_id, turn.answer_step_id, turn.model)
+    if answer.reasoning:
+        yield ReasoningEvent(turn.id, first + _REASONING, answer.reasoning, 0)
+    if answer.text:
+        yield TextEvent(turn.id, first + _TEXT, answer.text, 0)
+
+
+def _snapshot(turn: Turn, first: int) -> Iterator[Event]:
+    yield Snapshot(turn.id, first + _TEXT, turn.answer.text, turn.answer.reasoning)
+
+
+def _end(turn: Turn, first: int) -> Iterator[Event]:
+    answer = turn.answer
     if answer.usage:
-        yield UsageEvent(turn.id, next(seqs), answer.usage)
+        yield UsageEvent(turn.id, first + _USAGE, answer.usage)
     if answer.error_code:
-        yield ErrorEvent(turn.id, next(seqs), answer.error_code, answer.error_message or "")
+        yield ErrorEvent(turn.id, first + _ERROR, answer.error_code, answer.error_message or "")
     yield Done(
         turn.id,
-        next(seqs),
+        first + _DONE,
         answer.finish_reason or FinishReason.INTERRUPTED,
         answer.time_to_first_chunk_ms,
         answer.duration_ms or 0,
     )
 
 
-def _from_the_start(turn: Turn, seqs: "count[int]") -> Iterator[Event]:
-    yield TurnStart(turn.id, next(seqs), turn.thread_id, turn.answer_step_id, turn.model)
-    if turn.answer.reasoning:
-        yield ReasoningEvent(turn.id, next(seqs), turn.answer.reasoning, 0)
-    if turn.answer.text:
-        yield TextEvent(turn.id, next(seqs), turn.answer.text, 0)
-
-
-def ended_while_queued(turn: Turn) -> tuple[Event, ...]:
-    """Give the one event of a turn that was stopped before it ran."""
-    return (Done(turn.id, first_seq(turn.fence), FinishReason.STOPPED, None, 0),)
+def ended_while_queued(turn: Turn, reason: FinishReason) -> tuple[Event, ...]:
+    """Give the one event of a turn that ended before it ran."""
+    return (Done(turn.id, first_seq(turn.fence), reason, None, 0),)

@@ -8,12 +8,14 @@ from time import monotonic
 
 from parley.chat.deltas import Delta, Finish, FinishReason, Reasoning, Text
 from parley.chat.errors import (
+    BrokenStream,
     InternalError,
     ParleyError,
     ProviderError,
     StaleFence,
     StorageUnavailable,
 )
+from parley.chat.messages import storable_text
 from parley.chat.models import CompletionRequest
 from parley.chat.ports import Catalogue, ContextBuilder, Route, TurnLog, TurnStore
 from parley.chat.recorder import Recorder
@@ -37,14 +39,16 @@ class RunConfig:
     window_s: float = 0.02
     answer_limit_chars: int = 1024 * 1024
     save_retry_s: float = 30.0
+    first_pause_s: float = 0.1
+    longest_pause_s: float = 2.0
 
 
 @dataclass(slots=True)
 class _Outcome:
-    """How the turn went so far; the last attempt's numbers until a provider says better."""
+    """How the turn went so far; interrupted until something better is known."""
 
-    state: TurnState = TurnState.COMPLETED
-    finish_reason: FinishReason = FinishReason.UNKNOWN
+    state: TurnState = TurnState.INTERRUPTED
+    finish_reason: FinishReason = FinishReason.INTERRUPTED
     error: ParleyError | None = None
     usage: Usage | None = None
     attempts: list[AttemptRecord] = field(default_factory=list)
@@ -65,8 +69,7 @@ class RunningTurn:
     ) -> None:
         """Prepare to run `turn`; `run` does it."""
         self.turn = turn
-        self.task: asyncio.Task[None] | None = None
-        self.over = asyncio.Event()
+        self.is_lost = False
         self._config = config
         self._catalogue = catalogue
         self._context = context
@@ -77,9 +80,12 @@ class RunningTurn:
         self._outcome = _Outcome()
         self._scope = asyncio.timeout(None)
         self._stop_requested = False
-        self._lost = False
+        self._interrupted = asyncio.Event()
         self._must_leave = False
+        self._is_ending = False
         self._saved_length = 0
+        if turn.stop_requested:
+            self.stop()
 
     def stop(self) -> None:
         """End the provider's stream now; what is there of the answer is kept."""
@@ -88,20 +94,23 @@ class RunningTurn:
 
     def lose(self) -> None:
         """Give the turn up: it has another owner, or its thread was deleted."""
-        self._lost = True
+        self.is_lost = True
         self._leave()
 
     def interrupt(self) -> None:
-        """End the turn because the process ends."""
-        if self.task:
-            self.task.cancel()
+        """End the turn because the process ends; what is there of the answer is kept."""
+        self._interrupted.set()
+        self._leave()
 
     def partial_answer(self) -> Answer | None:
         """What is there of the answer; None if the last checkpoint has it all, or may not."""
-        if not self.turn.keep or self.over.is_set() or self._recorder.length == self._saved_length:
+        if not self.turn.keep or self._is_ending or self._recorder.length == self._saved_length:
             return None
-        self._saved_length = self._recorder.length
         return Answer(text=self._recorder.text, reasoning=self._recorder.reasoning)
+
+    def checkpointed(self, answer: Answer) -> None:
+        """Take note that this partial answer is saved."""
+        self._saved_length = len(answer.text) + len(answer.reasoning)
 
     async def run(self) -> Turn | None:
         """Run the turn to its `Done`; give the turn that is next in its thread."""
@@ -109,12 +118,10 @@ class RunningTurn:
         try:
             await self._generate()
         except asyncio.CancelledError:
-            self._outcome.state = TurnState.INTERRUPTED
-            self._outcome.finish_reason = FinishReason.INTERRUPTED
-        try:
-            return await self._end()
-        finally:
-            self.over.set()
+            self.interrupt()
+            await self._end()
+            raise
+        return await self._end()
 
     def _leave(self) -> None:
         """Make the stream's scope expire; harmless before it is entered and after it is left."""
@@ -139,7 +146,7 @@ class RunningTurn:
             outcome.error = None
             outcome.state, outcome.finish_reason = TurnState.STOPPED, FinishReason.STOPPED
         elif outcome.error:
-            outcome.state, outcome.finish_reason = TurnState.FAILED, FinishReason.ERROR
+            self._fail(outcome.error)
 
     async def _complete(self, route: Route) -> None:
         context = await self._context.build(self.turn, route)
@@ -151,7 +158,7 @@ class RunningTurn:
         began_at, ended = monotonic(), "cancelled"
         try:
             await self._stream(route, request)
-            ended = "completed"
+            ended = "cancelled" if self._must_leave else "completed"
         except ProviderError as error:
             ended = type(error).__name__
             metrics.PROVIDER_ERRORS.labels(route.info.provider, ended).inc()
@@ -171,6 +178,8 @@ class RunningTurn:
                 if self._must_leave or self._recorder.is_full:
                     break
         self._recorder.check_length()
+        if self._outcome.state is TurnState.INTERRUPTED and not self._must_leave:
+            raise BrokenStream("The model's answer broke off.", provider=route.info.provider)
 
     def _take(self, delta: Delta) -> None:
         match delta:
@@ -179,13 +188,14 @@ class RunningTurn:
             case Usage():
                 self._outcome.usage = delta
             case Finish(reason=reason):
+                self._outcome.state = TurnState.COMPLETED
                 self._outcome.finish_reason = reason
             case _:
                 raise InternalError("The model called a tool, and no tool was offered to it.")
 
     def _attempt(self, route: Route, ended: str, began_at: float) -> AttemptRecord:
         usage = self._outcome.usage
-        tokens = usage.output_tokens if usage else self._context.count(self._recorder.text)
+        tokens = usage.output_tokens if usage else self._counted_output()
         return AttemptRecord(
             provider=route.info.provider,
             model=route.upstream_model,
@@ -197,39 +207,74 @@ class RunningTurn:
 
     async def _end(self) -> Turn | None:
         """Save the end, then send `Done`: nobody sees it before it is saved."""
-        if self._lost:
-            self._outcome.state = TurnState.INTERRUPTED
-            self._outcome.finish_reason = FinishReason.INTERRUPTED
-        answer = self._final_answer()
-        following = None
+        self._is_ending = True
+        answer, following, unsaved = self._final_answer(), None, False
         try:
-            following = await self._save(answer)
-            await self._context.extend(self.turn, answer.text)
-        except StaleFence:
-            logger.warning("Turn was lost to another owner or deleted", turn_id=self.turn.id)
+            following = await self._save(answer, self._config.save_retry_s)
         except StorageUnavailable:
             metrics.STORE_ERRORS.labels("finish").inc()
             logger.exception("Answer was not saved", turn_id=self.turn.id)
-            self._outcome.error = StorageUnavailable(_NOT_SAVED)
-            self._outcome.state = TurnState.FAILED
-            self._outcome.finish_reason = FinishReason.ERROR
+            self._fail(StorageUnavailable(_NOT_SAVED))
+            unsaved = True
+        except Exception:  # the turn's boundary, as in `_generate`
+            logger.exception("Answer was not saved", turn_id=self.turn.id)
+            self._fail(InternalError(_FAILED))
+        if self.is_lost:
+            self._lose_outcome()
         self._announce_end(answer)
-        return following
+        return await self._save_late(answer) if unsaved else following
 
-    async def _save(self, answer: Answer) -> Turn | None:
-        """Save the end, trying again for as long as the reader may be kept waiting."""
-        if not self.turn.keep or self._lost:
+    async def _save(self, answer: Answer, retry_s: float) -> Turn | None:
+        """Save the end, trying again for `retry_s`; give the next turn of the thread."""
+        if not self.turn.keep or self.is_lost:
             return None
-        give_up_at = monotonic() + self._config.save_retry_s
-        pause_s = 0.1
+        give_up_at = monotonic() + retry_s
+        pause_s = self._config.first_pause_s
         while True:
             try:
-                return await self._turns.finish(self.turn, answer)
+                following = await self._turns.finish(self.turn, answer)
+            except StaleFence:
+                self.is_lost = True
+                return None
             except StorageUnavailable:
-                if monotonic() + pause_s > give_up_at:
+                if self._interrupted.is_set() or monotonic() + pause_s > give_up_at:
                     raise
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, 2.0)
+            else:
+                await self._extend_context(answer)
+                return following
+            await self._pause(pause_s)
+            pause_s = min(pause_s * 2, self._config.longest_pause_s)
+
+    async def _save_late(self, answer: Answer) -> Turn | None:
+        """Go on trying after the readers were told: until then nothing else runs in the thread."""
+        try:
+            return await self._save(answer, float("inf"))
+        except Exception:  # the turn's boundary; the next start of the process ends the turn
+            logger.exception("Answer was never saved", turn_id=self.turn.id)
+            return None
+
+    async def _pause(self, pause_s: float) -> None:
+        """Wait, but no longer than the process has."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._interrupted.wait()
+
+    async def _extend_context(self, answer: Answer) -> None:
+        try:
+            await self._context.extend(self.turn, answer.text)
+        except Exception:  # never the reason to lose a saved turn: the next one rebuilds it
+            logger.exception("Context was not extended", turn_id=self.turn.id)
+
+    def _fail(self, error: ParleyError) -> None:
+        self._outcome.error = error
+        self._outcome.state = TurnState.FAILED
+        self._outcome.finish_reason = FinishReason.ERROR
+
+    def _lose_outcome(self) -> None:
+        logger.warning("Turn was lost to another owner or deleted", turn_id=self.turn.id)
+        self._outcome.error = None
+        self._outcome.state = TurnState.INTERRUPTED
+        self._outcome.finish_reason = FinishReason.INTERRUPTED
 
     def _final_answer(self) -> Answer:
         outcome = self._outcome
@@ -244,7 +289,7 @@ class RunningTurn:
             attempts=tuple(outcome.attempts),
             receipt=outcome.context.receipt if outcome.context else None,
             error_code=error.code if error else None,
-            error_message=error.message if error else None,
+            error_message=storable_text(error.message) if error else None,
             time_to_first_chunk_ms=self._recorder.time_to_first_chunk_ms,
             duration_ms=self._recorder.duration_ms,
             ended_at=datetime.now(UTC),
@@ -254,16 +299,19 @@ class RunningTurn:
         """Count what the provider did not; None where nothing was sent to one."""
         if not self._outcome.context or not self._outcome.attempts:
             return None
-        text = self._recorder.text + self._recorder.reasoning
         return Usage(
             input_tokens=self._outcome.context.input_tokens,
-            output_tokens=self._context.count(text) if text else 0,
+            output_tokens=self._counted_output(),
             estimated=True,
         )
 
+    def _counted_output(self) -> int:
+        text = self._recorder.text + self._recorder.reasoning
+        return self._context.count(text) if text else 0
+
     def _announce_end(self, answer: Answer) -> None:
         error = self._outcome.error
-        told = (error.code, error.message, error.retry_after_s) if error else None
+        told = (error.code, storable_text(error.message), error.retry_after_s) if error else None
         self._recorder.end(self._outcome.finish_reason, answer.usage, told)
         self._count(answer)
         logger.info(
@@ -273,7 +321,7 @@ class RunningTurn:
             model=self.turn.model,
             outcome=self._outcome.state.value,
             finish_reason=self._outcome.finish_reason.value,
-            error=answer.error_code,
+            error=error.code if error else None,
             input_tokens=answer.usage.input_tokens if answer.usage else None,
             output_tokens=answer.usage.output_tokens if answer.usage else None,
             time_to_first_chunk_ms=answer.time_to_first_chunk_ms,

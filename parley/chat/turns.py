@@ -60,7 +60,10 @@ class TurnRequest:
 
 @dataclass(frozen=True, slots=True)
 class NewTurn:
-    """A turn about to be written; ids are made by the engine."""
+    """A turn about to be written; ids are made by the engine.
+
+    `may_run` is False where its owner has enough running turns: it may be queued, no more.
+    """
 
     id: str
     thread_id: str
@@ -77,6 +80,7 @@ class NewTurn:
     replica_id: str
     created_at: datetime
     max_queued: int
+    may_run: bool = True
 
 
 @dataclass(frozen=True, slots=True)

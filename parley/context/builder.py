@@ -36,7 +36,8 @@ class WindowedContext:
     async def build(self, turn: Turn, route: Route) -> Context:  # noqa: D102 - see the port
         system = turn.system_prompt or self._config.system_prompt
         history = _answered(await self._history(turn))
-        cut = window(history, (system, turn.text), self._limits(turn, route))
+        present = (system, *(message.text for message in turn.earlier), turn.text)
+        cut = window(history, present, self._limits(turn, route))
         messages = (
             Message.of(Role.SYSTEM, system),
             *turn.earlier,

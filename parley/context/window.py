@@ -41,7 +41,7 @@ def exchange_tokens(exchange: Exchange) -> int:
 def window(history: Sequence[Exchange], present: Sequence[str], limits: Limits) -> Window:
     """Choose the newest turns of `history` that fit beside the `present` texts.
 
-    `present` is the system prompt and the user's message. Raises `ContextTooLong`, with the
+    `present` is the system prompt, what the caller brought along, and the message. Raises `ContextTooLong`, with the
     numbers, where they alone exceed the model's context window less the room for the answer.
     """
     present_tokens = sum(map(estimate_tokens, present))

@@ -44,6 +44,8 @@ class MemoryTurnLog:
         while True:
             changed = log.changed
             pending = log.events[at:]
+            if not pending and log.events and isinstance(log.events[-1], Done):
+                return  # its cursor is the end
             at += len(pending)
             for event in merged(pending) if merge and len(pending) > 1 else pending:
                 yield event
@@ -60,16 +62,18 @@ def merged(events: Sequence[Event]) -> Iterator[Event]:
     """Make one event of neighbouring pieces of text that continue each other."""
     held: TextEvent | ReasoningEvent | None = None
     parts: list[str] = []
+    end = 0
     for event in events:
-        if held and type(event) is type(held):
+        if held and type(event) is type(held) and event.offset == end and event.seq > held.seq:
             parts.append(event.text)
+            end += len(event.text)
             held = replace(held, seq=event.seq)
             continue
         if held:
             yield replace(held, text="".join(parts))
             held = None
         if isinstance(event, TextEvent | ReasoningEvent):
-            held, parts = event, [event.text]
+            held, parts, end = event, [event.text], event.offset + len(event.text)
         else:
             yield event
     if held:

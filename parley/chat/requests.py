@@ -1,0 +1,102 @@
+"""Requests: what a surface asks for, checked, and made into a turn about to be written. Pure."""
+
+import hashlib
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from parley.chat.errors import InvalidRequest, RateLimited, TooLarge
+from parley.chat.turns import Answer, NewTurn, Turn, TurnRequest, TurnState
+
+_NAME_CHARS = 120
+
+
+def check_request(request: TurnRequest, limit_bytes: int) -> None:
+    """Raise `InvalidRequest` or `TooLarge` for texts that cannot be kept or are over the limit."""
+    if not request.text.strip():
+        raise InvalidRequest("The message is empty. Write something.")
+    _check_text(request.text, "message", limit_bytes)
+    if request.system_prompt is not None:
+        _check_text(request.system_prompt, "system prompt", limit_bytes)
+
+
+def _check_text(text: str, what: str, limit_bytes: int) -> None:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"The {what} is not valid Unicode text.") from None
+    if "\0" in text:
+        raise InvalidRequest(f"The {what} has a NUL character in it. Remove it.")
+    if size > limit_bytes:
+        raise TooLarge(
+            f"The {what} has {size} bytes, the limit is {limit_bytes} (LIMIT_MESSAGE_BYTES)."
+        )
+
+
+def too_many_running() -> RateLimited:
+    """Make the error of an owner who may not run another turn now."""
+    return RateLimited(
+        "Too many of your answers are being written. Wait for one, or stop one.", retry_after_s=5
+    )
+
+
+def new_turn(
+    request: TurnRequest, model: str, *, replica_id: str, max_queued: int, may_run: bool
+) -> NewTurn:
+    """Give the request its ids, its digest and its time."""
+    turn_id = str(uuid4())
+    return NewTurn(
+        id=turn_id,
+        thread_id=request.thread_id,
+        owner=request.owner,
+        key=request.key or turn_id,
+        digest=_digest(request),
+        text=request.text,
+        thread_name=_name(request.text),
+        model=model,
+        sampling=request.sampling,
+        system_prompt=request.system_prompt,
+        user_step_id=request.user_step_id or str(uuid4()),
+        answer_step_id=str(uuid4()),
+        replica_id=replica_id,
+        created_at=datetime.now(UTC),
+        max_queued=max_queued,
+        may_run=may_run,
+    )
+
+
+def unkept_turn(request: TurnRequest, new: NewTurn) -> Turn:
+    """Make the turn of a request with `keep=False`: it runs, and no row knows of it."""
+    return Turn(
+        id=new.id,
+        thread_id=new.thread_id,
+        owner_id=new.owner.id,
+        parent_id=None,
+        key=new.key,
+        state=TurnState.RUNNING,
+        text=new.text,
+        model=new.model,
+        sampling=new.sampling,
+        system_prompt=new.system_prompt,
+        user_step_id=new.user_step_id,
+        answer_step_id=new.answer_step_id,
+        fence=1,
+        stop_requested=False,
+        created_at=new.created_at,
+        answer=Answer(),
+        keep=False,
+        earlier=request.earlier,
+    )
+
+
+def _digest(request: TurnRequest) -> str:
+    """What must be the same when a key comes again: the text and the chosen model."""
+    digest = hashlib.sha256()
+    for part in (request.text, request.model or ""):
+        digest.update(len(part.encode()).to_bytes(8, "big"))
+        digest.update(part.encode())
+    return digest.hexdigest()
+
+
+def _name(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _NAME_CHARS else line[: _NAME_CHARS - 1] + "…"

@@ -1,0 +1,66 @@
+"""Databases for the contract suites: one for a module, migrated; tests use owners of their own."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from uuid import uuid4
+
+import pytest
+
+from data_layer.database import Database, DatabaseConfig, open_database
+from data_layer.migrate import migrate
+from data_layer.writer import Writer, open_writer
+from parley.chat.turns import Owner
+from tests.contract.support import an_owner
+from tests.services import Postgres
+
+DATABASES = ("sqlite", pytest.param("postgres", marks=pytest.mark.needs_postgres))
+
+
+def _url(
+    name: str, request: pytest.FixtureRequest, stack: ExitStack, directories: pytest.TempPathFactory
+) -> str:
+    if name == "sqlite":
+        return f"sqlite+aiosqlite:///{directories.mktemp('database')}/parley.db"
+    server: Postgres = request.getfixturevalue("postgres")
+    return stack.enter_context(server.database())
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def database_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """A new database for the module, of each kind."""
+    with ExitStack() as stack:
+        yield _url(request.param, request, stack, tmp_path_factory)
+
+
+@pytest.fixture(params=DATABASES)
+def empty_database_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """A new database for one test, of each kind."""
+    with ExitStack() as stack:
+        yield _url(request.param, request, stack, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with open_database(DatabaseConfig(url=database_url)) as database:
+        await migrate(database)
+        yield database
+
+
+@pytest.fixture(scope="module")
+async def writer(database: Database) -> AsyncIterator[Writer]:
+    async with open_writer(database) as writer:
+        yield writer
+
+
+@pytest.fixture
+def owner() -> Owner:
+    return an_owner()
+
+
+@pytest.fixture
+def thread_id() -> str:
+    return str(uuid4())

@@ -1,0 +1,220 @@
+"""Chainlit's data layer on our tables: always the owner of the request, never anybody else."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+from chainlit.element import Text
+from chainlit.step import StepDict
+from chainlit.types import Feedback, Pagination, ThreadDict, ThreadFilter
+from chainlit.user import User
+
+from data_layer.chainlit_layer import ChainlitLayer
+from data_layer.database import Database
+from data_layer.threads import SqlThreads
+from data_layer.turns import SqlTurnStore
+from data_layer.writer import Writer
+from parley.chat.errors import InvalidRequest, Unauthenticated
+from parley.chat.owner import current_owner
+from parley.chat.turns import Answer, Owner, TurnState, error_step_id
+from tests.contract.support import a_turn, an_end, an_owner
+
+
+@pytest.fixture
+def layer(database: Database, writer: Writer) -> ChainlitLayer:
+    return ChainlitLayer(SqlThreads(database, writer))
+
+
+@pytest.fixture
+def turns(database: Database, writer: Writer) -> SqlTurnStore:
+    return SqlTurnStore(database, writer)
+
+
+@pytest.fixture
+async def thread(turns: SqlTurnStore, owner: Owner, thread_id: str) -> str:
+    """A thread of `owner` with one answered turn."""
+    turn = (await turns.begin(a_turn(owner, thread_id))).turn
+    await turns.finish(turn, an_end())
+    return thread_id
+
+
+@contextmanager
+def as_owner(owner: Owner) -> Iterator[None]:
+    token = current_owner.set(owner)
+    try:
+        yield
+    finally:
+        current_owner.reset(token)
+
+
+async def opened(layer: ChainlitLayer, thread_id: str) -> ThreadDict:
+    thread = await layer.get_thread(thread_id)
+    assert thread is not None
+    return thread
+
+
+async def listed(layer: ChainlitLayer, first: int = 20, **filters: str) -> list[ThreadDict]:
+    page = await layer.list_threads(Pagination(first=first), ThreadFilter(**filters))
+    return page.data
+
+
+async def test_user_is_the_owner_of_the_request(layer: ChainlitLayer, owner: Owner) -> None:
+    assert await layer.get_user(owner.identifier) is None
+    with as_owner(owner):
+        user = await layer.create_user(User(identifier=owner.identifier))
+        assert user is not None
+        assert (user.id, user.identifier) == (owner.id, owner.identifier)
+        assert await layer.get_user("someone else") is None
+
+
+async def test_nobody_reads_nothing(layer: ChainlitLayer, thread: str) -> None:
+    for call in (layer.get_thread, layer.get_thread_author, layer.delete_thread):
+        with pytest.raises(Unauthenticated):
+            await call(thread)
+    with pytest.raises(Unauthenticated):
+        await listed(layer)
+    await layer.update_thread(thread, name="mine")
+
+
+async def test_thread_has_what_the_page_needs(
+    layer: ChainlitLayer, owner: Owner, thread: str
+) -> None:
+    with as_owner(owner):
+        shown = await opened(layer, thread)
+        assert await layer.get_thread_author(thread) == owner.identifier
+    assert set(shown) == set(ThreadDict.__annotations__)
+    assert (shown["userId"], shown["userIdentifier"]) == (owner.id, owner.identifier)
+    assert (shown["name"], shown["tags"], shown["elements"]) == ("Hello?", [], [])
+    assert datetime.fromisoformat(shown["createdAt"]).utcoffset() is not None
+    question, answer = shown["steps"]
+    assert (question["type"], question["output"]) == ("user_message", "Hello?")
+    assert (answer["type"], answer["output"]) == ("assistant_message", "Good day")
+    assert answer["generation"] is not None
+    for step in shown["steps"]:
+        assert step["threadId"] == thread
+        assert str(step["createdAt"]).endswith("Z")
+        assert step["parentId"] is None
+        assert step["isError"] is step["streaming"] is step["showInput"] is False
+
+
+async def test_thread_id_may_be_spelled_otherwise(
+    layer: ChainlitLayer, owner: Owner, thread: str
+) -> None:
+    with as_owner(owner):
+        assert (await opened(layer, thread.upper()))["id"] == thread
+
+
+async def test_failed_turn_shows_its_error(
+    layer: ChainlitLayer, turns: SqlTurnStore, owner: Owner, thread_id: str
+) -> None:
+    turn = (await turns.begin(a_turn(owner, thread_id))).turn
+    failure = Answer(
+        TurnState.FAILED,
+        "Good ",
+        error_code="internal",
+        error_message="Sorry.",
+        ended_at=datetime.now(UTC),
+    )
+    await turns.finish(turn, failure)
+    with as_owner(owner):
+        *_, answer, error = (await opened(layer, thread_id))["steps"]
+    assert (answer["output"], answer["isError"]) == ("Good ", False)
+    assert (error["output"], error["isError"]) == ("Sorry.", True)
+    assert error["id"] == error_step_id(turn.answer_step_id)
+
+
+@pytest.mark.parametrize("message", [None, "Sorry."])
+async def test_failed_turn_without_text_shows_only_its_error(
+    layer: ChainlitLayer, turns: SqlTurnStore, owner: Owner, thread_id: str, message: str | None
+) -> None:
+    turn = (await turns.begin(a_turn(owner, thread_id))).turn
+    await turns.finish(
+        turn, Answer(TurnState.FAILED, error_message=message, ended_at=datetime.now(UTC))
+    )
+    with as_owner(owner):
+        question, error = (await opened(layer, thread_id))["steps"]
+    assert (question["type"], error["isError"]) == ("user_message", True)
+    assert error["output"] == (message or "")
+
+
+async def test_answer_that_is_being_written_is_no_empty_bubble(
+    layer: ChainlitLayer, turns: SqlTurnStore, owner: Owner, thread_id: str
+) -> None:
+    await turns.begin(a_turn(owner, thread_id))
+    with as_owner(owner):
+        (question,) = (await opened(layer, thread_id))["steps"]
+    assert question["type"] == "user_message"
+
+
+async def test_list_is_paged_and_searched(
+    layer: ChainlitLayer, turns: SqlTurnStore, owner: Owner
+) -> None:
+    for name in ("apples", "pears", "more apples"):
+        new = a_turn(owner, str(uuid4()), thread_name=name)
+        await turns.begin(replace(new, created_at=datetime.now(UTC)))
+    with as_owner(owner):
+        first = await layer.list_threads(Pagination(first=2), ThreadFilter())
+        assert [row["name"] for row in first.data] == ["more apples", "pears"]
+        assert first.pageInfo.hasNextPage
+        rest = await layer.list_threads(
+            Pagination(first=2, cursor=first.pageInfo.endCursor), ThreadFilter()
+        )
+        assert [row["name"] for row in rest.data] == ["apples"]
+        assert not rest.pageInfo.hasNextPage
+        found = await listed(layer, search="APPLES")
+        assert [row["name"] for row in found] == ["more apples", "apples"]
+        assert len(await listed(layer, first=0)) == 1
+        # Whatever user Chainlit was told of, the list is the owner's.
+        assert len(await listed(layer, userId=str(uuid4()))) == 3
+    with as_owner(an_owner()):
+        assert await listed(layer, userId=owner.id) == []
+
+
+async def test_owner_renames_and_deletes(layer: ChainlitLayer, owner: Owner, thread: str) -> None:
+    with as_owner(owner):
+        await layer.update_thread(thread, name="Mine", user_id=str(uuid4()), metadata={"a": 1})
+        shown = await opened(layer, thread)
+        assert (shown["name"], shown["userId"], shown["metadata"]) == ("Mine", owner.id, {})
+        await layer.update_thread(thread, metadata={"a": 1})
+        await layer.delete_thread(thread)
+        assert await layer.get_thread(thread) is None
+        await layer.delete_thread(thread)
+
+
+@pytest.mark.parametrize("which", ["foreign", "missing", "no id at all"])
+async def test_other_threads_are_not_there(
+    layer: ChainlitLayer, owner: Owner, thread: str, which: str
+) -> None:
+    asked = {"foreign": thread, "missing": str(uuid4()), "no id at all": "../etc"}[which]
+    with as_owner(an_owner()):
+        assert await layer.get_thread(asked) is None
+        assert await layer.get_thread_author(asked) == ""
+        await layer.update_thread(asked, name="Mine")
+        await layer.delete_thread(asked)
+    with as_owner(owner):
+        assert (await opened(layer, thread))["name"] == "Hello?"
+
+
+async def test_what_is_not_kept_changes_nothing(
+    layer: ChainlitLayer, owner: Owner, thread: str
+) -> None:
+    with as_owner(owner):
+        before = await opened(layer, thread)
+        question = before["steps"][0]
+        forged: StepDict = {**question, "output": "forged"}
+        await layer.create_step(forged)
+        await layer.update_step(forged)
+        await layer.delete_step(question["id"])
+        await layer.create_element(Text(name="x", content="x", thread_id=thread))
+        await layer.delete_element("x", thread)
+        assert await layer.get_element(thread, "x") is None
+        assert await layer.get_favorite_steps(owner.id) == []
+        assert not await layer.delete_feedback("x")
+        with pytest.raises(InvalidRequest):
+            await layer.upsert_feedback(Feedback(forId=question["id"], value=1))
+        assert await layer.build_debug_url() == ""
+        await layer.close()
+        assert await opened(layer, thread) == before

@@ -1,0 +1,68 @@
+"""What a turn costs the database, checkpoints apart."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from data_layer.database import Database
+from data_layer.turns import SqlTurnStore
+from data_layer.writer import Writer
+from parley.chat.engine import open_engine
+from parley.chat.turns import Owner, TurnRequest
+from parley.context.builder import ContextConfig, WindowedContext
+from parley.context.memory_store import MemoryContextStore
+from parley.live.memory_log import MemoryTurnLog
+from tests.fakes.scripted_provider import OneModel, ScriptedProvider
+from tests.unit.chat.support import CONFIG
+
+STATEMENTS, TRANSACTIONS = 8, 3
+
+
+@dataclass
+class Cost:
+    statements: list[str] = field(default_factory=list)
+    transactions: int = 0
+
+
+@contextmanager
+def counted() -> Iterator[Cost]:
+    cost = Cost()
+
+    def on_statement(*arguments: object) -> None:
+        statement = str(arguments[2])
+        if not statement.startswith("BEGIN"):
+            cost.statements.append(statement)
+
+    def on_begin(_: object) -> None:
+        cost.transactions += 1
+
+    event.listen(sa.Engine, "before_cursor_execute", on_statement)
+    event.listen(sa.Engine, "begin", on_begin)
+    try:
+        yield cost
+    finally:
+        event.remove(sa.Engine, "before_cursor_execute", on_statement)
+        event.remove(sa.Engine, "begin", on_begin)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+async def test_turn_costs_few_statements(
+    database: Database, writer: Writer, owner: Owner, thread_id: str, *, cached: bool
+) -> None:
+    provider, store = ScriptedProvider(), SqlTurnStore(database, writer)
+    context = WindowedContext(ContextConfig(), MemoryContextStore(capacity=int(cached)), store)
+    config = replace(CONFIG, checkpoint_s=3600)
+    log = MemoryTurnLog()
+    async with open_engine(config, OneModel(provider), context, store, log) as engine:
+        for number in range(3):
+            request = TurnRequest(owner=owner, thread_id=thread_id, text=f"question {number}")
+            with counted() as cost:
+                turn = (await engine.submit(request)).turn
+                (await provider.call(number)).finish("answer")
+                assert [event async for event in engine.follow(turn)]
+            assert len(cost.statements) <= STATEMENTS, "\n\n".join(cost.statements)
+            assert cost.transactions <= TRANSACTIONS

@@ -1,0 +1,215 @@
+"""The writer: what waits together shares a transaction, and nobody pays for another's mistake."""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from data_layer.begin import ensure_user
+from data_layer.database import Database, Operation
+from data_layer.tables import users
+from data_layer.writer import Writer, open_writer
+from parley.chat.errors import Conflict, ShuttingDown, StorageUnavailable
+from parley.chat.turns import Owner
+from tests.contract.support import an_owner
+
+T = TypeVar("T")
+
+
+class Watched:
+    """A database whose transactions are counted, and can be held up."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.transactions = 0
+        self.open = asyncio.Event()
+        self.entered = asyncio.Event()
+        self.down = False
+
+    async def read(self, operation: Operation[T]) -> T:
+        return await self._database.read(operation)
+
+    async def write(self, operation: Operation[T]) -> T:
+        self.transactions += 1
+        self.entered.set()
+        await self.open.wait()
+        if self.down:
+            raise StorageUnavailable("The database cannot be reached.")
+        return await self._database.write(operation)
+
+    async def has(self, *owners: Owner) -> list[bool]:
+        found = await self._database.read(lambda c: set(c.execute(sa.select(users.c.id)).scalars()))
+        return [owner.id in found for owner in owners]
+
+
+@pytest.fixture
+def watched(database: Database) -> Watched:
+    return Watched(database)
+
+
+def add(owner: Owner) -> Operation[str]:
+    def insert(connection: sa.Connection) -> str:
+        ensure_user(connection, owner, datetime.now(UTC))
+        return owner.id
+
+    return insert
+
+
+def add_twice(owner: Owner) -> Operation[None]:
+    def insert(connection: sa.Connection) -> None:
+        now = datetime.now(UTC)
+        row = {"id": owner.id, "identifier": owner.identifier, "metadata": {}, "created_at": now}
+        for _ in range(2):
+            connection.execute(sa.insert(users), row)
+
+    return insert
+
+
+def refuse(connection: sa.Connection) -> None:
+    raise Conflict("not now")
+
+
+async def together(
+    watched: Watched, writer: Writer, operations: Iterable[Operation[object]]
+) -> list[object]:
+    """Write all of them behind one write that is held up, so that they form a group."""
+    first = asyncio.ensure_future(writer.write(add(an_owner())))
+    await watched.entered.wait()
+    rest = asyncio.gather(*map(writer.write, operations), return_exceptions=True)
+    await asyncio.sleep(0)
+    watched.open.set()
+    await first
+    return list(await rest)
+
+
+async def test_lone_write_is_one_transaction(watched: Watched) -> None:
+    watched.open.set()
+    async with open_writer(watched) as writer:
+        owner = an_owner()
+        assert await writer.write(add(owner)) == owner.id
+        assert (watched.transactions, await watched.has(owner)) == (1, [True])
+
+
+async def test_what_waits_shares_a_transaction(watched: Watched) -> None:
+    owners = [an_owner() for _ in range(20)]
+    async with open_writer(watched) as writer:
+        results = await together(watched, writer, map(add, owners))
+    assert results == [owner.id for owner in owners]
+    assert watched.transactions == 2
+    assert all(await watched.has(*owners))
+
+
+async def test_large_crowd_is_divided(watched: Watched) -> None:
+    owners = [an_owner() for _ in range(401)]
+    async with open_writer(watched) as writer:
+        await together(watched, writer, map(add, owners))
+    assert watched.transactions == 4
+    assert all(await watched.has(*owners))
+
+
+async def test_bad_write_hurts_only_its_caller(watched: Watched) -> None:
+    good, bad, other = [an_owner() for _ in range(3)]
+    async with open_writer(watched) as writer:
+        results = await together(watched, writer, [add(good), add_twice(bad), add(other)])
+    assert results[0] == good.id
+    assert isinstance(results[1], IntegrityError)
+    assert results[2] == other.id
+    assert await watched.has(good, bad, other) == [True, False, True]
+
+
+async def test_refusal_does_not_undo_the_group(watched: Watched) -> None:
+    good, other = an_owner(), an_owner()
+    async with open_writer(watched) as writer:
+        results = await together(watched, writer, [add(good), refuse, add(other)])
+    assert isinstance(results[1], Conflict)
+    assert watched.transactions == 2
+    assert await watched.has(good, other) == [True, True]
+
+
+async def test_lone_refusal_reaches_its_caller(watched: Watched) -> None:
+    watched.open.set()
+    async with open_writer(watched) as writer:
+        with pytest.raises(Conflict):
+            await writer.write(refuse)
+
+
+async def test_group_is_told_at_once_that_the_database_is_gone(watched: Watched) -> None:
+    """One by one, each would wait for its own timeout."""
+    async with open_writer(watched) as writer:
+        first = asyncio.ensure_future(writer.write(add(an_owner())))
+        await watched.entered.wait()
+        rest = asyncio.gather(
+            *(writer.write(add(an_owner())) for _ in range(20)), return_exceptions=True
+        )
+        await asyncio.sleep(0)
+        watched.down = True
+        watched.open.set()
+        with pytest.raises(StorageUnavailable):
+            await first
+        assert {type(error) for error in await rest} == {StorageUnavailable}
+    assert watched.transactions == 2
+
+
+async def test_write_of_a_caller_that_left_is_done(watched: Watched) -> None:
+    owner = an_owner()
+    async with open_writer(watched) as writer:
+        caller = asyncio.ensure_future(writer.write(add(owner)))
+        await watched.entered.wait()
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        watched.open.set()
+    assert await watched.has(owner) == [True]
+
+
+async def test_closing_writes_what_waits(watched: Watched) -> None:
+    owners = [an_owner() for _ in range(3)]
+    async with open_writer(watched) as writer:
+        waiting = [asyncio.ensure_future(writer.write(add(owner))) for owner in owners]
+        await watched.entered.wait()
+        watched.open.set()
+    await asyncio.gather(*waiting)
+    assert all(await watched.has(*owners))
+    with pytest.raises(ShuttingDown):
+        await writer.write(add(an_owner()))
+
+
+async def test_leaving_by_an_error_writes_what_waits(watched: Watched) -> None:
+    owner = an_owner()
+    opened = open_writer(watched)
+    writer = await opened.__aenter__()
+    waiting = asyncio.ensure_future(writer.write(add(owner)))
+    await watched.entered.wait()
+    watched.open.set()
+    with pytest.raises(ExceptionGroup):
+        await opened.__aexit__(ValueError, ValueError(), None)
+    await waiting
+    assert await watched.has(owner) == [True]
+
+
+class _Rival(Exception):
+    sqlstate = "40001"
+
+
+@pytest.mark.parametrize(("failures", "succeeds"), [(2, True), (3, False)])
+async def test_rival_transaction_is_tried_again(
+    watched: Watched, failures: int, *, succeeds: bool
+) -> None:
+    left = [DBAPIError("UPDATE", {}, _Rival()) for _ in range(failures)]
+
+    def operation(connection: sa.Connection) -> str:
+        if left:
+            raise left.pop()
+        return "done"
+
+    watched.open.set()
+    async with open_writer(watched) as writer:
+        if succeeds:
+            assert await writer.write(operation) == "done"
+        else:
+            with pytest.raises(DBAPIError):
+                await writer.write(operation)

@@ -1,0 +1,179 @@
+"""A `TurnStore` in memory; it passes the same contract suite as the SQL ones (tests/contract)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from parley.chat.deltas import FinishReason
+from parley.chat.errors import Conflict, NotFound, RateLimited, StaleFence
+from parley.chat.requests import too_many_running
+from parley.chat.turns import Answer, Begun, Exchange, NewTurn, Turn, TurnState
+
+
+@dataclass
+class _Thread:
+    owner_id: str
+    head_turn_id: str | None = None
+    deleted: bool = False
+
+
+@dataclass
+class _Row:
+    turn: Turn
+    digest: str
+    replica_id: str
+
+
+class MemoryTurnStore:
+    """Turns and threads in dicts, in order of arrival."""
+
+    def __init__(self) -> None:
+        self._threads: dict[str, _Thread] = {}
+        self._rows: dict[str, _Row] = {}
+
+    async def begin(self, new: NewTurn) -> Begun:
+        thread = self._threads.get(new.thread_id) or _Thread(new.owner.id)
+        if thread.owner_id != new.owner.id or thread.deleted:
+            raise NotFound("There is no such conversation.")
+        here = [row for row in self._rows.values() if row.turn.thread_id == new.thread_id]
+        for row in here:
+            if row.turn.key == new.key:
+                if row.digest != new.digest:
+                    raise Conflict("This key was used before with another message.")
+                return Begun(row.turn, created=row.turn.id == new.id)
+        if any(self._taken(step) for step in (new.user_step_id, new.answer_step_id)):
+            raise Conflict("The id of this message is taken.")
+        busy = any(not row.turn.state.is_over for row in here)
+        self._check_limits(new, busy=busy)
+        state = TurnState.QUEUED if busy else TurnState.RUNNING
+        turn = _turn(new, thread.head_turn_id, state)
+        thread.head_turn_id = turn.id
+        self._threads[new.thread_id] = thread
+        self._rows[turn.id] = _Row(turn, new.digest, new.replica_id)
+        return Begun(turn, created=True)
+
+    async def checkpoint(self, turn: Turn, answer: Answer) -> None:
+        row = self._still_mine(turn)
+        kept = replace(row.turn.answer, text=answer.text, reasoning=answer.reasoning)
+        row.turn = replace(row.turn, answer=kept)
+
+    async def finish(self, turn: Turn, answer: Answer) -> Turn | None:
+        row = self._rows.get(turn.id)
+        if row and row.turn.fence == turn.fence and row.turn.answer == answer:
+            return await self.running(turn.owner_id, turn.thread_id)
+        row = self._still_mine(turn)
+        row.turn = replace(row.turn, state=answer.state, answer=answer)
+        for waiting in self._rows.values():
+            if waiting.turn.thread_id == turn.thread_id and waiting.turn.state is TurnState.QUEUED:
+                _set_state(waiting, TurnState.RUNNING)
+                return waiting.turn
+        return None
+
+    async def request_stop(self, owner_id: str, turn_id: str) -> Turn:
+        row = self._owned(owner_id, turn_id)
+        if not row.turn.state.is_over:
+            row.turn = replace(row.turn, stop_requested=True)
+        if row.turn.state is TurnState.QUEUED:
+            _set_state(row, TurnState.STOPPED, FinishReason.STOPPED)
+        return row.turn
+
+    async def turn(self, owner_id: str, turn_id: str) -> Turn:
+        return self._owned(owner_id, turn_id).turn
+
+    async def running(self, owner_id: str, thread_id: str) -> Turn | None:
+        for row in self._rows.values():
+            turn = row.turn
+            here = turn.thread_id == thread_id and turn.owner_id == owner_id
+            if here and turn.state is TurnState.RUNNING:
+                return turn
+        return None
+
+    async def owns_thread(self, owner_id: str, thread_id: str) -> bool:
+        thread = self._threads.get(thread_id)
+        return thread is not None and thread.owner_id == owner_id and not thread.deleted
+
+    async def history(self, owner_id: str, turn_id: str, limit: int) -> Sequence[Exchange]:
+        branch: list[Exchange] = []
+        next_id: str | None = turn_id
+        while next_id is not None and len(branch) < limit:
+            row = self._rows.get(next_id)
+            if row is None or row.turn.owner_id != owner_id:
+                break
+            branch.insert(0, Exchange(row.turn.id, row.turn.text, row.turn.answer.text))
+            next_id = row.turn.parent_id
+        return branch
+
+    async def interrupt_orphans(self, replica_id: str) -> int:
+        orphans = [
+            row
+            for row in self._rows.values()
+            if not row.turn.state.is_over and row.replica_id != replica_id
+        ]
+        for row in orphans:
+            _set_state(row, TurnState.INTERRUPTED, FinishReason.INTERRUPTED)
+            row.turn = replace(row.turn, fence=row.turn.fence + 1)
+        return len(orphans)
+
+    async def delete_thread(self, owner_id: str, thread_id: str) -> None:
+        """Do what `SqlThreads.delete` does to turns."""
+        assert await self.owns_thread(owner_id, thread_id)
+        self._threads[thread_id].deleted = True
+        gone = [id for id, row in self._rows.items() if row.turn.thread_id == thread_id]
+        for turn_id in gone:
+            del self._rows[turn_id]
+
+    def _owned(self, owner_id: str, turn_id: str) -> _Row:
+        row = self._rows.get(turn_id)
+        if row is None or row.turn.owner_id != owner_id:
+            raise NotFound("There is no such turn.")
+        return row
+
+    def _still_mine(self, turn: Turn) -> _Row:
+        row = self._rows.get(turn.id)
+        mine = row is not None and row.turn.fence == turn.fence
+        if row is None or not mine or row.turn.state is not TurnState.RUNNING:
+            raise StaleFence("the turn has another owner, is over or was deleted")
+        return row
+
+    def _taken(self, step_id: str) -> bool:
+        return any(
+            step_id in {row.turn.user_step_id, row.turn.answer_step_id}
+            for row in self._rows.values()
+        )
+
+    def _check_limits(self, new: NewTurn, *, busy: bool) -> None:
+        queued = sum(
+            row.turn.owner_id == new.owner.id and row.turn.state is TurnState.QUEUED
+            for row in self._rows.values()
+        )
+        if busy and queued >= new.max_queued:
+            raise RateLimited("Too many of your messages wait for an answer.", retry_after_s=5)
+        if not busy and not new.may_run:
+            raise too_many_running()
+
+
+def _set_state(row: _Row, state: TurnState, reason: FinishReason | None = None) -> None:
+    ended_at = datetime.now(UTC) if state.is_over else None
+    answer = replace(row.turn.answer, state=state, finish_reason=reason, ended_at=ended_at)
+    row.turn = replace(row.turn, state=state, answer=answer)
+
+
+def _turn(new: NewTurn, parent_id: str | None, state: TurnState) -> Turn:
+    return Turn(
+        id=new.id,
+        thread_id=new.thread_id,
+        owner_id=new.owner.id,
+        parent_id=parent_id,
+        key=new.key,
+        state=state,
+        text=new.text,
+        model=new.model,
+        sampling=new.sampling,
+        system_prompt=new.system_prompt,
+        user_step_id=new.user_step_id,
+        answer_step_id=new.answer_step_id,
+        fence=1,
+        stop_requested=False,
+        created_at=new.created_at,
+        answer=Answer(state=state),
+    )

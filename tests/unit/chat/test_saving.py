@@ -1,0 +1,192 @@
+"""Checkpoints and ends, also while the database is away."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from typing_extensions import override
+
+from parley.chat.deltas import FinishReason
+from parley.chat.events import TextEvent
+from parley.chat.ports import ContextBuilder
+from parley.chat.running import RunningTurn
+from parley.chat.turns import Turn, TurnState
+from parley.context.builder import ContextConfig, WindowedContext
+from parley.context.memory_store import MemoryContextStore
+from tests.fakes.scripted_provider import OneModel, ScriptedProvider
+from tests.unit.chat.support import CONFIG, TroubledStore, WatchedLog, bench
+from tests.unit.chat.test_recorder import NEW, TURN
+
+PATIENT = replace(CONFIG, run=replace(CONFIG.run, save_retry_s=3600))
+
+
+async def test_partial_answer_is_saved_while_it_streams() -> None:
+    async with bench() as b:
+        turn = await b.submit()
+        call = await b.provider.call()
+        call.say("Good ")
+        await b.store.until(lambda: bool(b.store.saved))
+        row = await b.row(turn)
+        assert (row.state, row.answer.text) == (TurnState.RUNNING, "Good ")
+        call.finish("day")
+        assert (await b.folded(turn)).text == "Good day"
+
+
+@pytest.mark.parametrize("trouble", [None, ValueError("a bug")])
+async def test_failed_checkpoint_does_not_end_the_turn(trouble: Exception | None) -> None:
+    async with bench() as b:
+        if trouble:
+            b.store.errors["checkpoint"] = trouble
+        b.store.down.add("checkpoint")
+        turn = await b.submit()
+        call = await b.provider.call()
+        call.say("Good ")
+        await b.store.until(lambda: b.store.entered.count("checkpoint") > 1)
+        b.store.down.clear()
+        b.store.errors.clear()
+        # The same text is saved as soon as it can be: no new one is needed for it.
+        await b.store.until(lambda: bool(b.store.saved))
+        call.finish("day")
+        assert (await b.folded(turn)).text == "Good day"
+
+
+async def test_end_is_tried_again() -> None:
+    async with bench(PATIENT) as b:
+        b.store.down.add("finish")
+        turn = await b.submit()
+        (await b.provider.call()).finish("Good day")
+        await b.store.until(lambda: b.store.entered.count("finish") > 3)
+        b.store.down.clear()
+        folded = await b.folded(turn)
+        assert (folded.finish_reason, folded.error_code) == (FinishReason.STOP, None)
+        assert (await b.row(turn)).state is TurnState.COMPLETED
+
+
+async def test_end_that_is_not_saved_is_told_and_the_text_is_there() -> None:
+    async with bench() as b:
+        b.store.down.add("finish")
+        turn = await b.submit()
+        (await b.provider.call()).finish("Good day")
+        folded = await b.folded(turn)
+        assert (folded.text, folded.error_code) == ("Good day", "storage_unavailable")
+        assert folded.finish_reason is FinishReason.ERROR
+
+
+async def test_database_that_comes_back_gets_the_end_and_the_queue_goes_on() -> None:
+    async with bench() as b:
+        b.store.down.add("finish")
+        first, second = await b.submit("one"), await b.submit("two")
+        (await b.provider.call()).finish("1")
+        await b.folded(first)
+        b.store.down.clear()
+        (await b.provider.call(1)).finish("2")
+        assert (await b.folded(second)).text == "2"
+        row = await b.row(first)
+        assert (row.state, row.answer.text) == (TurnState.COMPLETED, "1")
+        assert b.provider.calls[1].prompt == ["one", "1", "two"]
+
+
+async def test_bug_while_saving_hurts_only_its_turn() -> None:
+    async with bench() as b:
+        b.store.errors["finish"] = ValueError("a bug")
+        first = await b.submit("one")
+        (await b.provider.call()).finish("1")
+        folded = await b.folded(first)
+        assert (folded.text, folded.error_code) == ("1", "internal")
+        b.store.errors.clear()
+        other = await b.submit(thread_id="00000000-0000-4000-8000-000000000001")
+        (await b.provider.call(1)).finish("2")
+        assert (await b.folded(other)).text == "2"
+
+
+async def test_bug_in_a_late_save_is_the_last_try() -> None:
+    async with bench() as b:
+        b.store.down.add("finish")
+        turn = await b.submit()
+        (await b.provider.call()).finish("Good day")
+        await b.folded(turn)
+        b.store.errors["finish"] = ValueError("a bug")
+        async with asyncio.timeout(5):
+            await b.engine.drain()
+
+
+async def test_turn_lost_while_it_is_saved_late_is_left() -> None:
+    async with bench() as b:
+        b.store.down.add("finish")
+        turn = await b.submit()
+        (await b.provider.call()).finish("Good day")
+        await b.folded(turn)
+        await b.store.delete_thread(turn.owner_id, turn.thread_id)
+        b.store.down.clear()
+        async with asyncio.timeout(5):
+            await b.engine.drain()
+
+
+class Forgetful(WindowedContext):
+    """A context store's bug, after the turn is saved."""
+
+    @override
+    async def extend(self, turn: Turn, answer_text: str) -> None:
+        raise ValueError("a bug")
+
+
+def run(
+    store: TroubledStore,
+    context: ContextBuilder,
+    provider: ScriptedProvider,
+    log: WatchedLog | None = None,
+) -> RunningTurn:
+    turn, log = replace(TURN, keep=True), log or WatchedLog()
+    return RunningTurn(turn, CONFIG.run, OneModel(provider), context, store, log)
+
+
+async def test_context_that_cannot_be_extended_loses_nothing() -> None:
+    store, provider = TroubledStore(), ScriptedProvider()
+    await store.begin(NEW)
+    running = run(store, Forgetful(ContextConfig(), MemoryContextStore(), store), provider)
+    task = asyncio.ensure_future(running.run())
+    (await provider.call()).finish("Good day")
+    await task
+    assert (await store.turn(TURN.owner_id, TURN.id)).state is TurnState.COMPLETED
+
+
+async def test_text_lost_to_another_owner_is_not_context() -> None:
+    store, provider, contexts = TroubledStore(), ScriptedProvider(), MemoryContextStore()
+    await store.begin(NEW)
+    running = run(store, WindowedContext(ContextConfig(), contexts, store), provider)
+    task = asyncio.ensure_future(running.run())
+    await provider.call()
+    running.lose()
+    await task
+    assert await contexts.load(TURN.thread_id) is None
+    assert (await store.turn(TURN.owner_id, TURN.id)).state is TurnState.RUNNING
+    assert running.partial_answer() is None
+
+
+async def test_checkpoint_is_taken_once_for_each_text() -> None:
+    store, provider, log = TroubledStore(), ScriptedProvider(), WatchedLog()
+    await store.begin(NEW)
+    context = WindowedContext(ContextConfig(), MemoryContextStore(), store)
+    running = run(store, context, provider, log)
+    task = asyncio.ensure_future(running.run())
+    call = await provider.call()
+    assert running.partial_answer() is None
+    call.say("Good ")
+    await log.until(TextEvent)
+    answer = running.partial_answer()
+    assert answer is not None
+    assert running.partial_answer() == answer
+    running.checkpointed(answer)
+    assert running.partial_answer() is None
+    call.finish()
+    await task
+
+
+async def test_event_reaches_readers_before_it_is_saved() -> None:
+    async with bench() as b:
+        b.store.down.add("checkpoint")
+        turn = await b.submit()
+        (await b.provider.call()).say("Good ")
+        event = await b.first(turn, TextEvent)
+        assert isinstance(event, TextEvent)
+        assert event.text == "Good "
