@@ -7,6 +7,7 @@ import gc
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -40,6 +41,7 @@ from parley.surfaces.visitors import Visitors
 from providers.ladder import open_registry
 
 ROOT = Path(__file__).parent
+_MIGRATION_S = 600.0
 
 try:
     config = load_config()
@@ -75,8 +77,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     async with AsyncExitStack() as stack:
         registry = await stack.enter_async_context(aclosing(await open_registry(config.providers)))
         logger.info("Model chosen", model=registry.choice.line)
+        # A migration of a large table takes its time, and so does waiting for another replica's.
+        patient = replace(
+            config.database, command_timeout_s=_MIGRATION_S, busy_timeout_s=_MIGRATION_S
+        )
+        async with open_database(patient) as database:
+            await migrate(database)
         database = await stack.enter_async_context(open_database(config.database))
-        await migrate(database)
         writer = await stack.enter_async_context(open_writer(database))
         turns = SqlTurnStore(database, writer)
         context = WindowedContext(config.context, MemoryContextStore(), turns)

@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from data_layer.rows import AnyRow, load_turn
-from data_layer.tables import steps, threads, turns, users
+from data_layer.tables import QUEUED, RUNNING, steps, threads, turns, users
 from parley.chat.errors import Conflict, NotFound, RateLimited
 from parley.chat.requests import too_many_running
 from parley.chat.turns import Answer, Begun, NewTurn, Owner, Turn, TurnState
@@ -31,10 +31,12 @@ def _find_thread_statement() -> sa.Select[*tuple[Any, ...]]:
         turns.c.key == sa.bindparam("key"),
     )
     live_here = sa.select(sa.func.count()).where(
-        live.c.thread_id == sa.bindparam("thread_id"), live.c.state.in_(("running", "queued"))
+        live.c.thread_id == sa.bindparam("thread_id"), live.c.state.in_((RUNNING, QUEUED))
     )
     queued = sa.select(sa.func.count()).where(
-        live.c.owner_id == sa.bindparam("owner_id"), live.c.state == "queued"
+        live.c.owner_id == sa.bindparam("owner_id"),
+        live.c.state.in_((RUNNING, QUEUED)),  # the words of the partial index, for SQLite's sake
+        live.c.state == QUEUED,
     )
     return (
         sa.select(
@@ -68,7 +70,7 @@ def _insert_turn_statement() -> sa.Insert:
     """Decide, under the lock of the thread, whether the turn runs or waits."""
     live = turns.alias("live")
     busy = sa.exists().where(
-        live.c.thread_id == sa.bindparam("thread"), live.c.state.in_(("running", "queued"))
+        live.c.thread_id == sa.bindparam("thread"), live.c.state.in_((RUNNING, QUEUED))
     )
     now = sa.bindparam("now", type_=turns.c.created_at.type)
     return (

@@ -6,11 +6,13 @@ does it, costs three to six times the CPU: docs/decisions/0002-sqlite-in-a-threa
 """
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import sleep
 from typing import Protocol, TypeVar
 
 import sqlalchemy as sa
@@ -181,14 +183,27 @@ def _prepare_sqlite(
     # No implicit BEGIN by the driver: transactions are ours to begin.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in (
-        "journal_mode = WAL",
-        # Safe against the death of the process, not of the power (README, "What is safe").
-        "synchronous = NORMAL",
-        "foreign_keys = ON",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
+    _use_wal(cursor)
+    # Safe against the death of the process, not of the power (README, "What is safe").
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def _use_wal(cursor: sa.engine.interfaces.DBAPICursor) -> None:
+    """Turn the write-ahead log on, which a new file needs once.
+
+    Where several processes open a new file at once, all but one are refused without any wait:
+    busy_timeout does not hold for this statement.
+    """
+    for pause_s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0):
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            sleep(pause_s)  # in a thread of the database's own
+        else:
+            return
+    cursor.execute("PRAGMA journal_mode = WAL")
 
 
 @contextmanager

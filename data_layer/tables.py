@@ -107,6 +107,9 @@ turns = sa.Table(
     sa.UniqueConstraint("owner_id", "thread_id", "key"),
     sa.UniqueConstraint("thread_id", "arrival"),
 )
+# Written into the statement, not bound: only then can the partial indexes serve it.
+QUEUED: sa.ColumnElement[str] = sa.literal_column("'queued'")
+RUNNING: sa.ColumnElement[str] = sa.literal_column("'running'")
 _RUNNING = sa.text("state = 'running'")
 _LIVE = sa.text("state IN ('running', 'queued')")
 sa.Index(

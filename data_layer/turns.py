@@ -16,7 +16,7 @@ from data_layer.begin import begin_turn
 from data_layer.database import Database
 from data_layer.generation import generation_of
 from data_layer.rows import load_turn, select_turns, turn_columns, turn_of
-from data_layer.tables import steps, threads, turns
+from data_layer.tables import QUEUED, RUNNING, steps, threads, turns
 from data_layer.writer import Writer
 from parley.chat.deltas import FinishReason
 from parley.chat.errors import Conflict, StaleFence
@@ -28,7 +28,7 @@ _STILL_MINE = sa.and_(
     turns.c.id == sa.bindparam("turn"),
     turns.c.owner_id == sa.bindparam("owner"),
     turns.c.fence == sa.bindparam("my_fence"),
-    turns.c.state == "running",
+    turns.c.state == RUNNING,
 )
 # Made once: building a statement costs more than running it.
 _CHECKPOINT = (
@@ -42,7 +42,7 @@ _END_TURN = (
     .values({name: sa.bindparam(name) for name in turn_columns(Answer())})
     .returning(
         sa.select(sa.func.count())
-        .where(_queue.c.thread_id == turns.c.thread_id, _queue.c.state == "queued")
+        .where(_queue.c.thread_id == turns.c.thread_id, _queue.c.state == QUEUED)
         .correlate(turns)
         .scalar_subquery()
         .label("waiting")
@@ -176,7 +176,7 @@ def _promote(connection: Connection, ended: Turn) -> Turn | None:
     queue = turns.alias("queue")
     longest = (
         sa.select(queue.c.id)
-        .where(queue.c.thread_id == ended.thread_id, queue.c.state == "queued")
+        .where(queue.c.thread_id == ended.thread_id, queue.c.state == QUEUED)
         .order_by(queue.c.arrival)
         .limit(1)
         .scalar_subquery()
@@ -186,7 +186,7 @@ def _promote(connection: Connection, ended: Turn) -> Turn | None:
         .where(
             turns.c.id == longest,
             turns.c.owner_id == ended.owner_id,
-            turns.c.state == TurnState.QUEUED.value,
+            turns.c.state == QUEUED,
         )
         .values(state=TurnState.RUNNING.value, started_at=_now())
         .returning(turns.c.id)
@@ -198,7 +198,7 @@ def _running(connection: Connection, owner_id: str, thread_id: str) -> Turn | No
     statement = select_turns().where(
         turns.c.thread_id == thread_id,
         turns.c.owner_id == owner_id,
-        turns.c.state == TurnState.RUNNING.value,
+        turns.c.state == RUNNING,
     )
     row = connection.execute(statement).first()
     return turn_of(row) if row else None
@@ -206,13 +206,13 @@ def _running(connection: Connection, owner_id: str, thread_id: str) -> Turn | No
 
 def _stop(connection: Connection, owner_id: str, turn_id: str) -> Turn:
     """Flag a running turn; end a queued one, which nobody else will."""
-    queued = turns.c.state == TurnState.QUEUED.value
+    queued = turns.c.state == QUEUED
     connection.execute(
         sa.update(turns)
         .where(
             turns.c.id == turn_id,
             turns.c.owner_id == owner_id,
-            turns.c.state.in_(("running", "queued")),
+            turns.c.state.in_((RUNNING, QUEUED)),
         )
         .values(
             stop_requested=True,
@@ -252,7 +252,7 @@ def _history(connection: Connection, owner_id: str, turn_id: str, limit: int) ->
 def _interrupt_orphans(connection: Connection, replica_id: str) -> int:
     ended = connection.execute(
         sa.update(turns)
-        .where(turns.c.state.in_(("running", "queued")), turns.c.replica_id != replica_id)
+        .where(turns.c.state.in_((RUNNING, QUEUED)), turns.c.replica_id != replica_id)
         .values(
             state=TurnState.INTERRUPTED.value,
             finish_reason=FinishReason.INTERRUPTED.value,

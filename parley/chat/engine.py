@@ -92,18 +92,17 @@ class Engine:
             raise outcome
         return outcome
 
-    async def follow(
-        self, turn: Turn, after: int = 0, *, merge: bool = True
-    ) -> AsyncGenerator[Event]:
+    def follow(self, turn: Turn, after: int = 0, *, merge: bool = True) -> AsyncGenerator[Event]:
         """Give the turn's events with a seq above `after`, live to the end; the last is `Done`.
 
         `turn` comes from `submit` or `turn`: who has one may read it. A turn that is over is read
         from its rows, folded; a cursor that the log cannot resolve is answered by a `Snapshot`.
         """
         if self._log.holds(turn.id):
-            async for event in self._log.follow(turn.id, after, merge=merge):
-                yield event
-            return
+            return self._log.follow(turn.id, after, merge=merge)
+        return self._replay(turn, after)
+
+    async def _replay(self, turn: Turn, after: int) -> AsyncGenerator[Event]:
         for event in replay(await self._turns.turn(turn.owner_id, turn.id), after):
             yield event
 

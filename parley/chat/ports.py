@@ -1,6 +1,6 @@
 """Ports: what the engine needs from the outside, as Protocols that adapters fulfil."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -124,7 +124,7 @@ class TurnLog(Protocol):
         """Say whether the turn's events are here, from its first one on."""
         ...
 
-    def follow(self, turn_id: str, after: int, *, merge: bool = True) -> AsyncIterator[Event]:
+    def follow(self, turn_id: str, after: int, *, merge: bool = True) -> AsyncGenerator[Event]:
         """Replay the events with a seq above `after`, go on live, end after `Done`.
 
         With `merge`, a reader that falls behind gets fewer, longer text events. Never slows the

@@ -1,7 +1,7 @@
 """The turn log of one process, in memory: the default implementation of the `TurnLog` port."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from parley.chat.events import Done, Event, ReasoningEvent, TextEvent
@@ -9,10 +9,10 @@ from parley.chat.events import Done, Event, ReasoningEvent, TextEvent
 
 @dataclass(slots=True)
 class _Log:
-    """Events of one turn; `changed` is replaced at each append, and wakes all who wait on it."""
+    """Events of one turn, and the readers that wait for more of them."""
 
     events: list[Event] = field(default_factory=list)
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
 
 class MemoryTurnLog:
@@ -30,19 +30,20 @@ class MemoryTurnLog:
         if log is None:
             log = self._logs[turn_id] = _Log()
         log.events.extend(events)
-        woken, log.changed = log.changed, asyncio.Event()
-        woken.set()
+        for reader in log.waiting:
+            if not reader.done():  # it may have been cancelled
+                reader.set_result(None)
+        log.waiting.clear()
 
     def holds(self, turn_id: str) -> bool:  # noqa: D102
         return turn_id in self._logs
 
     async def follow(  # noqa: D102
         self, turn_id: str, after: int, *, merge: bool = True
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event]:
         log = self._logs[turn_id]
         at = _index_after(log.events, after)
         while True:
-            changed = log.changed
             pending = log.events[at:]
             if not pending and log.events and isinstance(log.events[-1], Done):
                 return  # its cursor is the end
@@ -51,8 +52,10 @@ class MemoryTurnLog:
                 yield event
                 if isinstance(event, Done):
                     return
-            if not pending:
-                await changed.wait()
+            if len(log.events) == at:
+                more = asyncio.get_running_loop().create_future()
+                log.waiting.append(more)
+                await more
 
     def forget(self, turn_id: str) -> None:  # noqa: D102
         self._logs.pop(turn_id, None)

@@ -6,12 +6,12 @@ With ``"format": "events"`` the same turn comes as typed events (wire.py).
 """
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Request
-from starlette.responses import StreamingResponse
 
 from parley.auth.callers import Callers, Session
 from parley.chat.deltas import FinishReason
@@ -21,11 +21,11 @@ from parley.chat.events import Attempt, Done, ErrorEvent, Event, Snapshot, TextE
 from parley.chat.turns import Turn, TurnRequest
 from parley.observability.logs import get_logger
 from parley.surfaces.bodies import decode_body
+from parley.surfaces.event_stream import EventStream
 from parley.surfaces.wire import event_json
 
 logger = get_logger(__name__)
 
-HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _END = "[DONE]"
 DONE = f"data: {_END}\n\n".encode()
 ID_PATTERN = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -48,11 +48,11 @@ def chat_routes(engine: Engine, callers: Callers, body_limit_bytes: int) -> APIR
     @router.post(
         "/chat",
         summary="Send a message, stream the answer",
-        response_class=StreamingResponse,
+        response_class=EventStream,
         responses={200: {"content": {"text/event-stream": {}}}},
         openapi_extra=_described(ChatBody),
     )
-    async def chat(request: Request) -> StreamingResponse:
+    async def chat(request: Request) -> EventStream:
         body = await decode_body(request, ChatBody, body_limit_bytes)
         if not ID_PATTERN.fullmatch(body.session_id):
             raise InvalidRequest(
@@ -70,7 +70,8 @@ def chat_routes(engine: Engine, callers: Callers, body_limit_bytes: int) -> APIR
             )
         )
         render = event_frames if body.format == "events" else text_frames
-        return event_stream(engine, begun.turn, render)
+        turn = begun.turn
+        return EventStream(render(_followed(engine, turn)), {"x-turn-id": turn.id})
 
     return router
 
@@ -89,24 +90,14 @@ async def _thread_id(engine: Engine, session: Session) -> str:
     return session.thread_id
 
 
-def event_stream(
-    engine: Engine, turn: Turn, render: Callable[[AsyncIterator[Event]], AsyncIterator[bytes]]
-) -> StreamingResponse:
-    """Stream a turn; the client's leaving ends the reading, not the turn."""
-    return StreamingResponse(
-        render(_followed(engine, turn)),
-        media_type="text/event-stream",
-        headers=HEADERS | {"x-turn-id": turn.id},
-    )
-
-
-async def _followed(engine: Engine, turn: Turn) -> AsyncIterator[Event]:
+async def _followed(engine: Engine, turn: Turn) -> AsyncGenerator[Event]:
     """Follow a turn; after the first byte a failure can only travel as an event."""
     seq = 0
     try:
-        async for event in engine.follow(turn):
-            seq = event.seq
-            yield event
+        async with aclosing(engine.follow(turn)) as events:
+            async for event in events:
+                seq = event.seq
+                yield event
     except ParleyError as error:
         logger.warning("Stream failed", turn_id=turn.id, code=error.code)
         yield ErrorEvent(turn.id, seq + 1, error.code, error.message, error.retry_after_s)
@@ -123,39 +114,41 @@ def idempotency_key(request: Request) -> str | None:
     return key
 
 
-async def event_frames(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
+async def event_frames(events: AsyncGenerator[Event]) -> AsyncGenerator[bytes]:
     """Render all events as JSON, then ``[DONE]``."""
-    async for event in events:
-        yield b"data: " + event_json(event) + b"\n\n"
+    async with aclosing(events):
+        async for event in events:
+            yield b"data: " + event_json(event) + b"\n\n"
     yield DONE
 
 
-async def text_frames(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
+async def text_frames(events: AsyncGenerator[Event]) -> AsyncGenerator[bytes]:
     """Render the answer's text and, as text, an error; then ``[DONE]``.
 
     This wire cannot take text back: an answer that begins again ends it, while the turn goes on
     and is in the history; of a snapshot it gets what it does not have.
     """
     shown, last = 0, ""
-    async for event in events:
-        match event:
-            case TextEvent(text=text):
-                pass
-            case Snapshot(text=text):
-                text = text[shown:]
-            case ErrorEvent(message=message):
-                text = f"\n\n{message}" if shown else message
-            case Attempt(keep=False) if shown:
-                yield text_frame(f"\n\n{Restarted(_RESTARTED).message}")
-                break
-            case _:
-                continue
-        shown += len(text)
-        if last == "\r" and text.startswith("\n"):
-            text = text[1:]  # the second half of a line end that was cut in two
-        if text:
-            last = text[-1]
-            yield text_frame(text)
+    async with aclosing(events):
+        async for event in events:
+            match event:
+                case TextEvent(text=text):
+                    pass
+                case Snapshot(text=text):
+                    text = text[shown:]
+                case ErrorEvent(message=message):
+                    text = f"\n\n{message}" if shown else message
+                case Attempt(keep=False) if shown:
+                    yield text_frame(f"\n\n{Restarted(_RESTARTED).message}")
+                    break
+                case _:
+                    continue
+            shown += len(text)
+            if last == "\r" and text.startswith("\n"):
+                text = text[1:]  # the second half of a line end that was cut in two
+            if text:
+                last = text[-1]
+                yield text_frame(text)
     yield DONE
 
 

@@ -96,7 +96,7 @@ async def test_does_not_merge_across_other_events(log: TurnLog, said: Said) -> N
 
 async def test_reader_that_waits_is_woken_by_what_it_waits_for(log: TurnLog, said: Said) -> None:
     log.append(said.turn_id, said.words(1))
-    async with aclosing(log.follow(said.turn_id, 0)) as events:  # type: ignore[type-var]  # an async generator
+    async with aclosing(log.follow(said.turn_id, 0)) as events:
         assert await anext(events) == said.text(0, "x", 0)
         waiting = asyncio.ensure_future(anext(events))
         await asyncio.sleep(0)
@@ -110,7 +110,7 @@ async def test_reader_that_waits_is_woken_by_what_it_waits_for(log: TurnLog, sai
 async def test_forgotten_log_is_read_to_its_end(log: TurnLog, said: Said) -> None:
     events = [*said.words(1), said.done(1)]
     log.append(said.turn_id, events)
-    async with aclosing(log.follow(said.turn_id, 0)) as reader:  # type: ignore[type-var]  # an async generator
+    async with aclosing(log.follow(said.turn_id, 0)) as reader:
         first = await anext(reader)
         log.forget(said.turn_id)
         assert not log.holds(said.turn_id)

@@ -1,7 +1,7 @@
 """The plain-text stream of ``POST /chat``: what a reader puts together is what the model wrote."""
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 from hypothesis import given
@@ -32,7 +32,7 @@ def one_line_end(text: str) -> str:
     return re.sub(r"\r\n|\r", "\n", text)
 
 
-async def follow(events: Sequence[Event]) -> AsyncIterator[Event]:
+async def follow(events: Sequence[Event]) -> AsyncGenerator[Event]:
     for event in events:
         yield event
 
