@@ -8,7 +8,7 @@ queue is looked at before each frame.
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
 
@@ -21,6 +21,7 @@ from chainlit.step import StepDict
 from parley.chat.events import Attempt, ErrorEvent, Event, Snapshot, TextEvent
 from parley.chat.turns import Turn, error_step_id
 from parley.observability.logs import get_logger
+from parley.surfaces.page.markdown import Escaper, shown
 
 logger = get_logger(__name__)
 
@@ -36,11 +37,12 @@ class SocketGone(Exception):
 
 @dataclass(slots=True)
 class Bubble:
-    """The answer as the browser has it; `shown` is False until there is something to see."""
+    """The answer: `text` as the model wrote it, `sent` as the browser has it, None for nothing."""
 
     turn: Turn
     text: str = ""
-    shown: bool = False
+    sent: str | None = None
+    escaper: Escaper = field(default_factory=Escaper)
 
 
 async def read_turn(session: WebsocketSession, turn: Turn, events: AsyncIterator[Event]) -> None:
@@ -55,7 +57,9 @@ async def read_turn(session: WebsocketSession, turn: Turn, events: AsyncIterator
 
 async def show_error(session: WebsocketSession, step_id: str, thread_id: str, text: str) -> None:
     """Show an error as a bubble of its own, with the id that the log has it under."""
-    step = _step(step_id, thread_id, f"{text}\n\nRequest id: `{correlation_id.get() or '-'}`")
+    step = _step(
+        step_id, thread_id, f"{shown(text)}\n\nRequest id: `{correlation_id.get() or '-'}`"
+    )
     step["isError"] = True
     await ChainlitEmitter(session).send_step(step)
 
@@ -72,35 +76,36 @@ class _Reader:
         async for event in events:
             match event:
                 case TextEvent(text=text, offset=offset):
-                    shown = self._bubble.text
-                    follows = offset == len(shown)
-                    await self._show(shown[:offset] + text, text if follows else None)
+                    await self._show(self._bubble.text[:offset] + text)
                 case Snapshot(text=text):
-                    await self._show(text, None)
-                case Attempt(keep=False) if self._bubble.shown:
-                    await self._show("", None)
+                    await self._show(text)
+                case Attempt(keep=False) if self._bubble.sent is not None:
+                    await self._show("")
                 case ErrorEvent(message=message):
                     await self._error(message)
                 case _:
                     pass
-        if self._bubble.shown:
+        if self._bubble.sent is not None:
             # The whole text once more: it repairs whatever was lost on the way.
             await self._frame_ready()
             await self._emitter.update_step(self._answer())
         await self._emitter.task_end()  # type: ignore[no-untyped-call]  # Chainlit has no type here
 
-    async def _show(self, whole: str, piece: str | None) -> None:
-        """Append `piece` to the bubble, or put the whole text into it."""
+    async def _show(self, text: str) -> None:
+        """Append to the bubble what is new of `text`, or put all of it there."""
         await self._frame_ready()
         bubble = self._bubble
-        bubble.text = whole
-        if not bubble.shown:
-            bubble.shown = True
+        if not text.startswith(bubble.text):
+            bubble.escaper = Escaper()
+        bubble.text, before = text, bubble.sent
+        bubble.sent = bubble.escaper.escape(text)
+        if before is None:
             await self._emitter.send_step(self._answer())
-        elif piece is None:
-            await self._emitter.update_step(self._answer())
+        elif bubble.sent.startswith(before):
+            new = bubble.sent[len(before) :]
+            await self._emitter.send_token(bubble.turn.answer_step_id, new)
         else:
-            await self._emitter.send_token(bubble.turn.answer_step_id, piece)
+            await self._emitter.update_step(self._answer())
         # What arrives meanwhile comes merged, as one event.
         await asyncio.sleep(FRAME_S)
 
@@ -129,7 +134,7 @@ class _Reader:
 
     def _answer(self) -> StepDict:
         turn = self._bubble.turn
-        return _step(turn.answer_step_id, turn.thread_id, self._bubble.text)
+        return _step(turn.answer_step_id, turn.thread_id, self._bubble.sent or "")
 
 
 def _step(step_id: str, thread_id: str, output: str) -> StepDict:

@@ -28,6 +28,7 @@ from parley.chat.errors import InvalidRequest, ParleyError, Unauthenticated
 from parley.chat.owner import current_owner
 from parley.chat.turns import Owner, Turn, TurnRequest
 from parley.observability.logs import get_logger
+from parley.surfaces.page.markdown import shown
 from parley.surfaces.page.reader import read_turn, show_error
 
 logger = get_logger(__name__)
@@ -182,6 +183,9 @@ class _Handlers:
         if not session.has_first_interaction:
             session.has_first_interaction = True
             await _first_interaction(session, "resume")
+        for step in thread["steps"]:
+            if step["type"] != "user_message":  # shown as it was typed
+                step["output"] = shown(step["output"])
         await emitter.resume_thread(thread)
         running = await self._running(session)
         if running:
