@@ -3,16 +3,20 @@
 Explicit model; keys and URLs of the environment; a model server on this machine; the demo.
 """
 
-from parley.chat.errors import ProviderError, UnknownModel
+from parley.chat.errors import ProviderError, TimedOut, UnknownModel, Unreachable
 from parley.chat.models import ModelInfo, Sampling
 from parley.chat.ports import Route
 from providers.config import Connection, LoopbackPorts, Offer, ProvidersConfig
 from providers.demo import DEMO_MODEL, DemoProvider
 from providers.loopback import LOCAL_PROVIDERS, detect
-from providers.openai_compatible import OPENAI_BASE_URL, OpenAICompatible, base_url
+from providers.openai_compatible import (
+    FIRST_LISTED,
+    OPENAI_BASE_URL,
+    OPENAI_DEFAULT_MODEL,
+    OpenAICompatible,
+    base_url,
+)
 from providers.registry import Choice, Registry
-
-OPENAI_DEFAULT_MODEL = "gpt-4o-mini"
 
 _DEMO_REASON = "no key, no base URL and no model server on this machine was found"
 
@@ -90,24 +94,36 @@ def _looks_local(config: ProvidersConfig, name: str, offers: list[Offer]) -> boo
 async def _routes(offer: Offer, asked: str, defaults: Sampling) -> list[Route]:
     """The routes of one provider; the model that was asked for is its default."""
     provider = OpenAICompatible(offer.connection, defaults)
-    models = dict.fromkeys(model for model in (asked, offer.model) if model)
-    if not models:
-        models = {await _first_listed(provider): None}
-    return [_route(provider, model) for model in models]
-
-
-def _route(provider: OpenAICompatible, model: str) -> Route:
-    name = provider.connection.name
-    return Route(ModelInfo(f"{name}:{model}", name, model, model), provider, model)
-
-
-async def _first_listed(provider: OpenAICompatible) -> str:
-    """The first model of the server's list; OpenAI's, if it cannot be asked yet."""
     try:
-        listed = await provider.models()
+        listed = await _listed(provider)
+        first = next(iter(listed), OPENAI_DEFAULT_MODEL)
+    except (Unreachable, TimedOut):
+        listed, first = {}, FIRST_LISTED
+    models = (model for model in (asked, offer.model) if model)
+    names = list(dict.fromkeys(models)) or [first]
+    return [_route(provider, name, listed.get(name)) for name in names]
+
+
+def _route(provider: OpenAICompatible, model: str, listed: ModelInfo | None) -> Route:
+    """Make a route; what the server lists of the model, its context window above all, is kept."""
+    name = provider.connection.name
+    info = listed or ModelInfo(f"{name}:{model}", name, model, model)
+    return Route(info, provider, model)
+
+
+async def _listed(provider: OpenAICompatible) -> dict[str, ModelInfo]:
+    """What the server offers, by name; raises `Unreachable` and `TimedOut` if it is not up.
+
+    OpenAI's own list is not asked for: it is long, and says nothing of context windows.
+    """
+    if provider.connection.base_url == OPENAI_BASE_URL:
+        return {}
+    try:
+        return {info.name: info for info in await provider.models()}
+    except (Unreachable, TimedOut):
+        raise
     except ProviderError:
-        return OPENAI_DEFAULT_MODEL
-    return listed[0].name if listed else OPENAI_DEFAULT_MODEL
+        return {}  # not every server has a list
 
 
 def _choice(setting: str, wanted: str, routes: list[Route], offers: list[Offer]) -> Choice:

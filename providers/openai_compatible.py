@@ -34,6 +34,11 @@ from providers.transport import Transport
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 
+OPENAI_DEFAULT_MODEL = "gpt-4o-mini"
+# Stands for the first model of the server's list, where nobody named one and the server was not
+# up yet to be asked.
+FIRST_LISTED = "first-listed"
+
 _MODELS_TIMEOUT_S = 2.0
 
 
@@ -56,6 +61,8 @@ class OpenAICompatible:
         A stream that ends without a finish reason or ``[DONE]`` is a `BrokenStream`. Neither a
         finish reason nor a usage is made up.
         """
+        if request.model == FIRST_LISTED:
+            request = replace(request, model=await self._first_listed())
         at_openai = self.connection.base_url == OPENAI_BASE_URL
         body = render(request, self._defaults, at_openai=at_openai)
         async with (
@@ -74,6 +81,16 @@ class OpenAICompatible:
             said = "a list of models that is none"
             raise fault(ProtocolViolation, self.connection, said) from exc
         return [self._info(model) for model in listed]
+
+    async def _first_listed(self) -> str:
+        """Name the first model of the list; a server that has none is asked for the default."""
+        try:
+            listed = await self.models()
+        except (Unreachable, TimedOut):
+            raise
+        except ProviderError:
+            listed = ()
+        return listed[0].name if listed else OPENAI_DEFAULT_MODEL
 
     async def health(self) -> Health:
         """Say whether the server lists its models; without a list it may still answer."""

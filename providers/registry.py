@@ -19,7 +19,7 @@ class Choice:
 
     @property
     def line(self) -> str:
-        """What is printed at the start and shown in the page."""
+        """What is printed at the start."""
         return f"{self.model_id}, because {self.reason}"
 
 

@@ -313,10 +313,10 @@ class ModelServer:
 
 
 @asynccontextmanager
-async def model_server(*replies: Reply) -> AsyncGenerator[ModelServer]:
-    """Run a fake model server on a free port of 127.0.0.1."""
+async def model_server(*replies: Reply, port: int = 0) -> AsyncGenerator[ModelServer]:
+    """Run a fake model server on 127.0.0.1, on a free port unless one is given."""
     server = ModelServer(replies)
-    listener = await asyncio.start_server(server.accept, "127.0.0.1", 0)
+    listener = await asyncio.start_server(server.accept, "127.0.0.1", port)
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server

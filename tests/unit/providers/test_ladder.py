@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from parley.chat.errors import UnknownModel
+from parley.chat.errors import UnknownModel, Unreachable
 from providers.config import LoopbackPorts, ProvidersConfig
 from providers.ladder import open_registry
+from providers.openai_compatible import FIRST_LISTED
 from providers.registry import Registry
 from tests.fakes.model_server import (
     ModelServer,
@@ -21,7 +22,7 @@ from tests.fakes.model_server import (
     raw,
     sse,
 )
-from tests.unit.providers.support import SHORT, outcome_of
+from tests.unit.providers.support import REQUEST, SHORT, outcome_of
 
 # Nothing can listen on port 0.
 NOBODY = LoopbackPorts(ollama=0, lmstudio=0, llamacpp=0, tgi=0)
@@ -91,6 +92,29 @@ async def test_base_url_without_a_list_keeps_the_default(reply: Reply) -> None:
             assert registry.choice.model_id == "openai:gpt-4o-mini"
 
 
+async def test_server_that_is_not_up_yet_is_asked_when_it_is() -> None:
+    async with model_server(sse(*answer("a"))) as server:
+        url, port = server.base_url, server.port
+    async with opened(ProvidersConfig(openai_base_url=url, deadlines=SHORT)) as registry:
+        route = registry.resolve("openai")
+        assert route.info.id == "openai:first-listed"
+        asked = replace(REQUEST, model=FIRST_LISTED)
+        assert isinstance((await outcome_of(route.provider, asked)).error, Unreachable)
+        async with model_server(sse(*answer("a")), port=port) as server:
+            server.routes["GET /v1/models"] = json_reply({"data": [{"id": "llama"}]})
+            assert (await outcome_of(route.provider, asked)).text == "a"
+            assert server.requests[-1].json["model"] == "llama"
+
+
+async def test_context_window_is_what_the_server_lists() -> None:
+    async with model_server() as server:
+        listed = {"data": [{"id": "a"}, {"id": "b", "max_model_len": 4096}]}
+        server.routes["GET /v1/models"] = json_reply(listed)
+        config = ProvidersConfig(openai_base_url=server.base_url, openai_model="b")
+        async with opened(config) as registry:
+            assert registry.resolve(None).info.capabilities.context_window == 4096
+
+
 @pytest.mark.parametrize("path", ["", "/", "/v1", "/v1/"])
 async def test_tgi_answers_at_any_form_of_its_url(path: str) -> None:
     async with model_server(sse(*answer("a"))) as server:
@@ -98,7 +122,7 @@ async def test_tgi_answers_at_any_form_of_its_url(path: str) -> None:
         async with opened(config) as registry:
             route = registry.resolve("tgi")
             assert (await outcome_of(route.provider)).text == "a"
-    sent = server.requests[0]
+    sent = server.requests[-1]
     assert sent.path == "/v1/chat/completions"
     assert (sent.json["temperature"], sent.json["max_tokens"]) == (0.5, 9)
 
