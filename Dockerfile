@@ -28,6 +28,7 @@ WORKDIR /app
 RUN mkdir .parley && chown -R user:user /app
 COPY --chown=user:user app.py chainlit.md LICENSE ./
 COPY --chown=user:user .chainlit .chainlit
+COPY --chown=user:user public public
 COPY --chown=user:user data_layer data_layer
 COPY --chown=user:user providers providers
 COPY --chown=user:user parley parley
