@@ -1,5 +1,6 @@
 """Bodies: what a client sent, bounded and parsed, or a clear refusal."""
 
+import asyncio
 from typing import TypeVar
 
 import msgspec
@@ -30,21 +31,28 @@ async def decode_body(request: Request, shape: type[T], limit_bytes: int) -> T:
         raise InvalidRequest("The body is nested too deeply.") from None
 
 
-async def read_body(request: Request, limit_bytes: int) -> bytes:
-    """Read the body, refusing as soon as it is known to be over its limit."""
+async def read_body(request: Request, limit_bytes: int, within_s: float = 30) -> bytes:
+    """Read the body, refusing as soon as it is known to be over its limit, or too slow."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit_bytes:
         raise _too_large(limit_bytes)
-    parts: list[bytes] = []
-    size = 0
     try:
-        async for part in request.stream():
-            size += len(part)
-            if size > limit_bytes:
-                raise _too_large(limit_bytes)
-            parts.append(part)
+        async with asyncio.timeout(within_s):
+            return await _read(request, limit_bytes)
+    except TimeoutError:
+        raise InvalidRequest(f"The body did not arrive within {within_s} seconds.") from None
     except ClientDisconnect:
         raise InvalidRequest("The connection was closed before the body was complete.") from None
+
+
+async def _read(request: Request, limit_bytes: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit_bytes:
+            raise _too_large(limit_bytes)
+        parts.append(part)
     return b"".join(parts)
 
 

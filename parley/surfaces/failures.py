@@ -2,6 +2,7 @@
 
 from asgi_correlation_id import correlation_id
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
@@ -10,24 +11,26 @@ from parley.observability.logs import get_logger
 
 logger = get_logger(__name__)
 
+_PATH_CHARS = 200
 _INTERNAL = "Something went wrong here. The log has it under the id of this request."
 
 
 def add_failure_handlers(app: FastAPI) -> None:
     """Render errors as ``{"error": {"code", "message", "request_id"}}``."""
-    add_refusal_handler(app)
+    add_refusal_handlers(app)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _unexpected)
 
 
-def add_refusal_handler(app: FastAPI) -> None:
-    """Render Parley's own errors only: for an app that has its own way with the others."""
+def add_refusal_handlers(app: FastAPI) -> None:
+    """Leave `HTTPException` alone: for an app whose page reads those in its own shape."""
     app.add_exception_handler(ParleyError, _parley_error)
+    app.add_exception_handler(RequestValidationError, _unfit)
+    app.add_exception_handler(Exception, _unexpected)
 
 
 def refused(path: str, error: ParleyError) -> JSONResponse:
     """Render an error, with its line in the log."""
-    logger.warning("Refused", path=path, code=error.code, status=error.status)
+    logger.warning("Refused", path=path[:_PATH_CHARS], code=error.code, status=error.status)
     return failure(error)
 
 
@@ -49,6 +52,14 @@ def failure(error: ParleyError) -> JSONResponse:
 async def _parley_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ParleyError)
     return refused(request.url.path, error)
+
+
+async def _unfit(request: Request, error: Exception) -> JSONResponse:
+    """Name what does not fit, and not what was sent: it may be no JSON that could be sent back."""
+    assert isinstance(error, RequestValidationError)
+    places = {".".join(map(str, found["loc"])) for found in error.errors()}
+    unfit = InvalidRequest(f"The request does not fit at: {', '.join(sorted(places))}.")
+    return refused(request.url.path, unfit)
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:

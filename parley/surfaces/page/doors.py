@@ -7,6 +7,10 @@ CLOSED = (
     "/openapi.json",
     "/mcp",
     "/auth/jwt",
+    # Ways in that are not ours, and a widget for other sites.
+    "/auth/header",
+    "/auth/oauth",
+    "/copilot",
     # Reads a whole upload into memory before it looks at its size.
     "/project/file",
     # These carry no owner to the data layer, which does not keep what they write yet.

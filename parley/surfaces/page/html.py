@@ -8,7 +8,9 @@ import re
 from collections.abc import Callable
 from functools import cache
 
-_FOREIGN = re.compile(r"<link\b[^>]*\bhref=\"https?://[^>]*>\s*")
+_FOREIGN = re.compile(
+    r"<link\b[^>]*\bhref=\"https?://[^>]*>\s*|<meta\b[^>]*\bcontent=\"https?://[^>]*>\s*"
+)
 
 
 def without_foreign(template: Callable[[str], str]) -> Callable[[str], str]:

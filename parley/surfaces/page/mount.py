@@ -6,20 +6,24 @@ import chainlit.server
 from chainlit.auth import get_current_user
 from chainlit.config import config
 from chainlit.server import app as chainlit_app
+from chainlit.server import sio
 from chainlit.user import PersistedUser
 from chainlit.utils import mount_chainlit
 from fastapi import FastAPI, HTTPException
 
 from parley.chat.owner import current_owner
-from parley.surfaces.failures import add_refusal_handler
+from parley.surfaces.failures import add_refusal_handlers
 from parley.surfaces.page.gate import Gate
 from parley.surfaces.page.html import without_foreign
+from parley.surfaces.page.packets import TextPacket
 from parley.surfaces.page.socket import Page, take_over_socket
 
 _HOOKS = Path(__file__).with_name("hooks.py")
 
 
-def mount_page(app: FastAPI, page: Page, *, body_limit_bytes: int) -> None:
+def mount_page(
+    app: FastAPI, page: Page, *, body_limit_bytes: int, frame_ancestors: str = "'self'"
+) -> None:
     """Mount the page; call it once, after every other route: it answers all that is left."""
     chainlit_app.state.page = page
     # Chainlit's own default lets any site read with the visitor's cookies.
@@ -29,10 +33,13 @@ def mount_page(app: FastAPI, page: Page, *, body_limit_bytes: int) -> None:
     chainlit.server.get_html_template = without_foreign(chainlit.server.get_html_template)
     chainlit_app.dependency_overrides[get_current_user] = _page_user
     # What the data layer refuses goes through Chainlit's routes.
-    add_refusal_handler(chainlit_app)
+    add_refusal_handlers(chainlit_app)
     take_over_socket(page)
+    sio.packet_class = TextPacket
     mount_chainlit(app, str(_HOOKS), path="/")
-    chainlit_app.add_middleware(Gate, body_limit_bytes=body_limit_bytes)
+    chainlit_app.add_middleware(
+        Gate, body_limit_bytes=body_limit_bytes, frame_ancestors=frame_ancestors
+    )
 
 
 async def _page_user() -> PersistedUser:

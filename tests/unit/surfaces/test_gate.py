@@ -1,0 +1,73 @@
+"""The gate before Chainlit's routes: what it refuses, and what it tells a browser."""
+
+import asyncio
+
+import httpx2
+import pytest
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse
+from starlette.types import ASGIApp, Message
+
+from parley.chat.errors import InvalidRequest
+from parley.surfaces.bodies import read_body
+from parley.surfaces.page.gate import Gate
+from parley.surfaces.page.packets import TextPacket
+
+
+async def ask(app: ASGIApp, method: str, path: str) -> httpx2.Response:
+    gate = Gate(app, body_limit_bytes=10, frame_ancestors="'self'")
+    transport = httpx2.ASGITransport(app=gate)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://parley") as client:
+        return await client.request(
+            method, path, content=b"12345678901" if method == "PUT" else b""
+        )
+
+
+async def test_page_may_load_from_its_own_host_only() -> None:
+    policy = (await ask(HTMLResponse("<p>"), "GET", "/")).headers["content-security-policy"]
+    assert policy.startswith("default-src 'self';")
+    assert "img-src 'self' data: blob:;" in policy
+    assert policy.endswith("frame-ancestors 'self'")
+
+
+async def test_what_is_no_page_is_not_taken_for_one() -> None:
+    headers = (await ask(PlainTextResponse("<p>"), "GET", "/public/a.txt")).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert "content-security-policy" not in headers
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/docs", 404),
+        ("POST", "/auth/jwt", 404),
+        ("GET", "/public/a%00b", 404),
+        ("PUT", "/project/thread", 413),
+    ],
+)
+async def test_nothing_of_this_reaches_chainlit(method: str, path: str, status: int) -> None:
+    async def unreachable(_scope: object, _receive: object, _send: object) -> None:
+        pytest.fail("the request came through")
+
+    assert (await ask(unreachable, method, path)).status_code == status
+
+
+async def test_body_that_does_not_come_is_refused() -> None:
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    request = Request({"type": "http", "method": "POST", "headers": []}, receive)
+    with pytest.raises(InvalidRequest, match="did not arrive"):
+        await read_body(request, 10, within_s=0.01)
+
+
+@pytest.mark.parametrize("sent", ['51-["client_message",{}]', "61-1[]", '5999999-["x"]'])
+def test_binary_packets_are_not_taken(sent: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - python-socketio's own for some of them
+        TextPacket(encoded_packet=sent)
+
+
+def test_text_packets_are_taken() -> None:
+    assert TextPacket(encoded_packet='2["stop"]').data == ["stop"]
