@@ -5,8 +5,8 @@ Builds at import, opens in the lifespan. The one place that knows concrete class
 
 import gc
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from data_layer.database import Database, open_database
+from data_layer.database import Database, normalise_url, open_database
 from data_layer.migrate import check_schema, migrate
 from data_layer.threads import SqlThreads
 from data_layer.turns import SqlTurnStore
@@ -25,6 +25,7 @@ from parley import __version__
 from parley.auth.callers import Callers
 from parley.auth.guests import Guests
 from parley.chat.engine import Engine, open_engine
+from parley.chat.errors import StorageUnavailable, UnknownModel
 from parley.context.builder import WindowedContext
 from parley.context.memory_store import MemoryContextStore
 from parley.live.memory_log import MemoryTurnLog
@@ -36,12 +37,16 @@ from parley.surfaces.origins import OriginGuard
 from parley.surfaces.page import environment
 from parley.surfaces.probes import probe_routes
 from parley.surfaces.sse import ID_PATTERN, chat_routes
+from parley.surfaces.start import ExplainedStart, cannot_start
 from parley.surfaces.unknown import unknown_routes
 from parley.surfaces.visitors import Visitors
 from providers.ladder import open_registry
 
 ROOT = Path(__file__).parent
 _MIGRATION_S = 600.0
+_NO_DATABASE = 1
+# Hugging Face shows a Space's page in a frame of its own.
+_IN_SPACE = "'self' https://huggingface.co"
 
 try:
     config = load_config()
@@ -62,7 +67,11 @@ logger = get_logger("parley.app")
 # Made here because the middleware needs it before anything is open.
 callers = Callers(
     config.secret,
-    Guests(config.secret, secure=(config.server.public_url or "").startswith("https:")),
+    Guests(
+        config.secret,
+        secure=(config.server.public_url or "").startswith("https:"),
+        framed=config.server.in_space,
+    ),
     allow_guests=config.server.allow_guests,
 )
 
@@ -75,22 +84,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     (parley/cli.py).
     """
     async with AsyncExitStack() as stack:
-        registry = await stack.enter_async_context(aclosing(await open_registry(config.providers)))
-        logger.info("Model chosen", model=registry.choice.line)
-        # A migration of a large table takes its time, and so does waiting for another replica's.
-        patient = replace(
-            config.database, command_timeout_s=_MIGRATION_S, busy_timeout_s=_MIGRATION_S
-        )
-        async with open_database(patient) as database:
-            await migrate(database)
-        database = await stack.enter_async_context(open_database(config.database))
-        writer = await stack.enter_async_context(open_writer(database))
-        turns = SqlTurnStore(database, writer)
-        context = WindowedContext(config.context, MemoryContextStore(), turns)
-        engine = await stack.enter_async_context(
-            open_engine(config.engine, registry, context, turns, MemoryTurnLog())
-        )
-        _add_routes(app, engine, database, ChainlitLayer(SqlThreads(database, writer)))
+        with _explained(app):
+            engine = await _open(app, stack)
         # What was imported lives as long as the process: kept out of the garbage collector's
         # sight, a full collection no longer stalls every stream (100 to 180 ms before).
         gc.collect()
@@ -99,6 +94,42 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         logger.info("Parley is ready", version=__version__)
         yield {"drain": engine.drain}
         logger.info("Stopping; answers being written may finish")
+
+
+async def _open(app: FastAPI, stack: AsyncExitStack) -> Engine:
+    registry = await stack.enter_async_context(aclosing(await open_registry(config.providers)))
+    # Not a line of the log: it is said whatever LOG_LEVEL is.
+    sys.stderr.write(f"Model: {registry.choice.line}\n")
+    database = await stack.enter_async_context(open_database(config.database))
+    # A server that is not there is noticed within the usual time, not within a migration's.
+    await database.read(lambda _connection: None)
+    # A migration of a large table takes its time, and so does waiting for another replica's.
+    patient = replace(config.database, command_timeout_s=_MIGRATION_S, busy_timeout_s=_MIGRATION_S)
+    async with open_database(patient) as patient_database:
+        await migrate(patient_database)
+    writer = await stack.enter_async_context(open_writer(database))
+    turns = SqlTurnStore(database, writer)
+    context = WindowedContext(config.context, MemoryContextStore(), turns)
+    engine = await stack.enter_async_context(
+        open_engine(config.engine, registry, context, turns, MemoryTurnLog())
+    )
+    _add_routes(app, engine, database, ChainlitLayer(SqlThreads(database, writer)))
+    return engine
+
+
+@contextmanager
+def _explained(app: FastAPI) -> Iterator[None]:
+    """Say in one line what is expected to go wrong at a start; anything else has its traceback."""
+    try:
+        yield
+    except UnknownModel as error:
+        cannot_start(app.state, error.message, EXIT_CODE)
+        raise
+    except (StorageUnavailable, OSError) as error:
+        url = normalise_url(config.database.url).render_as_string(hide_password=True)
+        what = error.message if isinstance(error, StorageUnavailable) else str(error)
+        cannot_start(app.state, f"DATABASE_URL={url}: {what}", _NO_DATABASE)
+        raise
 
 
 def _add_routes(
@@ -114,7 +145,12 @@ def _add_routes(
     for router in routers:
         app.include_router(router)
     app.router.routes.extend(unknown_routes(routers))
-    mount_page(app, Page(engine, callers, data_layer), body_limit_bytes=server.body_limit_bytes)
+    mount_page(
+        app,
+        Page(engine, callers, data_layer),
+        body_limit_bytes=server.body_limit_bytes,
+        frame_ancestors=_IN_SPACE if server.in_space else "'self'",
+    )
 
 
 def _build() -> FastAPI:
@@ -122,8 +158,11 @@ def _build() -> FastAPI:
         title="Parley", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     add_failure_handlers(app)
+    app.add_middleware(ExplainedStart)
     app.add_middleware(Visitors, callers=callers)
-    app.add_middleware(OriginGuard, allowed=config.server.origins)
+    app.add_middleware(
+        OriginGuard, allowed=config.server.origins, public_url=config.server.public_url
+    )
     if config.server.cors_allow_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from parley.settings.build import load_config
 from parley.settings.problems import EXIT_CODE, ConfigurationError
+from parley.surfaces.start import EXIT_CODE as EXPLAINED_CODE
 
 # uvicorn's own code for a server that did not start.
 _NOT_STARTED = 3
@@ -61,6 +62,13 @@ def serve(
 
 class _Server(uvicorn.Server):
     """Lets turns end, or be interrupted, while their readers are still connected."""
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        except SystemExit as end:
+            sys.exit(self.lifespan.state.get(EXPLAINED_CODE, end.code))
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

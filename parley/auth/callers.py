@@ -1,14 +1,11 @@
-"""Callers: who is calling, in the order that docs/reference.md gives.
+"""Callers: who is calling, the same on every surface (docs/reference.md, Who is calling)."""
 
-API keys, proxies and OAuth come before the guests here when they are there.
-"""
-
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from starlette.requests import HTTPConnection
 
-from parley.auth.guests import Guests
+from parley.auth.guests import Guests, guest_of_session
 from parley.auth.keys import Secret
 from parley.chat.errors import Unauthenticated
 from parley.chat.turns import Owner
@@ -21,12 +18,13 @@ class Session:
     """The thread that a session id names for its owner.
 
     `maybe_thread_id` is the session id itself where it may be the id of an own thread: then it
-    names that one.
+    names that one. `before` is what the session id named under the previous secret.
     """
 
     owner: Owner
     thread_id: str
     maybe_thread_id: str | None
+    before: "Session | None" = None
 
     @property
     def log_name(self) -> str:
@@ -65,9 +63,16 @@ class Callers:
         if not self._allow_guests:
             raise Unauthenticated(_NO_GUESTS)
         browser = self.of_browser(connection)
-        owner = browser or self._guests.of_session(session_id)
-        thread_id = self._secret.keyed_uuid("session thread", owner.id, session_id)
-        return Session(owner, thread_id, _canonical_uuid(session_id) if browser else None)
+        session = _session(self._secret, browser, session_id)
+        if not self._secret.previous:
+            return session
+        return replace(session, before=_session(Secret(self._secret.previous), browser, session_id))
+
+
+def _session(secret: Secret, browser: Owner | None, session_id: str) -> Session:
+    owner = browser or guest_of_session(secret, session_id)
+    thread_id = secret.keyed_uuid("session thread", owner.id, session_id)
+    return Session(owner, thread_id, _canonical_uuid(session_id) if browser else None)
 
 
 def _canonical_uuid(text: str) -> str | None:

@@ -16,11 +16,15 @@ MAX_AGE_S = 365 * 24 * 3600
 class Guests:
     """Makes and recognises guests."""
 
-    def __init__(self, secret: Secret, *, secure: bool) -> None:
-        """Sign with `secret`; `secure` cookies travel over HTTPS only."""
-        self._secret = secret
+    def __init__(self, secret: Secret, *, secure: bool, framed: bool = False) -> None:
+        """Sign with `secret`; `secure` cookies travel over HTTPS only.
+
+        `framed` says that the page is shown in another site's frame, as a Hugging Face Space is;
+        the cookies of such a page have to be secure.
+        """
         self._signer = TimestampSigner(secret.derive("guest cookie"))
         self._secure = secure
+        self._framed = framed and secure
 
     def new(self) -> Owner:
         """Make a guest nobody was before."""
@@ -37,13 +41,6 @@ class Guests:
         except (BadSignature, ValueError):
             return None
 
-    def of_session(self, session_id: str) -> Owner:
-        """Give the guest that a caller without a cookie is: its session id remembers."""
-        return Owner(
-            owner_id := self._secret.keyed_uuid("session guest", session_id),
-            f"session:{owner_id}",
-        )
-
     def cookie(self, guest: Owner) -> str:
         """Render the ``Set-Cookie`` header that makes a browser this guest."""
         jar = SimpleCookie()
@@ -51,11 +48,21 @@ class Guests:
         morsel = jar[COOKIE]
         morsel["path"] = "/"
         morsel["httponly"] = True
-        morsel["samesite"] = "lax"
+        # A frame gets no Lax cookie. What other sites must not do with one that they do send is
+        # the business of surfaces/origins.py.
+        morsel["samesite"] = "none" if self._framed else "lax"
         morsel["max-age"] = str(MAX_AGE_S)
         if self._secure:
             morsel["secure"] = True
-        return morsel.OutputString()
+        # Without a partition of its own it would be a third-party cookie, which browsers block;
+        # SimpleCookie knows the word from Python 3.14 on.
+        return morsel.OutputString() + ("; Partitioned" if self._framed else "")
+
+
+def guest_of_session(secret: Secret, session_id: str) -> Owner:
+    """Give the guest that a caller without a cookie is: its session id remembers."""
+    owner_id = secret.keyed_uuid("session guest", session_id)
+    return Owner(owner_id, f"session:{owner_id}")
 
 
 def _guest(guest_id: str) -> Owner:

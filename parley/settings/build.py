@@ -33,6 +33,7 @@ class ServerConfig:
     cors_allow_origins: tuple[str, ...]
     body_limit_bytes: int
     allow_guests: bool
+    in_space: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ def _server(environment: Environment) -> ServerConfig:
         cors_allow_origins=environment.cors_allow_origins,
         body_limit_bytes=environment.limit_body_bytes,
         allow_guests=environment.allow_guests is not False,
+        in_space=environment.space_host is not None,
     )
 
 

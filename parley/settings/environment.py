@@ -93,7 +93,8 @@ class Environment(BaseSettings):
     public_url: WebUrl | None = Field(
         None,
         validation_alias=_names("PUBLIC_URL", "CHAINLIT_URL"),
-        description="The address people use: allowed origin; https makes cookies secure.",
+        description="The address people use: https makes cookies secure. Once it is set, pages may write"
+        " under this address, localhost and IP addresses only, not under another name.",
     )
     cors_allow_origins: Origins = Field(
         (), description="Other sites whose pages may call the API, comma-separated."
@@ -120,7 +121,7 @@ class Environment(BaseSettings):
     parley_secret_previous: str | None = Field(
         None,
         json_schema_extra=SECRET,
-        description="The secret before, for rotation: still verified, no longer signed with.",
+        description="The secret before, for rotation: its guests and conversations are still known.",
     )
     allow_guests: bool | None = Field(
         None, description="Anonymous use; by default on in development, to be said elsewhere."

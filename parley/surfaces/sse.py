@@ -18,7 +18,7 @@ from parley.chat.deltas import FinishReason
 from parley.chat.engine import Engine
 from parley.chat.errors import InvalidRequest, ParleyError, Restarted
 from parley.chat.events import Attempt, Done, ErrorEvent, Event, Snapshot, TextEvent
-from parley.chat.turns import Turn, TurnRequest
+from parley.chat.turns import Owner, Turn, TurnRequest
 from parley.observability.logs import get_logger
 from parley.surfaces.bodies import decode_body
 from parley.surfaces.event_stream import EventStream
@@ -60,10 +60,11 @@ def chat_routes(engine: Engine, callers: Callers, body_limit_bytes: int) -> APIR
             )
         session = callers.of_session(request, body.session_id)
         logger.info("Chat request", session=session.log_name)
+        owner, thread_id = await _thread(engine, session)
         begun = await engine.submit(
             TurnRequest(
-                owner=session.owner,
-                thread_id=await _thread_id(engine, session),
+                owner=owner,
+                thread_id=thread_id,
                 text=body.message,
                 model=body.model,
                 key=idempotency_key(request),
@@ -83,11 +84,14 @@ def _described(shape: type[msgspec.Struct]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-async def _thread_id(engine: Engine, session: Session) -> str:
-    own = session.maybe_thread_id
+async def _thread(engine: Engine, session: Session) -> tuple[Owner, str]:
+    """Find the thread that is meant, and whose it is: a new secret starts no conversation anew."""
+    own, before = session.maybe_thread_id, session.before
     if own and await engine.owns_thread(session.owner.id, own):
-        return own
-    return session.thread_id
+        return session.owner, own
+    if before and await engine.owns_thread(before.owner.id, before.thread_id):
+        return before.owner, before.thread_id
+    return session.owner, session.thread_id
 
 
 async def _followed(engine: Engine, turn: Turn) -> AsyncGenerator[Event]:

@@ -102,7 +102,21 @@ async def test_a_session_remembers_after_a_restart(tmp_path: Path) -> None:
             await chat(client, "My name is Ada.")
         async with serving(tmp_path, asks(server)) as parley, client_of(parley) as client:
             await chat(client, "What is my name?")
-        assert "My name is Ada." in server.requests[1].body.decode()
+        assert "My name is Ada." in server.requests[-1].body.decode()
+
+
+async def test_a_session_remembers_over_a_new_secret(tmp_path: Path) -> None:
+    old, new = {"PARLEY_SECRET": "o" * 32}, {"PARLEY_SECRET": "n" * 32}
+    rotated = new | {"PARLEY_SECRET_PREVIOUS": "o" * 32}
+    async with model_server(sse(*answer("Hello Ada."))) as server:
+        async with serving(tmp_path, asks(server) | old) as parley, client_of(parley) as client:
+            await chat(client, "My name is Ada.")
+        async with serving(tmp_path, asks(server) | rotated) as parley, client_of(parley) as client:
+            await chat(client, "What is my name?")
+            assert "My name is Ada." in server.requests[-1].body.decode()
+            await chat(client, "Who is new here?", session_id="new")
+            await chat(client, "And who said that?", session_id="new")
+        assert "Who is new here?" in server.requests[-1].body.decode()
 
 
 async def test_the_same_key_is_the_same_turn(
@@ -213,6 +227,15 @@ async def test_the_page_is_there(client: httpx2.AsyncClient) -> None:
     assert response.status_code == 200
     assert "<title>Parley" in response.text
     assert "parley_guest=" in response.headers["set-cookie"]
+
+
+async def test_a_space_is_a_frame_in_another_site(tmp_path: Path) -> None:
+    space = DEMO | {"SPACE_HOST": "me-chat.hf.space", "ALLOW_GUESTS": "true"}
+    async with serving(tmp_path, space) as parley, client_of(parley) as client:
+        response = await client.get("/", headers={"accept": "text/html"})
+    assert "SameSite=none; Secure; Partitioned" in response.headers["set-cookie"]
+    policy = response.headers["content-security-policy"]
+    assert "frame-ancestors 'self' https://huggingface.co" in policy
 
 
 async def test_another_site_may_not_write(demo: ParleyProcess, client: httpx2.AsyncClient) -> None:

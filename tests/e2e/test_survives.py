@@ -1,11 +1,16 @@
 """A turn belongs to its thread: it survives who asked, and what is there of it the process."""
 
 import asyncio
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import httpx2
 
 from tests.e2e.conftest import Faked
+from tests.e2e.page_socket import new_guest, page_socket
 from tests.e2e.support import (
     answers,
     asks,
@@ -18,6 +23,7 @@ from tests.e2e.support import (
     until,
 )
 from tests.fakes.model_server import answer, chunk, hang, model_server, sse, wait
+from tests.server import ParleyProcess
 from tests.sse_reader import read_events
 
 BODY = {"session_id": "leaving", "message": "Tell me a story."}
@@ -93,9 +99,49 @@ async def test_sigterm_interrupts_what_takes_too_long(tmp_path: Path) -> None:
                 parley.process.terminate()
                 rest = b"".join([piece async for piece in pieces])
             await until(lambda: parley.process.poll() is not None)
-        assert b'"finish_reason":"interrupted"' in rest, "its reader sees the end"
+        assert b'"code":"shutting_down"' in rest, "its reader sees why"
+        assert b'"finish_reason":"interrupted"' in rest, "and the end"
         assert answers(parley) == [("interrupted", "interrupted", "Once upon")]
         await asyncio.wait_for(server.left.wait(), 5)
+
+
+async def test_a_reader_of_text_sees_that_it_is_not_all(tmp_path: Path) -> None:
+    async with (
+        model_server(sse(chunk("Once upon"), hang)) as server,
+        serving(tmp_path, asks(server)) as parley,
+        client_of(parley) as client,
+        client.stream("POST", "/chat", json=BODY) as response,
+    ):
+        pieces = response.aiter_bytes()
+        read = await anext(pieces)
+        parley.process.terminate()
+        read += b"".join([piece async for piece in pieces])
+    *texts, end = read_events(read)
+    assert "".join(texts).startswith("Once upon\n\nThe server stopped")
+    assert end == "[DONE]"
+
+
+async def test_the_page_shows_what_a_crash_left(tmp_path: Path) -> None:
+    async with (
+        model_server(sse(chunk("Once upon"), hang)) as server,
+        serving(tmp_path, asks(server)) as parley,
+    ):
+        cookie = await new_guest(parley)
+        async with page_socket(parley, cookie) as socket:
+            await socket.say("Tell me a story.")
+            thread_id = (await socket.next("first_interaction"))["thread_id"]
+            await until(lambda: answers(parley)[0][2] == "Once upon")
+            await asyncio.to_thread(parley.kill)
+        await asyncio.to_thread(parley.start)
+        auth = {"sessionId": str(uuid4()), "threadId": thread_id, "clientType": "webapp"}
+        async with page_socket(parley, cookie, auth) as socket:
+            await socket.emit("connection_successful")
+            steps = (await socket.next("resume_thread"))["steps"]
+    question, answered, error = steps
+    assert question["output"] == "Tell me a story."
+    assert (answered["output"], answered["isError"]) == ("Once upon", False)
+    assert "The server stopped" in error["output"]
+    assert error["isError"]
 
 
 async def test_a_crash_leaves_the_checkpoint(tmp_path: Path) -> None:
@@ -115,6 +161,32 @@ async def test_a_crash_leaves_the_checkpoint(tmp_path: Path) -> None:
         assert await chat(client, "Are you there?", session_id="leaving") == "Still here."
 
 
+async def test_stop_stops_without_the_database(tmp_path: Path) -> None:
+    async with (
+        model_server(sse(chunk("Once upon"), hang)) as server,
+        serving(tmp_path, asks(server)) as parley,
+        page_socket(parley, await new_guest(parley)) as socket,
+    ):
+        await socket.say("Tell me a story.")
+        await socket.next("new_message")
+        with without_turns(parley):
+            await socket.emit("stop")
+            await asyncio.wait_for(server.left.wait(), 5)
+        await until(lambda: answers(parley) == [("stopped", "stopped", "Once upon")])
+
+
+@contextmanager
+def without_turns(parley: ParleyProcess) -> Iterator[None]:
+    """Take the table of the turns away: whatever asks for one finds no database."""
+    path = parley.directory / ".parley" / "parley.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("ALTER TABLE turns RENAME TO turns_elsewhere")
+        try:
+            yield
+        finally:
+            connection.execute("ALTER TABLE turns_elsewhere RENAME TO turns")
+
+
 async def test_on_postgres(tmp_path: Path, postgres_url: str) -> None:
     async with model_server(sse(*answer("Hello ", "Ada."))) as server:
         environment = asks(server) | {"DATABASE_URL": postgres_url}
@@ -125,5 +197,5 @@ async def test_on_postgres(tmp_path: Path, postgres_url: str) -> None:
             await asyncio.to_thread(parley.start)
             assert (await client.get("/readyz")).json() == {"status": "ready"}
             await chat(client, "What is my name?")
-        assert "Hello Ada." in server.requests[1].body.decode()
+        assert "Hello Ada." in server.requests[-1].body.decode()
         assert not (tmp_path / ".parley" / "parley.db").exists()

@@ -64,6 +64,28 @@ async def show_error(session: WebsocketSession, step_id: str, thread_id: str, te
     await ChainlitEmitter(session).send_step(step)
 
 
+async def socket_ready(
+    session: WebsocketSession, socket_id: str, most_waiting: int = _QUEUE_LIMIT
+) -> None:
+    """Wait until the socket has taken what it was sent; raises `SocketGone`."""
+    give_up_at = monotonic() + _FULL_SOCKET_S
+    while _queued(session, socket_id) > most_waiting:
+        if monotonic() > give_up_at:
+            await sio.disconnect(socket_id)
+            raise SocketGone
+        await asyncio.sleep(FRAME_S)
+
+
+def _queued(session: WebsocketSession, socket_id: str) -> int:
+    """Frames that wait in the socket; raises `SocketGone` where there is none any more."""
+    engine_id = sio.manager.eio_sid_from_sid(socket_id, "/")
+    socket = sio.eio.sockets.get(engine_id)
+    if socket is None or session.socket_id != socket_id:
+        raise SocketGone
+    waiting: int = socket.queue.qsize()
+    return waiting
+
+
 class _Reader:
     def __init__(self, session: WebsocketSession, turn: Turn) -> None:
         self._session = session
@@ -115,22 +137,7 @@ class _Reader:
         await show_error(self._session, error_step_id(turn.answer_step_id), turn.thread_id, message)
 
     async def _frame_ready(self) -> None:
-        """Wait until the socket has taken what it was sent; raises `SocketGone`."""
-        give_up_at = monotonic() + _FULL_SOCKET_S
-        while self._queued() > _QUEUE_LIMIT:
-            if monotonic() > give_up_at:
-                await sio.disconnect(self._socket_id)
-                raise SocketGone
-            await asyncio.sleep(FRAME_S)
-
-    def _queued(self) -> int:
-        """Frames that wait in the socket; raises `SocketGone` where there is none any more."""
-        engine_id = sio.manager.eio_sid_from_sid(self._socket_id, "/")
-        socket = sio.eio.sockets.get(engine_id)
-        if socket is None or self._session.socket_id != self._socket_id:
-            raise SocketGone
-        waiting: int = socket.queue.qsize()
-        return waiting
+        await socket_ready(self._session, self._socket_id)
 
     def _answer(self) -> StepDict:
         turn = self._bubble.turn

@@ -29,7 +29,7 @@ from parley.chat.owner import current_owner
 from parley.chat.turns import Owner, Turn, TurnRequest
 from parley.observability.logs import get_logger
 from parley.surfaces.page.markdown import shown
-from parley.surfaces.page.reader import read_turn, show_error
+from parley.surfaces.page.reader import SocketGone, read_turn, show_error, socket_ready
 
 logger = get_logger(__name__)
 
@@ -77,6 +77,8 @@ class _Handlers:
     def __init__(self, page: Page, clean_up: Callable[[str], Awaitable[None]]) -> None:
         self._page = page
         self._clean_up = clean_up
+        # Sockets that are being shown their thread: once at a time is enough.
+        self._resuming: set[str] = set()
         # Sessions that asked for a thread which is not theirs, until they were told.
         self._lost_threads: WeakSet[WebsocketSession] = WeakSet()
         # One reader for a socket and a turn: a second one would show everything twice.
@@ -105,7 +107,12 @@ class _Handlers:
     async def connection_successful(self, sid: str, *_: object) -> None:
         """Show what the thread holds, and go on with the turn that runs in it."""
         session = WebsocketSession.require(sid)
-        await self._do(session, self._resume(session))
+        if sid not in self._resuming:
+            self._resuming.add(sid)
+            try:
+                await self._do(session, self._resume(session))
+            finally:
+                self._resuming.discard(sid)
 
     async def client_message(self, sid: str, payload: object = None, *_: object) -> None:
         """Make a turn of a message, and show it."""
@@ -129,7 +136,7 @@ class _Handlers:
         session_id, wanted_id = _session_ids(auth)
         with _as_owner(owner):
             user = await self._page.data_layer.get_user(owner.identifier)
-            thread = await self._page.data_layer.get_thread(wanted_id) if wanted_id else None
+        has_thread = wanted_id and await self._page.engine.owns_thread(owner.id, wanted_id)
 
         def emit(event: str, data: object) -> Any:
             return sio.emit(event, data, to=sid)
@@ -137,7 +144,9 @@ class _Handlers:
         def emit_call(event: Literal["ask", "call_fn"], data: Any, timeout: int | None) -> Any:
             return sio.call(event, data, timeout=timeout, to=sid)
 
-        if restore_existing_session(sid, session_id, emit, emit_call, environ, user=user):
+        # A session outlives its socket: of the request's headers it keeps what Chainlit reads.
+        kept = {"HTTP_ACCEPT_LANGUAGE": environ.get("HTTP_ACCEPT_LANGUAGE", "en-US")}
+        if restore_existing_session(sid, session_id, emit, emit_call, kept, user=user):
             return True
         session = WebsocketSession(
             id=session_id,
@@ -147,10 +156,10 @@ class _Handlers:
             client_type="webapp",
             user_env={},
             user=user,
-            thread_id=wanted_id if thread else None,
-            environ=environ,
+            thread_id=wanted_id if has_thread else None,
+            environ=kept,
         )
-        if wanted_id and not thread:
+        if wanted_id and not has_thread:
             self._lost_threads.add(session)  # unknown or foreign: the two look the same
         return True
 
@@ -161,6 +170,8 @@ class _Handlers:
         current_owner.set(_owner(session))
         try:
             await asked
+        except SocketGone:
+            logger.info("Socket left")
         except ParleyError as error:
             logger.warning("Refused", code=error.code)
             await show_error(session, str(uuid4()), session.thread_id, error.message)
@@ -186,8 +197,10 @@ class _Handlers:
         for step in thread["steps"]:
             if step["type"] != "user_message":  # shown as it was typed
                 step["output"] = shown(step["output"])
+        # A whole thread is large: a client that asks again and again gets it when it took the last.
+        await socket_ready(session, session.socket_id, most_waiting=1)
         await emitter.resume_thread(thread)
-        running = await self._running(session)
+        running = await self._page.engine.running(_owner(session).id, session.thread_id)
         if running:
             await self._read(session, running)
 
@@ -207,12 +220,7 @@ class _Handlers:
         await self._read(session, begun.turn)
 
     async def _stop(self, session: WebsocketSession) -> None:
-        running = await self._running(session)
-        if running:
-            await self._page.engine.stop(running.owner_id, running.id)
-
-    async def _running(self, session: WebsocketSession) -> Turn | None:
-        return await self._page.engine.running(_owner(session).id, session.thread_id)
+        await self._page.engine.stop_thread(_owner(session).id, session.thread_id)
 
     async def _read(self, session: WebsocketSession, turn: Turn) -> None:
         reader = (session.socket_id, turn.id)

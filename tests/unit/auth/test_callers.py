@@ -16,8 +16,8 @@ GUESTS = Guests(SECRET, secure=False)
 ANYONE = connection()
 
 
-def callers(*, allow_guests: bool = True) -> Callers:
-    return Callers(SECRET, GUESTS, allow_guests=allow_guests)
+def callers(secret: Secret = SECRET, *, allow_guests: bool = True) -> Callers:
+    return Callers(secret, Guests(secret, secure=False), allow_guests=allow_guests)
 
 
 def browser_of(guest: Owner) -> dict[str, str]:
@@ -62,6 +62,19 @@ def test_a_browsers_session_id_may_be_its_threads() -> None:
 
 def test_without_a_cookie_a_uuid_is_only_a_name() -> None:
     assert callers().of_session(ANYONE, str(uuid4())).maybe_thread_id is None
+
+
+@pytest.mark.parametrize("with_cookie", [False, True])
+def test_a_new_secret_still_finds_the_thread_of_the_one_before(with_cookie: bool) -> None:
+    caller = connection(browser_of(GUESTS.new())) if with_cookie else ANYONE
+    rotated = callers(Secret("n" * 32, previous=SECRET.current)).of_session(caller, "a")
+    assert rotated.before == callers().of_session(caller, "a")
+    assert rotated.before.thread_id != rotated.thread_id
+    assert (rotated.before.owner == rotated.owner) is with_cookie
+
+
+def test_without_a_secret_before_there_is_one_thread() -> None:
+    assert callers().of_session(ANYONE, "a").before is None
 
 
 def test_the_log_never_has_the_session_id() -> None:

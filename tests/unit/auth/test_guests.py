@@ -7,7 +7,7 @@ import pytest
 from itsdangerous import TimestampSigner
 from typing_extensions import override
 
-from parley.auth.guests import COOKIE, MAX_AGE_S, Guests
+from parley.auth.guests import COOKIE, MAX_AGE_S, Guests, guest_of_session
 from parley.auth.keys import Secret
 from parley.chat.turns import Owner
 
@@ -27,8 +27,8 @@ class SignedBefore(TimestampSigner):
         return super().get_timestamp() - self.age_s
 
 
-def guests(secret: Secret = NEW, *, secure: bool = False) -> Guests:
-    return Guests(secret, secure=secure)
+def guests(secret: Secret = NEW, *, secure: bool = False, framed: bool = False) -> Guests:
+    return Guests(secret, secure=secure, framed=framed)
 
 
 def sent_back(set_cookie: str) -> dict[str, str]:
@@ -110,12 +110,36 @@ def test_behind_https_the_cookie_stays_there() -> None:
     assert "secure" in guests(secure=True).cookie(guests().new()).lower()
 
 
+def test_behind_https_other_sites_are_kept_out_too() -> None:
+    assert "samesite=lax" in guests(secure=True).cookie(guests().new()).lower()
+
+
+def test_in_another_sites_frame_the_cookie_is_sent() -> None:
+    """Lax cookies stay out of frames; a partitioned one is known in this one site's frames only."""
+    cookie = guests(secure=True, framed=True).cookie(guests().new())
+    attributes = {part.strip().lower() for part in cookie.split(";")[1:]}
+    assert attributes == {
+        "path=/",
+        "httponly",
+        "secure",
+        "samesite=none",
+        "partitioned",
+        f"max-age={MAX_AGE_S}",
+    }
+
+
+def test_no_browser_takes_a_framed_cookie_without_https() -> None:
+    cookie = guests(secure=False, framed=True).cookie(guests().new()).lower()
+    assert "samesite=lax" in cookie
+    assert "partitioned" not in cookie
+
+
 def test_a_session_id_remembers() -> None:
-    assert guests().of_session("a") == guests().of_session("a")
-    assert guests().of_session("a") != guests().of_session("b")
-    assert guests(OLD).of_session("a") != guests(NEW).of_session("a")
+    assert guest_of_session(NEW, "a") == guest_of_session(NEW, "a")
+    assert guest_of_session(NEW, "a") != guest_of_session(NEW, "b")
+    assert guest_of_session(OLD, "a") != guest_of_session(NEW, "a")
 
 
 def test_a_session_guest_does_not_tell_the_session_id() -> None:
-    guest = guests().of_session("my-session-id")
+    guest = guest_of_session(NEW, "my-session-id")
     assert "my-session-id" not in guest.identifier
