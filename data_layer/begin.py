@@ -11,8 +11,8 @@ from sqlalchemy.engine import Connection
 from data_layer.rows import AnyRow, load_turn
 from data_layer.tables import QUEUED, RUNNING, steps, threads, turns, users
 from parley.chat.errors import Conflict, NotFound, RateLimited
-from parley.chat.requests import too_many_running
-from parley.chat.turns import Answer, Begun, NewTurn, Owner, Turn, TurnState
+from parley.chat.requests import begun_turn, too_many_running
+from parley.chat.turns import Begun, NewTurn, Owner, Turn, TurnState
 
 _NO_THREAD = "There is no such conversation."
 _USER_ORDINAL, _ANSWER_ORDINAL = 0, 1
@@ -122,7 +122,7 @@ def begin_turn(connection: Connection, new: NewTurn) -> Begun:
     values = _turn_values(new, arrival, parent_id)
     state = TurnState(connection.execute(_INSERT_TURN, values).scalar_one())
     connection.execute(_INSERT_STEPS, _step_values(new, arrival))
-    return Begun(_as_turn(new, parent_id, state), created=True)
+    return Begun(begun_turn(new, parent_id, state), created=True)
 
 
 def _check_limits(thread: AnyRow, new: NewTurn) -> None:
@@ -169,7 +169,9 @@ def ensure_user(connection: Connection, owner: Owner, now: datetime) -> None:
 
 
 def _same_key(connection: Connection, new: NewTurn, turn_id: str) -> Turn:
-    digest = connection.execute(sa.select(turns.c.digest).where(turns.c.id == turn_id)).scalar_one()
+    digest = connection.execute(
+        sa.select(turns.c.digest).where(turns.c.id == turn_id, turns.c.owner_id == new.owner.id)
+    ).scalar_one()
     if digest != new.digest:
         raise Conflict("This key was used before with another message. Send a new key with it.")
     return load_turn(connection, new.owner.id, turn_id)
@@ -225,24 +227,3 @@ def _step_values(new: NewTurn, arrival: int) -> list[dict[str, Any]]:
         "output": "",
     }
     return [common | user, common | answer]
-
-
-def _as_turn(new: NewTurn, parent_id: str | None, state: TurnState) -> Turn:
-    return Turn(
-        id=new.id,
-        thread_id=new.thread_id,
-        owner_id=new.owner.id,
-        parent_id=parent_id,
-        key=new.key,
-        state=state,
-        text=new.text,
-        model=new.model,
-        sampling=new.sampling,
-        system_prompt=new.system_prompt,
-        user_step_id=new.user_step_id,
-        answer_step_id=new.answer_step_id,
-        fence=1,
-        stop_requested=False,
-        created_at=new.created_at,
-        answer=Answer(state=state),
-    )

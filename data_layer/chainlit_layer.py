@@ -26,7 +26,7 @@ from data_layer.rows import AnyRow
 from data_layer.threads import SqlThreads
 from parley.chat.errors import InvalidRequest, NotFound, Unauthenticated
 from parley.chat.owner import current_owner
-from parley.chat.turns import Owner, TurnState, error_step_id
+from parley.chat.turns import Owner, error_step_id
 from parley.observability.logs import get_logger
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class ChainlitLayer(BaseDataLayer):
         # Chainlit also writes its session here at every disconnect: of that nothing is kept.
         owner = current_owner.get()
         if owner and name is not None and await self._find(owner, thread_id):
-            await self._threads.change(owner.id, thread_id, name=name)
+            await self._threads.rename(owner.id, thread_id, name)
 
     @override
     async def delete_thread(self, thread_id: str) -> None:
@@ -198,12 +198,12 @@ def _thread_dict(row: AnyRow, owner: Owner, steps: list[StepDict]) -> ThreadDict
 
 
 def _step_dicts(row: AnyRow) -> list[StepDict]:
-    """Show a stored step; a failed turn's answer is followed by its error."""
+    """Show a stored step; the answer of a turn that failed or broke off is followed by its error."""
     shown = []
     if row.output or row.type == "user_message":
         shown.append(_step_dict(row, row.id, row.output))
-    if row.type == "assistant_message" and row.turn_state == TurnState.FAILED.value:
-        shown.append(_step_dict(row, error_step_id(row.id), row.error_message or "", is_error=True))
+    if row.type == "assistant_message" and row.error_message:
+        shown.append(_step_dict(row, error_step_id(row.id), row.error_message, is_error=True))
     return shown
 
 

@@ -31,7 +31,7 @@ Operation = Callable[[Connection], T]
 # Connection exceptions, no such user or database, idle in a transaction for too long, out of
 # resources, a lock that was not free in time, shut down or cancelled by a timeout.
 _UNAVAILABLE_SQLSTATES = ("08", "28", "3D", "25P03", "53", "55P03", "57")
-_UNAVAILABLE = "The database cannot be reached. Nothing was changed; try again in a moment."
+_UNAVAILABLE = "The database cannot be reached. Try again in a moment."
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +137,7 @@ async def _open_postgres(url: URL, config: DatabaseConfig) -> AsyncIterator[Data
     timeout_ms = str(int(config.command_timeout_s * 1000))
     engine = create_async_engine(
         url,
+        hide_parameters=True,  # errors reach the log; what users and models write does not
         pool_size=config.pool_size,
         max_overflow=config.pool_size,
         pool_timeout=config.command_timeout_s,
@@ -164,6 +165,7 @@ async def _open_sqlite(url: URL, config: DatabaseConfig) -> AsyncIterator[Databa
     Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(
         url,
+        hide_parameters=True,  # as above
         connect_args={"check_same_thread": False, "timeout": config.busy_timeout_s},
     )
     event.listen(engine, "connect", _prepare_sqlite)

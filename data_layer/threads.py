@@ -20,8 +20,7 @@ from data_layer.tables import steps, threads, turns
 from data_layer.writer import Writer
 from parley.chat.errors import InvalidRequest, NotFound
 from parley.chat.messages import storable_text
-
-NAME_LIMIT = 120
+from parley.chat.requests import thread_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,36 +84,16 @@ class SqlThreads:
         rows = await self._database.read(lambda connection: connection.execute(newest).all())
         return list(reversed(rows))
 
-    async def change(
-        self,
-        owner_id: str,
-        thread_id: str,
-        *,
-        name: str | None = None,
-        tags: Sequence[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
-        """Change what is given; of `metadata` a value of None deletes its key."""
-
-        def change(connection: Connection) -> None:
-            row = connection.execute(
-                sa.select(threads.c.metadata)
-                .where(_owned(owner_id, thread_id))
-                .with_for_update(of=threads)
-            ).first()
-            values: dict[str, Any] = {}
-            if name is not None:
-                values["name"] = name_from(name)
-            if tags is not None:
-                values["tags"] = list(tags)
-            if metadata is not None:
-                values["metadata"] = _merged(_found(row).metadata, metadata)
-            if _found(row) and values:
-                connection.execute(
-                    sa.update(threads).where(_owned(owner_id, thread_id)).values(values)
-                )
-
-        await self._writer.write(change)
+    async def rename(self, owner_id: str, thread_id: str, name: str) -> None:
+        """Give the thread another name, made fit for one."""
+        statement = (
+            sa.update(threads)
+            .where(_owned(owner_id, thread_id))
+            .values(name=thread_name(name))
+            .returning(threads.c.id)
+        )
+        row = await self._writer.write(lambda connection: connection.execute(statement).first())
+        _found(row)
 
     async def delete(self, owner_id: str, thread_id: str) -> None:
         """Delete all that the thread holds and leave a tombstone."""
@@ -129,18 +108,14 @@ class SqlThreads:
             )
             if buried.rowcount == 0:
                 raise NotFound("There is no such conversation.")
-            connection.execute(sa.delete(steps).where(steps.c.thread_id == thread_id))
-            connection.execute(sa.delete(turns).where(turns.c.thread_id == thread_id))
+            for table in (steps, turns):
+                connection.execute(
+                    sa.delete(table).where(
+                        table.c.thread_id == thread_id, table.c.owner_id == owner_id
+                    )
+                )
 
         await self._writer.write(delete)
-
-
-def name_from(text: str) -> str:
-    """Make a thread's name: one line, cut at a word."""
-    line = storable_text(" ".join(text.split()))
-    if len(line) <= NAME_LIMIT:
-        return line
-    return line[:NAME_LIMIT].rsplit(" ", 1)[0] + "…"
 
 
 def _owned(owner_id: str, thread_id: str) -> sa.ColumnElement[bool]:
@@ -155,10 +130,6 @@ def _found(row: AnyRow | None) -> AnyRow:
     if row is None:
         raise NotFound("There is no such conversation.")
     return row
-
-
-def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in (old | new).items() if value is not None}
 
 
 def _encode_cursor(row: AnyRow) -> str:

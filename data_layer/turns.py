@@ -19,7 +19,7 @@ from data_layer.rows import load_turn, select_turns, turn_columns, turn_of
 from data_layer.tables import QUEUED, RUNNING, steps, threads, turns
 from data_layer.writer import Writer
 from parley.chat.deltas import FinishReason
-from parley.chat.errors import Conflict, StaleFence
+from parley.chat.errors import Conflict, StaleFence, interrupted
 from parley.chat.turns import Answer, Begun, Exchange, NewTurn, Turn, TurnState
 
 _LOST = "the turn has another owner, is over or was deleted"
@@ -33,7 +33,11 @@ _STILL_MINE = sa.and_(
 # Made once: building a statement costs more than running it.
 _CHECKPOINT = (
     sa.update(steps)
-    .where(steps.c.id == sa.bindparam("step"), sa.exists().where(_STILL_MINE))
+    .where(
+        steps.c.id == sa.bindparam("step"),
+        steps.c.owner_id == sa.bindparam("owner"),
+        sa.exists().where(_STILL_MINE),
+    )
     .values(output=sa.bindparam("text"), reasoning=sa.bindparam("thinking"))
 )
 _END_TURN = (
@@ -58,7 +62,11 @@ _END_STEP = (
 # this one as over or is seen in the queue.
 _TOUCH_THREAD = (
     sa.update(threads)
-    .where(threads.c.id == sa.bindparam("thread"), sa.exists().where(_STILL_MINE))
+    .where(
+        threads.c.id == sa.bindparam("thread"),
+        threads.c.owner_id == sa.bindparam("owner"),
+        sa.exists().where(_STILL_MINE),
+    )
     .values(last_active_at=sa.bindparam("now"))
 )
 
@@ -168,7 +176,10 @@ def _finished_before(connection: Connection, turn: Turn, answer: Answer) -> Turn
     )
     if connection.execute(same_end).first() is None:
         raise StaleFence(_LOST)
-    return _running(connection, turn.owner_id, turn.thread_id)
+    # Of what runs now, only a turn that came out of the queue may not have been heard of.
+    return _running(
+        connection, turn.owner_id, turn.thread_id, turns.c.started_at != turns.c.created_at
+    )
 
 
 def _promote(connection: Connection, ended: Turn) -> Turn | None:
@@ -194,11 +205,14 @@ def _promote(connection: Connection, ended: Turn) -> Turn | None:
     return load_turn(connection, ended.owner_id, promoted) if promoted else None
 
 
-def _running(connection: Connection, owner_id: str, thread_id: str) -> Turn | None:
+def _running(
+    connection: Connection, owner_id: str, thread_id: str, *conditions: sa.ColumnElement[bool]
+) -> Turn | None:
     statement = select_turns().where(
         turns.c.thread_id == thread_id,
         turns.c.owner_id == owner_id,
         turns.c.state == RUNNING,
+        *conditions,
     )
     row = connection.execute(statement).first()
     return turn_of(row) if row else None
@@ -250,12 +264,15 @@ def _history(connection: Connection, owner_id: str, turn_id: str, limit: int) ->
 
 
 def _interrupt_orphans(connection: Connection, replica_id: str) -> int:
+    error = interrupted()
     ended = connection.execute(
         sa.update(turns)
         .where(turns.c.state.in_((RUNNING, QUEUED)), turns.c.replica_id != replica_id)
         .values(
             state=TurnState.INTERRUPTED.value,
             finish_reason=FinishReason.INTERRUPTED.value,
+            error_code=error.code,
+            error_message=error.message,
             fence=turns.c.fence + 1,
             ended_at=_now(),
         )

@@ -5,22 +5,39 @@ memory here is only what runs in this process.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
+from contextvars import Context, copy_context
 from dataclasses import dataclass
+from itertools import count
 
 from parley.chat.deltas import FinishReason
-from parley.chat.errors import NotFound, ShuttingDown, StaleFence, StorageUnavailable
+from parley.chat.errors import (
+    NotFound,
+    ParleyError,
+    ShuttingDown,
+    StaleFence,
+    StorageUnavailable,
+    interrupted,
+)
 from parley.chat.events import Event
 from parley.chat.ports import Catalogue, ContextBuilder, TurnLog, TurnStore
 from parley.chat.replay import ended_while_queued, replay
 from parley.chat.requests import check_request, new_turn, too_many_running, unkept_turn
 from parley.chat.running import RunConfig, RunningTurn
+from parley.chat.saving import end_unheard
 from parley.chat.turns import Begun, NewTurn, Turn, TurnRequest, TurnState
 from parley.observability import metrics
 from parley.observability.logs import get_logger
 
 logger = get_logger(__name__)
+
+_ROUNDS_TO_ALL = 5
+_UNSURE = (
+    "The database did not answer: the message may not have been saved."
+    " Send it again, with the same key if it had one."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +76,13 @@ class Engine:
         self._beginning: dict[str, NewTurn] = {}
         self._running: dict[str, RunningTurn] = {}
         self._queued: dict[str, Turn] = {}
+        # The context variables of who asked, the id of the request among them.
+        self._asked_in: dict[str, Context] = {}
         # Turns whose row runs already, and that are to end as soon as they run here.
         self._to_stop: set[str] = set()
+        # What ends turns whose beginning may have been written, and of which nobody heard.
+        self._unheard: set[asyncio.Task[None]] = set()
+        self._readers: Counter[str] = Counter()  # of turns that are not kept
         self._ended = asyncio.Event()
         self._draining = False
 
@@ -68,8 +90,9 @@ class Engine:
         """Write the turn and run or queue it; the same key again gives the same turn.
 
         Raises `InvalidRequest`, `TooLarge`, `UnknownModel`, `RateLimited`, `Conflict`, `NotFound`
-        for a thread that is not the owner's, `StorageUnavailable`, `ShuttingDown`: then nothing
-        was written and no provider was called.
+        for a thread that is not the owner's, `StorageUnavailable`, `ShuttingDown`: then no
+        provider was called and, but for an acknowledgement of the database that got lost, nothing
+        was written.
         """
         if self._draining:
             raise ShuttingDown("This server is about to restart. Send the message again.")
@@ -97,10 +120,25 @@ class Engine:
 
         `turn` comes from `submit` or `turn`: who has one may read it. A turn that is over is read
         from its rows, folded; a cursor that the log cannot resolve is answered by a `Snapshot`.
+        A turn that is not kept is stopped when its last reader leaves.
         """
-        if self._log.holds(turn.id):
-            return self._log.follow(turn.id, after, merge=merge)
-        return self._replay(turn, after)
+        if not self._log.holds(turn.id):
+            return self._replay(turn, after)
+        events = self._log.follow(turn.id, after, merge=merge)
+        return events if turn.keep else self._while_read(turn, events)
+
+    async def _while_read(self, turn: Turn, events: AsyncGenerator[Event]) -> AsyncGenerator[Event]:
+        self._readers[turn.id] += 1
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    yield event
+        finally:
+            self._readers[turn.id] -= 1
+            if not self._readers[turn.id]:
+                del self._readers[turn.id]
+                if running := self._running.get(turn.id):
+                    running.stop()
 
     async def _replay(self, turn: Turn, after: int) -> AsyncGenerator[Event]:
         for event in replay(await self._turns.turn(turn.owner_id, turn.id), after):
@@ -138,6 +176,22 @@ class Engine:
         self._signal_stop(turn)
         return turn
 
+    async def stop_thread(self, owner_id: str, thread_id: str) -> Turn | None:
+        """Stop what runs in a thread, as `stop` does; None where nothing runs.
+
+        What runs here is found without the database.
+        """
+        turn = self._running_here(owner_id, thread_id)
+        turn = turn or await self._turns.running(owner_id, thread_id)
+        return await self.stop(owner_id, turn.id) if turn else None
+
+    def _running_here(self, owner_id: str, thread_id: str) -> Turn | None:
+        for running in self._running.values():
+            turn = running.turn
+            if (turn.owner_id, turn.thread_id) == (owner_id, thread_id):
+                return turn
+        return None
+
     def _signal_stop(self, turn: Turn) -> None:
         if running := self._running.get(turn.id):
             running.stop()
@@ -146,10 +200,13 @@ class Engine:
         elif turn.state is TurnState.STOPPED:
             self._end_queued(turn, FinishReason.STOPPED)
 
-    def _end_queued(self, turn: Turn, reason: FinishReason) -> None:
+    def _end_queued(
+        self, turn: Turn, reason: FinishReason, error: ParleyError | None = None
+    ) -> None:
         """Tell the readers of a turn that waits here that it will not run."""
+        self._asked_in.pop(turn.id, None)
         if self._queued.pop(turn.id, None):
-            self._log.append(turn.id, ended_while_queued(turn, reason))
+            self._log.append(turn.id, ended_while_queued(turn, reason, error))
             self._forget_later(turn.id)
 
     async def drain(self) -> None:
@@ -167,7 +224,9 @@ class Engine:
         await self._all_ended()
         # Left only where the database is gone: the next start ends their rows.
         for turn in list(self._queued.values()):
-            self._end_queued(turn, FinishReason.INTERRUPTED)
+            self._end_queued(turn, FinishReason.INTERRUPTED, interrupted())
+        for task in self._unheard:
+            task.cancel()
 
     async def _all_ended(self) -> None:
         while self._running or self._beginning:
@@ -175,13 +234,20 @@ class Engine:
             await self._ended.wait()
 
     async def checkpoint_forever(self) -> None:
-        """Save the partial answers of all running turns, again and again, together."""
-        while True:
-            await asyncio.sleep(self._config.checkpoint_s)
-            await asyncio.gather(*map(self._checkpoint, list(self._running.values())))
+        """Save the partial answers of all running turns, again and again, together.
 
-    async def _checkpoint(self, running: RunningTurn) -> None:
-        answer = running.partial_answer()
+        Now and then also those that have not grown: so a turn whose thread was deleted is
+        noticed though its model is silent.
+        """
+        for number in count(1):
+            await asyncio.sleep(self._config.checkpoint_s)
+            again = number % _ROUNDS_TO_ALL == 0
+            await asyncio.gather(
+                *(self._checkpoint(run, again=again) for run in list(self._running.values()))
+            )
+
+    async def _checkpoint(self, running: RunningTurn, *, again: bool) -> None:
+        answer = running.partial_answer(again=again)
         if answer is None:
             return
         try:
@@ -201,11 +267,34 @@ class Engine:
         """Give the error as a value: raised here, it would end every task of the engine."""
         try:
             return self._start(await self._turns.begin(new))
+        except StorageUnavailable as error:
+            return self._unsure(new, error)
         except Exception as error:  # noqa: BLE001 - raised by `submit`
             return error
         finally:
             del self._beginning[new.id]
             self._ended.set()
+
+    def _unsure(self, new: NewTurn, error: StorageUnavailable) -> StorageUnavailable:
+        """Make sure that a turn whose beginning was not acknowledged does not run for ever."""
+        task = self._tasks.create_task(self._end_unheard(new))
+        self._unheard.add(task)
+        task.add_done_callback(self._unheard.discard)
+        unsure = StorageUnavailable(_UNSURE, retry_after_s=error.retry_after_s)
+        unsure.__cause__ = error
+        return unsure
+
+    async def _end_unheard(self, new: NewTurn) -> None:
+        pauses_s = (self._config.run.first_pause_s, self._config.run.longest_pause_s)
+        try:
+            following = await end_unheard(
+                new, self._turns, pauses_s, lambda: new.id in self._running
+            )
+        except Exception:  # raised here, it would end every task of the engine
+            logger.exception("Turn of an unsure beginning was not ended", turn_id=new.id)
+        else:
+            if following:
+                self._run(following)
 
     def _start(self, begun: Begun) -> Begun:
         turn = begun.turn
@@ -215,9 +304,12 @@ class Engine:
                 self._run(turn)
             else:
                 self._queued[turn.id] = turn
+                self._asked_in[turn.id] = copy_context()
         return begun
 
     def _run(self, turn: Turn) -> None:
+        if turn.id in self._running:
+            return  # an end that was saved twice, since nobody heard of it the first time
         self._queued.pop(turn.id, None)
         running = RunningTurn(
             turn, self._config.run, self._catalogue, self._context, self._turns, self._log
@@ -229,14 +321,18 @@ class Engine:
             running.interrupt()
         self._running[turn.id] = running
         metrics.TURNS_RUNNING.set(len(self._running))
-        self._tasks.create_task(self._run_to_end(running), name=f"turn {turn.id}")
+        self._tasks.create_task(
+            self._run_to_end(running),
+            name=f"turn {turn.id}",
+            context=self._asked_in.pop(turn.id, None),
+        )
 
     async def _run_to_end(self, running: RunningTurn) -> None:
         turn = running.turn
         try:
             following = await running.run()
         finally:
-            del self._running[turn.id]
+            self._running.pop(turn.id, None)
             metrics.TURNS_RUNNING.set(len(self._running))
             self._forget_later(turn.id)
             self._ended.set()

@@ -120,6 +120,14 @@ class ShuttingDown(ParleyError):
     code, status = "shutting_down", 503
 
 
+def interrupted() -> ShuttingDown:
+    """Make the error of a turn that was ended by the end of its process."""
+    return ShuttingDown(
+        "The server stopped while this was being written."
+        " What there is of it is kept; send the message again for a new answer."
+    )
+
+
 class InternalError(ParleyError):
     """Something failed that should not: the log has the story under the request id."""
 

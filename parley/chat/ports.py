@@ -81,6 +81,7 @@ class TurnStore(Protocol):
         """Save the end in one transaction and give the next queued turn, now running.
 
         The same end again is answered like the first time: its caller may not have heard of it.
+        A turn that was begun since is not given: it runs already.
         Raises `StaleFence` if the turn has another owner, is over otherwise, or was deleted.
         """
         ...

@@ -97,14 +97,20 @@ class Recorder:
         self._emit(Attempt(self._turn.id, self._seq(), number, provider, model, reason, keep=True))
 
     def add(self, text: str, *, is_text: bool = True) -> None:
-        """Take a piece of the answer, or of the thinking; called once for each token."""
+        """Take a piece of the answer, or of the thinking; called once for each token.
+
+        What is over the limit is cut off.
+        """
+        self._taken += len(text)
+        if self._taken > self._limit_chars:
+            self.is_full = True
+            text = text[: self._limit_chars - self._taken]
+            if not text:
+                return
         if is_text is not self._pending_is_text:
             self.flush()
             self._pending_is_text = is_text
         self._pending.append(text)
-        self._taken += len(text)
-        if self._taken > self._limit_chars:
-            self.is_full = True
         if self._timer is None:
             self._flush_in_time()
 

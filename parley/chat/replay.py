@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from parley.chat.deltas import FinishReason
+from parley.chat.errors import ParleyError, interrupted
 from parley.chat.events import (
     Done,
     ErrorEvent,
@@ -20,6 +21,7 @@ from parley.chat.turns import Turn
 # Above every seq that an owner of this fence gave out, below those of the next. Each event has a
 # place of its own, so that a cursor means the same in every replay.
 _FOLDED_SEQS = 0xFFFF_FF00
+_INTERRUPTED = interrupted()
 _START, _REASONING, _TEXT, _USAGE, _ERROR, _DONE = range(6)
 
 
@@ -54,8 +56,11 @@ def _end(turn: Turn, first: int) -> Iterator[Event]:
     answer = turn.answer
     if answer.usage:
         yield UsageEvent(turn.id, first + _USAGE, answer.usage)
-    if answer.error_code:
-        yield ErrorEvent(turn.id, first + _ERROR, answer.error_code, answer.error_message or "")
+    code, message = answer.error_code, answer.error_message
+    if not turn.state.is_over:
+        code, message = _INTERRUPTED.code, _INTERRUPTED.message
+    if code:
+        yield ErrorEvent(turn.id, first + _ERROR, code, message or "")
     yield Done(
         turn.id,
         first + _DONE,
@@ -65,6 +70,10 @@ def _end(turn: Turn, first: int) -> Iterator[Event]:
     )
 
 
-def ended_while_queued(turn: Turn, reason: FinishReason) -> tuple[Event, ...]:
-    """Give the one event of a turn that ended before it ran."""
-    return (Done(turn.id, first_seq(turn.fence), reason, None, 0),)
+def ended_while_queued(
+    turn: Turn, reason: FinishReason, error: ParleyError | None = None
+) -> tuple[Event, ...]:
+    """Give the last events of a turn that ended before it ran: its error, and `Done`."""
+    first = first_seq(turn.fence)
+    done = Done(turn.id, first + 1, reason, None, 0)
+    return (ErrorEvent(turn.id, first, error.code, error.message), done) if error else (done,)

@@ -1,10 +1,12 @@
 """Requests: what a surface asks for, checked, and made into a turn about to be written. Pure."""
 
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
 from parley.chat.errors import InvalidRequest, RateLimited, TooLarge
+from parley.chat.messages import storable_text
 from parley.chat.turns import Answer, NewTurn, Turn, TurnRequest, TurnState
 
 _NAME_CHARS = 120
@@ -51,7 +53,7 @@ def new_turn(
         key=request.key or turn_id,
         digest=_digest(request),
         text=request.text,
-        thread_name=_name(request.text),
+        thread_name=thread_name(request.text),
         model=model,
         sampling=request.sampling,
         system_prompt=request.system_prompt,
@@ -64,15 +66,15 @@ def new_turn(
     )
 
 
-def unkept_turn(request: TurnRequest, new: NewTurn) -> Turn:
-    """Make the turn of a request with `keep=False`: it runs, and no row knows of it."""
+def begun_turn(new: NewTurn, parent_id: str | None, state: TurnState) -> Turn:
+    """Make the turn that a new one is once it is begun: nothing of its answer is there."""
     return Turn(
         id=new.id,
         thread_id=new.thread_id,
         owner_id=new.owner.id,
-        parent_id=None,
+        parent_id=parent_id,
         key=new.key,
-        state=TurnState.RUNNING,
+        state=state,
         text=new.text,
         model=new.model,
         sampling=new.sampling,
@@ -82,10 +84,22 @@ def unkept_turn(request: TurnRequest, new: NewTurn) -> Turn:
         fence=1,
         stop_requested=False,
         created_at=new.created_at,
-        answer=Answer(),
-        keep=False,
-        earlier=request.earlier,
+        answer=Answer(state=state),
     )
+
+
+def unkept_turn(request: TurnRequest, new: NewTurn) -> Turn:
+    """Make the turn of a request with `keep=False`: it runs, and no row knows of it."""
+    turn = begun_turn(new, None, TurnState.RUNNING)
+    return replace(turn, keep=False, earlier=request.earlier)
+
+
+def thread_name(text: str) -> str:
+    """Make a thread's name: one line, cut at a word."""
+    line = storable_text(" ".join(text.split()))
+    if len(line) <= _NAME_CHARS:
+        return line
+    return line[:_NAME_CHARS].rsplit(" ", 1)[0] + "…"
 
 
 def _digest(request: TurnRequest) -> str:
@@ -95,8 +109,3 @@ def _digest(request: TurnRequest) -> str:
         digest.update(len(part.encode()).to_bytes(8, "big"))
         digest.update(part.encode())
     return digest.hexdigest()
-
-
-def _name(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _NAME_CHARS else line[: _NAME_CHARS - 1] + "…"

@@ -12,13 +12,14 @@ from parley.chat.errors import (
     InternalError,
     ParleyError,
     ProviderError,
-    StaleFence,
     StorageUnavailable,
+    interrupted,
 )
 from parley.chat.messages import storable_text
 from parley.chat.models import CompletionRequest
 from parley.chat.ports import Catalogue, ContextBuilder, Route, TurnLog, TurnStore
 from parley.chat.recorder import Recorder
+from parley.chat.saving import Saver
 from parley.chat.turns import Answer, AttemptRecord, Context, Turn, TurnState
 from parley.chat.usage import Usage
 from parley.observability import metrics
@@ -69,11 +70,9 @@ class RunningTurn:
     ) -> None:
         """Prepare to run `turn`; `run` does it."""
         self.turn = turn
-        self.is_lost = False
         self._config = config
         self._catalogue = catalogue
         self._context = context
-        self._turns = turns
         self._recorder = Recorder(
             turn, log, window_s=config.window_s, limit_chars=config.answer_limit_chars
         )
@@ -81,11 +80,23 @@ class RunningTurn:
         self._scope = asyncio.timeout(None)
         self._stop_requested = False
         self._interrupted = asyncio.Event()
+        self._saver = Saver(
+            turn,
+            turns,
+            context,
+            pauses_s=(config.first_pause_s, config.longest_pause_s),
+            process_ends=self._interrupted,
+        )
         self._must_leave = False
         self._is_ending = False
         self._saved_length = 0
         if turn.stop_requested:
             self.stop()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the turn has another owner, or its thread was deleted."""
+        return self._saver.is_lost
 
     def stop(self) -> None:
         """End the provider's stream now; what is there of the answer is kept."""
@@ -94,7 +105,7 @@ class RunningTurn:
 
     def lose(self) -> None:
         """Give the turn up: it has another owner, or its thread was deleted."""
-        self.is_lost = True
+        self._saver.is_lost = True
         self._leave()
 
     def interrupt(self) -> None:
@@ -102,9 +113,10 @@ class RunningTurn:
         self._interrupted.set()
         self._leave()
 
-    def partial_answer(self) -> Answer | None:
-        """What is there of the answer; None if the last checkpoint has it all, or may not."""
-        if not self.turn.keep or self._is_ending or self._recorder.length == self._saved_length:
+    def partial_answer(self, *, again: bool = False) -> Answer | None:
+        """What is there of the answer; None if it may not be saved, or is and not `again`."""
+        has_grown = self._recorder.length > self._saved_length
+        if not self.turn.keep or self._is_ending or not (has_grown or again):
             return None
         return Answer(text=self._recorder.text, reasoning=self._recorder.reasoning)
 
@@ -161,11 +173,24 @@ class RunningTurn:
             ended = "cancelled" if self._must_leave else "completed"
         except ProviderError as error:
             ended = type(error).__name__
-            metrics.PROVIDER_ERRORS.labels(route.info.provider, ended).inc()
+            self._log_failed_call(route, error)
             raise
         finally:
             self._recorder.flush()
             self._outcome.attempts.append(self._attempt(route, ended, began_at))
+
+    def _log_failed_call(self, route: Route, error: ProviderError) -> None:
+        kind = type(error).__name__
+        metrics.PROVIDER_ERRORS.labels(route.info.provider, kind).inc()
+        logger.warning(
+            "Provider call failed",
+            turn_id=self.turn.id,
+            provider=route.info.provider,
+            model=route.upstream_model,
+            error=kind,
+            upstream_status=error.upstream_status,
+            reason=error.message,
+        )
 
     async def _stream(self, route: Route, request: CompletionRequest) -> None:
         async with route.provider.stream(request) as deltas:
@@ -208,62 +233,43 @@ class RunningTurn:
     async def _end(self) -> Turn | None:
         """Save the end, then send `Done`: nobody sees it before it is saved."""
         self._is_ending = True
-        answer, following, unsaved = self._final_answer(), None, False
+        if self._outcome.state is TurnState.INTERRUPTED:
+            self._outcome.error = interrupted()
+        answer = await self._save(self._final_answer())
+        if self.is_lost:
+            self._lose_outcome()
+        self._announce_end(answer)
+        await self._saver.save_late(answer)
+        return self._saver.following
+
+    async def _save(self, answer: Answer) -> Answer:
+        """Save the end as far as that goes; give what the row says of it, now or later."""
         try:
-            following = await self._save(answer, self._config.save_retry_s)
+            await self._saver.save(answer, self._config.save_retry_s)
         except StorageUnavailable:
             metrics.STORE_ERRORS.labels("finish").inc()
             logger.exception("Answer was not saved", turn_id=self.turn.id)
             self._fail(StorageUnavailable(_NOT_SAVED))
-            unsaved = True
         except Exception:  # the turn's boundary, as in `_generate`
+            metrics.STORE_ERRORS.labels("finish").inc()
             logger.exception("Answer was not saved", turn_id=self.turn.id)
             self._fail(InternalError(_FAILED))
-        if self.is_lost:
-            self._lose_outcome()
-        self._announce_end(answer)
-        return await self._save_late(answer) if unsaved else following
+            answer = self._least_answer()
+            await self._saver.save_once(answer)
+        return answer
 
-    async def _save(self, answer: Answer, retry_s: float) -> Turn | None:
-        """Save the end, trying again for `retry_s`; give the next turn of the thread."""
-        if not self.turn.keep or self.is_lost:
-            return None
-        give_up_at = monotonic() + retry_s
-        pause_s = self._config.first_pause_s
-        while True:
-            try:
-                following = await self._turns.finish(self.turn, answer)
-            except StaleFence:
-                self.is_lost = True
-                return None
-            except StorageUnavailable:
-                if self._interrupted.is_set() or monotonic() + pause_s > give_up_at:
-                    raise
-            else:
-                await self._extend_context(answer)
-                return following
-            await self._pause(pause_s)
-            pause_s = min(pause_s * 2, self._config.longest_pause_s)
-
-    async def _save_late(self, answer: Answer) -> Turn | None:
-        """Go on trying after the readers were told: until then nothing else runs in the thread."""
-        try:
-            return await self._save(answer, float("inf"))
-        except Exception:  # the turn's boundary; the next start of the process ends the turn
-            logger.exception("Answer was never saved", turn_id=self.turn.id)
-            return None
-
-    async def _pause(self, pause_s: float) -> None:
-        """Wait, but no longer than the process has."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(pause_s):
-                await self._interrupted.wait()
-
-    async def _extend_context(self, answer: Answer) -> None:
-        try:
-            await self._context.extend(self.turn, answer.text)
-        except Exception:  # never the reason to lose a saved turn: the next one rebuilds it
-            logger.exception("Context was not extended", turn_id=self.turn.id)
+    def _least_answer(self) -> Answer:
+        """What must be kept, without whatever could not be."""
+        whole = self._final_answer()
+        return Answer(
+            state=whole.state,
+            text=whole.text,
+            reasoning=whole.reasoning,
+            finish_reason=whole.finish_reason,
+            error_code=whole.error_code,
+            error_message=whole.error_message,
+            ended_at=whole.ended_at,
+        )
 
     def _fail(self, error: ParleyError) -> None:
         self._outcome.error = error
@@ -314,7 +320,8 @@ class RunningTurn:
         told = (error.code, storable_text(error.message), error.retry_after_s) if error else None
         self._recorder.end(self._outcome.finish_reason, answer.usage, told)
         self._count(answer)
-        logger.info(
+        failed = self._outcome.state is TurnState.FAILED
+        (logger.warning if failed else logger.info)(
             "Turn ended",
             turn_id=self.turn.id,
             thread_id=self.turn.thread_id,

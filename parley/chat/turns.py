@@ -55,7 +55,6 @@ class TurnRequest:
     earlier: tuple[Message, ...] = ()
     keep: bool = True
     user_step_id: str | None = None
-    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

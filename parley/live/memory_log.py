@@ -38,27 +38,29 @@ class MemoryTurnLog:
     def holds(self, turn_id: str) -> bool:  # noqa: D102
         return turn_id in self._logs
 
-    async def follow(  # noqa: D102
+    def follow(  # noqa: D102
         self, turn_id: str, after: int, *, merge: bool = True
     ) -> AsyncGenerator[Event]:
-        log = self._logs[turn_id]
-        at = _index_after(log.events, after)
-        while True:
-            pending = log.events[at:]
-            if not pending and log.events and isinstance(log.events[-1], Done):
-                return  # its cursor is the end
-            at += len(pending)
-            for event in merged(pending) if merge and len(pending) > 1 else pending:
-                yield event
-                if isinstance(event, Done):
-                    return
-            if len(log.events) == at:
-                more = asyncio.get_running_loop().create_future()
-                log.waiting.append(more)
-                await more
+        return _follow(self._logs[turn_id], after, merge=merge)
 
     def forget(self, turn_id: str) -> None:  # noqa: D102
         self._logs.pop(turn_id, None)
+
+
+async def _follow(log: _Log, after: int, *, merge: bool) -> AsyncGenerator[Event]:
+    at = 0
+    while True:
+        arrived = log.events[at:]
+        at += len(arrived)
+        pending = [event for event in arrived if event.seq > after] if after else arrived
+        for event in merged(pending) if merge and len(pending) > 1 else pending:
+            yield event
+        if arrived and isinstance(arrived[-1], Done):
+            return
+        if len(log.events) == at:
+            more = asyncio.get_running_loop().create_future()
+            log.waiting.append(more)
+            await more
 
 
 def merged(events: Sequence[Event]) -> Iterator[Event]:
@@ -81,10 +83,3 @@ def merged(events: Sequence[Event]) -> Iterator[Event]:
             yield event
     if held:
         yield replace(held, text="".join(parts))
-
-
-def _index_after(events: Sequence[Event], after: int) -> int:
-    """How many of the events a reader has seen whose cursor is `after`."""
-    if not events or after < events[0].seq:
-        return 0
-    return sum(1 for event in events if event.seq <= after)

@@ -126,18 +126,16 @@ async def test_failed_turn_shows_its_error(
     assert error["id"] == error_step_id(turn.answer_step_id)
 
 
-@pytest.mark.parametrize("message", [None, "Sorry."])
-async def test_failed_turn_without_text_shows_only_its_error(
-    layer: ChainlitLayer, turns: SqlTurnStore, owner: Owner, thread_id: str, message: str | None
+@pytest.mark.parametrize("state", [TurnState.FAILED, TurnState.INTERRUPTED])
+async def test_turn_without_text_shows_only_its_error(
+    layer: ChainlitLayer, turns: SqlTurnStore, owner: Owner, thread_id: str, state: TurnState
 ) -> None:
     turn = (await turns.begin(a_turn(owner, thread_id))).turn
-    await turns.finish(
-        turn, Answer(TurnState.FAILED, error_message=message, ended_at=datetime.now(UTC))
-    )
+    await turns.finish(turn, Answer(state, error_message="Sorry.", ended_at=datetime.now(UTC)))
     with as_owner(owner):
         question, error = (await opened(layer, thread_id))["steps"]
     assert (question["type"], error["isError"]) == ("user_message", True)
-    assert error["output"] == (message or "")
+    assert error["output"] == "Sorry."
 
 
 async def test_answer_that_is_being_written_is_no_empty_bubble(

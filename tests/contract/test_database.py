@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from traceback import format_exception
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -169,3 +171,11 @@ def test_usual_spellings_of_a_url_are_taken(text: str, driver: str) -> None:
 def test_other_urls_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"database|supported|file"):
         normalise_url(text)
+
+
+async def test_error_of_a_statement_does_not_tell_its_values(database: Database) -> None:
+    """What users and models write stays out of the logs."""
+    statement, private = sa.text("SELECT a FROM no_such_table WHERE a = :a"), uuid4().hex
+    with pytest.raises((sa.exc.DBAPIError, StorageUnavailable)) as failed:
+        await database.write(lambda connection: connection.execute(statement, {"a": private}))
+    assert private not in "".join(format_exception(failed.value))

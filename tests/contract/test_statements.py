@@ -9,13 +9,15 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from data_layer.database import Database
+from data_layer.threads import SqlThreads
 from data_layer.turns import SqlTurnStore
 from data_layer.writer import Writer
 from parley.chat.engine import open_engine
-from parley.chat.turns import Owner, TurnRequest
+from parley.chat.turns import Answer, Owner, TurnRequest
 from parley.context.builder import ContextConfig, WindowedContext
 from parley.context.memory_store import MemoryContextStore
 from parley.live.memory_log import MemoryTurnLog
+from tests.contract.support import a_turn, an_end
 from tests.fakes.scripted_provider import OneModel, ScriptedProvider
 from tests.unit.chat.support import CONFIG
 
@@ -66,3 +68,34 @@ async def test_turn_costs_few_statements(
                 assert [event async for event in engine.follow(turn)]
             assert len(cost.statements) <= STATEMENTS, "\n\n".join(cost.statements)
             assert cost.transactions <= TRANSACTIONS
+
+
+async def test_every_change_names_the_owner(
+    database: Database, writer: Writer, owner: Owner, thread_id: str
+) -> None:
+    """A wrong or forged id must not reach a row of someone else, whatever was checked before.
+
+    Only `interrupt_orphans` changes rows of many owners.
+    """
+    turns, threads = SqlTurnStore(database, writer), SqlThreads(database, writer)
+    with counted() as cost:
+        first = (await turns.begin(a_turn(owner, thread_id))).turn
+        second = (await turns.begin(a_turn(owner, thread_id))).turn
+        await turns.checkpoint(first, Answer(text="Good "))
+        await turns.request_stop(owner.id, first.id)
+        assert await turns.finish(first, an_end())
+        await turns.finish(second, an_end())
+        await threads.rename(owner.id, thread_id, "mine")
+        await threads.delete(owner.id, thread_id)
+    changes = [s for s in cost.statements if s.startswith(("UPDATE", "DELETE"))]
+    assert {statement.split(" SET ")[0].split(" WHERE ")[0] for statement in changes} == {
+        "UPDATE threads",
+        "UPDATE turns",
+        "UPDATE steps",
+        "DELETE FROM turns",
+        "DELETE FROM steps",
+    }
+    for statement in changes:
+        table = statement.removeprefix("DELETE FROM ").removeprefix("UPDATE ").split()[0]
+        _, _, condition = statement.partition("WHERE")
+        assert f"{table}.owner_id =" in condition, statement

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from data_layer.begin import ensure_user
 from data_layer.database import Database
 from data_layer.tables import threads as table
-from data_layer.threads import SqlThreads, name_from
+from data_layer.threads import SqlThreads
 from data_layer.turns import SqlTurnStore
 from data_layer.writer import Writer
 from parley.chat.errors import InvalidRequest, NotFound
@@ -148,18 +148,8 @@ async def test_search_takes_the_words_as_they_are(
 
 async def test_thread_is_renamed(threads: SqlThreads, writer: Writer, owner: Owner) -> None:
     (thread_id,) = await add(writer, owner, "one")
-    await threads.change(owner.id, thread_id, name=" two\n\0words ", tags=["a"])
-    row = await threads.thread(owner.id, thread_id)
-    assert (row.name, row.tags) == ("two \ufffdwords", ["a"])
-    await threads.change(owner.id, thread_id)
-    assert await threads.thread(owner.id, thread_id) == row
-
-
-async def test_metadata_is_merged(threads: SqlThreads, writer: Writer, owner: Owner) -> None:
-    (thread_id,) = await add(writer, owner, "one")
-    await threads.change(owner.id, thread_id, metadata={"a": 1, "b": {"c": [2]}})
-    await threads.change(owner.id, thread_id, metadata={"a": None, "d": 3, "e": None})
-    assert (await threads.thread(owner.id, thread_id)).metadata == {"b": {"c": [2]}, "d": 3}
+    await threads.rename(owner.id, thread_id, " two\n\0words ")
+    assert (await threads.thread(owner.id, thread_id)).name == "two \ufffdwords"
 
 
 async def test_deleted_thread_is_gone_with_all_it_held(
@@ -175,9 +165,7 @@ async def test_deleted_thread_is_gone_with_all_it_held(
 
 ON_A_THREAD: dict[str, Callable[[SqlThreads, str, str], Awaitable[object]]] = {
     "thread": lambda threads, owner_id, id: threads.thread(owner_id, id),
-    "nothing": lambda threads, owner_id, id: threads.change(owner_id, id),
-    "rename": lambda threads, owner_id, id: threads.change(owner_id, id, name="mine"),
-    "metadata": lambda threads, owner_id, id: threads.change(owner_id, id, metadata={"a": 1}),
+    "rename": lambda threads, owner_id, id: threads.rename(owner_id, id, "mine"),
     "delete": lambda threads, owner_id, id: threads.delete(owner_id, id),
 }
 
@@ -224,11 +212,3 @@ async def test_turn_moves_its_thread_to_the_top(
     added = await add(writer, owner, "one", "two", apart_s=1)
     await turns.begin(a_turn(owner, added[0]))
     assert [row.id for row in (await threads.page(owner.id, limit=9)).rows] == added
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [("a\n b", "a b"), ("x" * 130, "x" * 120 + "…"), ("word " * 40, "word " * 23 + "word…")],
-)
-def test_name_is_one_line_cut_at_a_word(text: str, name: str) -> None:
-    assert name_from(text) == name

@@ -117,6 +117,22 @@ async def test_forgotten_log_is_read_to_its_end(log: TurnLog, said: Said) -> Non
         assert [first, *[event async for event in reader]] == events
 
 
+async def test_log_is_bound_when_it_is_followed(log: TurnLog, said: Said) -> None:
+    """It may be forgotten between the call and the first event."""
+    log.append(said.turn_id, [said.done(0)])
+    events = log.follow(said.turn_id, 0)
+    log.forget(said.turn_id)
+    assert [event async for event in events] == [said.done(0)]
+
+
+async def test_nothing_below_the_cursor_comes_whatever_the_order(log: TurnLog, said: Said) -> None:
+    log.append(said.turn_id, [said.text(5, "b", 1), said.text(1, "a", 0), said.done(6)])
+    seqs = [event.seq for event in await read(log, said, first_seq(1) + 1)]
+    assert seqs == [first_seq(1) + 5, first_seq(1) + 6]
+    log.append(said.turn_id, ())
+    assert await read(log, said, first_seq(1) + 6) == []
+
+
 async def test_forgetting_twice_is_no_error(log: TurnLog, said: Said) -> None:
     log.forget(said.turn_id)
     log.append(said.turn_id, [said.done(0)])

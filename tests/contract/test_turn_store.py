@@ -15,7 +15,7 @@ from data_layer.threads import SqlThreads
 from data_layer.turns import SqlTurnStore
 from data_layer.writer import open_writer
 from parley.chat.deltas import FinishReason
-from parley.chat.errors import Conflict, NotFound, RateLimited, StaleFence
+from parley.chat.errors import Conflict, NotFound, RateLimited, StaleFence, interrupted
 from parley.chat.ports import TurnStore
 from parley.chat.turns import Answer, Exchange, Owner, Turn, TurnState
 from tests.contract.support import REPLICA, a_turn, an_end, an_owner
@@ -274,6 +274,16 @@ async def test_end_that_was_not_heard_of_is_answered_again(
     assert await turns.finish(first, answer) == await turns.finish(first, answer)
 
 
+async def test_end_heard_of_late_does_not_give_a_turn_that_was_begun_since(
+    turns: TurnStore, owner: Owner, thread_id: str
+) -> None:
+    first, answer = await begun(turns, owner, thread_id), an_end()
+    assert await turns.finish(first, answer) is None
+    second = await begun(turns, owner, thread_id)
+    assert second.state is TurnState.RUNNING
+    assert await turns.finish(first, answer) is None
+
+
 async def test_stale_fence_writes_nothing(turns: TurnStore, owner: Owner, thread_id: str) -> None:
     turn = await begun(turns, owner, thread_id)
     stale = replace(turn, fence=turn.fence - 1)
@@ -367,6 +377,8 @@ async def test_what_another_process_left_is_interrupted(
         row = await turns.turn(owner.id, left.id)
         assert (row.state, row.fence) == (TurnState.INTERRUPTED, 2)
         assert row.answer.finish_reason is FinishReason.INTERRUPTED
+        error = interrupted()
+        assert (row.answer.error_code, row.answer.error_message) == (error.code, error.message)
     assert (await turns.turn(owner.id, running.id)).answer.text == "Good "
     assert await turns.turn(owner.id, mine.id) == mine
     with pytest.raises(StaleFence):

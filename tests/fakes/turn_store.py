@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from parley.chat.deltas import FinishReason
-from parley.chat.errors import Conflict, NotFound, RateLimited, StaleFence
-from parley.chat.requests import too_many_running
+from parley.chat.errors import Conflict, NotFound, RateLimited, StaleFence, interrupted
+from parley.chat.requests import begun_turn, too_many_running
 from parley.chat.turns import Answer, Begun, Exchange, NewTurn, Turn, TurnState
 
 
@@ -22,6 +22,7 @@ class _Row:
     turn: Turn
     digest: str
     replica_id: str
+    came_from_queue: bool = False
 
 
 class MemoryTurnStore:
@@ -46,7 +47,7 @@ class MemoryTurnStore:
         busy = any(not row.turn.state.is_over for row in here)
         self._check_limits(new, busy=busy)
         state = TurnState.QUEUED if busy else TurnState.RUNNING
-        turn = _turn(new, thread.head_turn_id, state)
+        turn = begun_turn(new, thread.head_turn_id, state)
         thread.head_turn_id = turn.id
         self._threads[new.thread_id] = thread
         self._rows[turn.id] = _Row(turn, new.digest, new.replica_id)
@@ -60,12 +61,14 @@ class MemoryTurnStore:
     async def finish(self, turn: Turn, answer: Answer) -> Turn | None:
         row = self._rows.get(turn.id)
         if row and row.turn.fence == turn.fence and row.turn.answer == answer:
-            return await self.running(turn.owner_id, turn.thread_id)
+            running = await self.running(turn.owner_id, turn.thread_id)
+            return running if running and self._rows[running.id].came_from_queue else None
         row = self._still_mine(turn)
         row.turn = replace(row.turn, state=answer.state, answer=answer)
         for waiting in self._rows.values():
             if waiting.turn.thread_id == turn.thread_id and waiting.turn.state is TurnState.QUEUED:
                 _set_state(waiting, TurnState.RUNNING)
+                waiting.came_from_queue = True
                 return waiting.turn
         return None
 
@@ -111,7 +114,9 @@ class MemoryTurnStore:
         ]
         for row in orphans:
             _set_state(row, TurnState.INTERRUPTED, FinishReason.INTERRUPTED)
-            row.turn = replace(row.turn, fence=row.turn.fence + 1)
+            error = interrupted()
+            answer = replace(row.turn.answer, error_code=error.code, error_message=error.message)
+            row.turn = replace(row.turn, fence=row.turn.fence + 1, answer=answer)
         return len(orphans)
 
     async def delete_thread(self, owner_id: str, thread_id: str) -> None:
@@ -156,24 +161,3 @@ def _set_state(row: _Row, state: TurnState, reason: FinishReason | None = None) 
     ended_at = datetime.now(UTC) if state.is_over else None
     answer = replace(row.turn.answer, state=state, finish_reason=reason, ended_at=ended_at)
     row.turn = replace(row.turn, state=state, answer=answer)
-
-
-def _turn(new: NewTurn, parent_id: str | None, state: TurnState) -> Turn:
-    return Turn(
-        id=new.id,
-        thread_id=new.thread_id,
-        owner_id=new.owner.id,
-        parent_id=parent_id,
-        key=new.key,
-        state=state,
-        text=new.text,
-        model=new.model,
-        sampling=new.sampling,
-        system_prompt=new.system_prompt,
-        user_step_id=new.user_step_id,
-        answer_step_id=new.answer_step_id,
-        fence=1,
-        stop_requested=False,
-        created_at=new.created_at,
-        answer=Answer(state=state),
-    )

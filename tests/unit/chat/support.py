@@ -37,6 +37,8 @@ class TroubledStore(MemoryTurnStore):
         super().__init__()
         self.down: set[str] = set()
         self.errors: dict[str, Exception] = {}
+        # Methods whose next success is told as a failure: an acknowledgement that got lost.
+        self.unheard: set[str] = set()
         self.held: dict[str, asyncio.Event] = {}
         self.entered: list[str] = []
         self.saved: list[Answer] = []
@@ -59,10 +61,18 @@ class TroubledStore(MemoryTurnStore):
         if name in self.down:
             raise StorageUnavailable("The database cannot be reached.")
 
+    def _leave(self, name: str) -> None:
+        self._changed.set()
+        if name in self.unheard:
+            self.unheard.remove(name)
+            raise StorageUnavailable("The database cannot be reached.")
+
     @override
     async def begin(self, new: NewTurn) -> Begun:
         await self._enter("begin")
-        return await super().begin(new)
+        begun = await super().begin(new)
+        self._leave("begin")
+        return begun
 
     @override
     async def checkpoint(self, turn: Turn, answer: Answer) -> None:
@@ -76,7 +86,7 @@ class TroubledStore(MemoryTurnStore):
         await self._enter("finish")
         following = await super().finish(turn, answer)
         self.saved.append(answer)
-        self._changed.set()
+        self._leave("finish")
         if "finished" in self.held:
             await self.held["finished"].wait()
         return following
@@ -85,6 +95,11 @@ class TroubledStore(MemoryTurnStore):
     async def request_stop(self, owner_id: str, turn_id: str) -> Turn:
         await self._enter("request_stop")
         return await super().request_stop(owner_id, turn_id)
+
+    @override
+    async def running(self, owner_id: str, thread_id: str) -> Turn | None:
+        await self._enter("running")
+        return await super().running(owner_id, thread_id)
 
 
 class WatchedLog(MemoryTurnLog):
@@ -168,9 +183,10 @@ async def bench(
     store: TroubledStore | None = None,
     context: ContextConfig | None = None,
     context_window: int | None = None,
+    provider: ScriptedProvider | None = None,
 ) -> AsyncIterator[Bench]:
     """Run an engine; what still runs at the end is interrupted at once."""
-    provider, log = ScriptedProvider(), WatchedLog()
+    provider, log = provider or ScriptedProvider(), WatchedLog()
     store = store or TroubledStore()
     window = WindowedContext(context or ContextConfig(), MemoryContextStore(), store)
     catalogue = OneModel(provider, context_window)

@@ -9,6 +9,8 @@ import pytest
 from parley.chat.deltas import FinishReason
 from parley.chat.errors import ShuttingDown
 from parley.chat.events import TextEvent
+from parley.chat.fold import fold
+from parley.chat.replay import replay
 from parley.chat.turns import TurnState
 from tests.fakes.scripted_provider import PATIENCE_S
 from tests.unit.chat.support import ANNA, CONFIG, Bench, TroubledStore, bench
@@ -45,6 +47,24 @@ async def test_rest_is_interrupted_and_its_text_kept() -> None:
         row = await b.row(turn)
         assert (row.state, row.answer.text) == (TurnState.INTERRUPTED, "Good ")
         assert call.closed.is_set()
+
+
+@pytest.mark.parametrize("saved", [True, False])
+async def test_interrupted_turns_say_so_live_and_in_their_rows(*, saved: bool) -> None:
+    async with bench() as b:
+        turns = [await b.submit(text) for text in ("one", "two")]
+        await b.provider.call()
+        if not saved:
+            b.store.down.add("finish")
+        await b.engine.drain()
+        codes = [(await b.folded(turn)).error_code for turn in turns]
+        told = "shutting_down" if saved else "storage_unavailable"
+        assert codes == [told, "shutting_down"]
+        for turn in turns if saved else ():
+            row = await b.row(turn)
+            live, kept = await b.error(turn), fold(replay(row))
+            assert (row.state, kept.error_code) == (TurnState.INTERRUPTED, live.code)
+            assert kept.error_message == live.message
 
 
 async def test_nothing_new_begins() -> None:

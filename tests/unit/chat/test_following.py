@@ -6,6 +6,7 @@ from contextlib import aclosing
 from parley.chat.events import Done, Event, TextEvent, TurnStart
 from parley.chat.fold import fold
 from parley.chat.turns import TurnState
+from tests.fakes.scripted_provider import PATIENCE_S
 from tests.unit.chat.support import bench
 
 
@@ -65,6 +66,32 @@ async def test_reader_that_leaves_does_not_stop_the_turn() -> None:
         (await b.provider.call()).finish("Good day")
         assert isinstance((await b.events(turn))[-1], Done)
         assert (await b.row(turn)).state is TurnState.COMPLETED
+
+
+async def test_turn_that_is_not_kept_ends_when_its_last_reader_leaves() -> None:
+    async with bench() as b:
+        turn = await b.submit(keep=False)
+        call = await b.provider.call()
+        async with aclosing(b.engine.follow(turn)) as stays:
+            await anext(stays)
+            async with aclosing(b.engine.follow(turn)) as leaves:
+                await anext(leaves)
+            call.say("Good ")
+            while not isinstance(await anext(stays), TextEvent):
+                pass
+            assert not call.closed.is_set()
+        async with asyncio.timeout(PATIENCE_S):
+            await call.closed.wait()
+
+
+async def test_turn_that_is_not_kept_ends_when_its_reader_is_cancelled() -> None:
+    async with bench() as b:
+        turn = await b.submit(keep=False)
+        reader = asyncio.ensure_future(b.events(turn))
+        call = await b.provider.call()
+        reader.cancel()
+        async with asyncio.timeout(PATIENCE_S):
+            await call.closed.wait()
 
 
 async def test_reader_of_a_queued_turn_waits_for_it() -> None:

@@ -1,14 +1,20 @@
 """Turns of one thread in order, of many threads side by side; keys; limits."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from uuid import uuid4
 
 import pytest
+from asgi_correlation_id import correlation_id
+from typing_extensions import override
 
-from parley.chat.deltas import FinishReason
+from parley.chat.deltas import Delta, FinishReason
 from parley.chat.errors import Conflict, NotFound, RateLimited
+from parley.chat.models import CompletionRequest
 from parley.chat.turns import TurnState
+from tests.fakes.scripted_provider import ScriptedProvider
 from tests.unit.chat.support import BEN, CONFIG, TroubledStore, bench
 
 
@@ -29,6 +35,31 @@ async def test_queued_turn_waits_for_the_running_one() -> None:
         await b.folded(first)
         await b.provider.call(1)
         assert (await b.row(second)).state is TurnState.RUNNING
+
+
+async def test_turn_runs_in_the_context_of_its_own_request() -> None:
+    """Whatever runs before it: the id of the request is in the logs."""
+
+    class Asked(ScriptedProvider):
+        def __init__(self) -> None:
+            super().__init__()
+            self.by: list[str | None] = []
+
+        @override
+        @asynccontextmanager
+        async def stream(self, request: CompletionRequest) -> AsyncIterator[AsyncIterator[Delta]]:
+            self.by.append(correlation_id.get())
+            async with super().stream(request) as deltas:
+                yield deltas
+
+    provider = Asked()
+    async with bench(provider=provider) as b:
+        for name in ("one", "two", "three"):
+            correlation_id.set(name)
+            await b.submit(name)
+        for index in range(3):
+            (await provider.call(index)).finish()
+        assert provider.by == ["one", "two", "three"]
 
 
 async def test_failed_turn_does_not_hold_up_the_next() -> None:
@@ -143,9 +174,20 @@ async def test_deleted_thread_ends_its_turns() -> None:
         call = await b.provider.call()
         await b.store.delete_thread(running.owner_id, running.thread_id)
         call.say("lost")
-        assert (await b.folded(running)).finish_reason is FinishReason.INTERRUPTED
+        for turn in (running, queued):
+            folded = await b.folded(turn)
+            assert folded.finish_reason is FinishReason.INTERRUPTED
+            assert folded.error_code is None
         assert call.closed.is_set()
-        assert (await b.folded(queued)).finish_reason is FinishReason.INTERRUPTED
+
+
+async def test_deleted_thread_ends_the_turn_of_a_silent_model() -> None:
+    async with bench() as b:
+        turn = await b.submit()
+        call = await b.provider.call()
+        await b.store.delete_thread(turn.owner_id, turn.thread_id)
+        assert (await b.folded(turn)).finish_reason is FinishReason.INTERRUPTED
+        assert call.closed.is_set()
 
 
 async def test_thread_deleted_at_the_very_end_is_not_saved() -> None:

@@ -105,6 +105,15 @@ async def test_answer_over_its_limit_is_told() -> None:
         recording.check_length()
 
 
+async def test_answer_is_cut_at_its_limit() -> None:
+    recording = recorder(Recorded(), limit_chars=4)
+    recording.add("ab")
+    recording.add("c" * 5000)
+    recording.add("d", is_text=False)
+    recording.flush()
+    assert (recording.text, recording.reasoning) == ("abcc", "")
+
+
 async def test_measures_from_start_to_first_text() -> None:
     recording = recorder(Recorded())
     before = recording.time_to_first_chunk_ms

@@ -61,8 +61,10 @@ def test_reader_of_a_snapshot_may_lose_its_connection_again() -> None:
 
 def test_turn_that_lost_its_log_is_interrupted() -> None:
     lost = replace(TURN, answer=Answer(text="half"))
-    *_, text, done = replay(lost)
+    *_, text, error, done = replay(lost)
     assert isinstance(text, TextEvent)
+    assert isinstance(error, ErrorEvent)
+    assert error.code == "shutting_down"
     assert isinstance(done, Done)
     assert done.finish_reason is FinishReason.INTERRUPTED
 
@@ -74,4 +76,4 @@ def test_error_without_words_is_shown() -> None:
 @pytest.mark.parametrize("reason", [FinishReason.STOPPED, FinishReason.INTERRUPTED])
 def test_end_in_the_queue_is_one_done(reason: FinishReason) -> None:
     turn: Turn = replace(TURN, fence=2)
-    assert ended_while_queued(turn, reason) == (Done(TURN.id, first_seq(2), reason, None, 0),)
+    assert ended_while_queued(turn, reason) == (Done(TURN.id, first_seq(2) + 1, reason, None, 0),)

@@ -10,7 +10,7 @@ from parley.chat.deltas import FinishReason
 from parley.chat.events import TextEvent
 from parley.chat.ports import ContextBuilder
 from parley.chat.running import RunningTurn
-from parley.chat.turns import Turn, TurnState
+from parley.chat.turns import Answer, Turn, TurnState
 from parley.context.builder import ContextConfig, WindowedContext
 from parley.context.memory_store import MemoryContextStore
 from tests.fakes.scripted_provider import OneModel, ScriptedProvider
@@ -62,6 +62,45 @@ async def test_end_is_tried_again() -> None:
         assert (await b.row(turn)).state is TurnState.COMPLETED
 
 
+@pytest.mark.parametrize("queued", [True, False])
+async def test_end_that_was_not_heard_of_runs_the_next_turn_once(*, queued: bool) -> None:
+    """The end is committed, and tried again while the next turn is waiting or runs already."""
+    slow = replace(PATIENT.run, first_pause_s=0.05)
+    async with bench(replace(PATIENT, run=slow)) as b:
+        b.store.unheard.add("finish")
+        first = await b.submit("one")
+        second = await b.submit("two") if queued else None
+        (await b.provider.call()).finish("1")
+        await b.store.until(lambda: not b.store.unheard)
+        second = second or await b.submit("two")
+        call = await b.provider.call(1)
+        await b.store.until(lambda: b.store.entered.count("finish") == 2)
+        assert (await b.folded(first)).text == "1"
+        call.finish("2")
+        assert (await b.folded(second)).text == "2"
+        third = await b.submit("three")
+        (await b.provider.call(2)).finish("3")
+        assert (await b.folded(third)).text == "3"
+        assert len(b.provider.calls) == 3
+
+
+async def test_turn_that_runs_already_is_not_started_by_a_late_end() -> None:
+    slow = replace(PATIENT.run, first_pause_s=0.05)
+    async with bench(replace(PATIENT, run=slow)) as b:
+        b.store.unheard.add("finish")
+        await b.submit("one")
+        (await b.provider.call()).finish("1")
+        await b.store.until(lambda: not b.store.unheard)
+        await b.submit("two")
+        third = await b.submit("three")
+        (await b.provider.call(1)).finish("2")
+        call = await b.provider.call(2)
+        await b.store.until(lambda: b.store.entered.count("finish") == 3)
+        call.finish("3")
+        assert (await b.folded(third)).text == "3"
+        assert len(b.provider.calls) == 3
+
+
 async def test_end_that_is_not_saved_is_told_and_the_text_is_there() -> None:
     async with bench() as b:
         b.store.down.add("finish")
@@ -99,7 +138,38 @@ async def test_bug_while_saving_hurts_only_its_turn() -> None:
         assert (await b.folded(other)).text == "2"
 
 
-async def test_bug_in_a_late_save_is_the_last_try() -> None:
+async def test_end_that_cannot_be_saved_whole_is_saved_as_a_failure_with_its_text() -> None:
+    class Picky(TroubledStore):
+        @override
+        async def finish(self, turn: Turn, answer: Answer) -> Turn | None:
+            if answer.receipt is not None:
+                raise ValueError("a bug")
+            return await super().finish(turn, answer)
+
+    async with bench(store=Picky()) as b:
+        first, second = await b.submit("one"), await b.submit("two")
+        (await b.provider.call()).finish("1")
+        told = await b.folded(first)
+        row = await b.row(first)
+        assert (row.state, row.answer.text) == (TurnState.FAILED, "1")
+        assert row.answer.error_code == told.error_code == "internal"
+        (await b.provider.call(1)).finish("2")
+        assert (await b.folded(second)).text == "2"
+
+
+async def test_bug_that_goes_away_lets_the_end_be_saved_late() -> None:
+    async with bench() as b:
+        b.store.errors["finish"] = ValueError("a bug")
+        first, second = await b.submit("one"), await b.submit("two")
+        (await b.provider.call()).finish("1")
+        await b.folded(first)
+        b.store.errors.clear()
+        (await b.provider.call(1)).finish("2")
+        assert (await b.folded(second)).text == "2"
+        assert (await b.row(first)).state is TurnState.FAILED
+
+
+async def test_bug_that_stays_does_not_hold_up_the_end_of_the_process() -> None:
     async with bench() as b:
         b.store.down.add("finish")
         turn = await b.submit()

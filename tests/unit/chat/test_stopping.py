@@ -126,6 +126,35 @@ async def test_stop_works_without_a_database() -> None:
             await b.engine.stop(ANNA.id, turn.id)
 
 
+async def test_thread_is_stopped_without_a_database() -> None:
+    async with bench() as b:
+        turn = await b.submit()
+        call = await b.provider.call()
+        b.store.down |= {"running", "request_stop"}
+        stopped = await b.engine.stop_thread(ANNA.id, turn.thread_id)
+        assert stopped is not None
+        assert stopped.id == turn.id
+        assert (await b.folded(turn)).finish_reason is FinishReason.STOPPED
+        assert call.closed.is_set()
+
+
+async def test_thread_that_does_not_run_here_is_looked_up() -> None:
+    async with bench() as b:
+        assert await b.engine.stop_thread(ANNA.id, b.thread_id) is None
+        elsewhere = (await b.store.begin(replace(NEW, owner=ANNA, thread_id=b.thread_id))).turn
+        stopped = await b.engine.stop_thread(ANNA.id, b.thread_id)
+        assert stopped is not None
+        assert (stopped.id, stopped.stop_requested) == (elsewhere.id, True)
+
+
+async def test_nobody_stops_a_thread_of_someone_else() -> None:
+    async with bench() as b:
+        turn = await b.submit()
+        assert await b.engine.stop_thread(BEN.id, turn.thread_id) is None
+        (await b.provider.call()).finish("Good day")
+        assert (await b.folded(turn)).text == "Good day"
+
+
 async def test_stop_that_overtakes_the_start_of_a_queued_turn() -> None:
     """The row is promoted, and stopped, before the engine has heard that it is to run."""
     async with bench() as b:

@@ -183,7 +183,7 @@ async def test_answer_over_its_limit_ends_there() -> None:
         call = await b.provider.call()
         call.say("12345", "67", "89")
         folded = await b.folded(turn)
-        assert (folded.text, folded.error_code) == ("1234567", "too_large")
+        assert (folded.text, folded.error_code) == ("12345", "too_large")
         assert call.closed.is_set()
 
 
