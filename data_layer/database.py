@@ -162,7 +162,8 @@ async def _open_postgres(url: URL, config: DatabaseConfig) -> AsyncIterator[Data
 
 @asynccontextmanager
 async def _open_sqlite(url: URL, config: DatabaseConfig) -> AsyncIterator[Database]:
-    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    # For its owner alone: whoever can read the file can read every conversation.
+    Path(str(url.database)).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = sa.create_engine(
         url,
         hide_parameters=True,  # as above

@@ -14,7 +14,7 @@ def kept_secret(path: Path) -> str:
     Raises `OSError` where it cannot be kept, and `ValueError` for a file that holds none: signing
     with an empty secret would let anyone be anyone.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

@@ -49,3 +49,12 @@ async def test_memory_keeps_what_was_used_last() -> None:
     await store.load("a")
     await store.save("c", kept)
     assert [await store.load(thread) for thread in "abc"] == [kept, None, kept]
+
+
+async def test_memory_is_bounded_by_what_is_said() -> None:
+    store, kept = MemoryContextStore(capacity_chars=30), record("one")  # 11 characters
+    for thread in ("a", "b", "c", "c"):
+        await store.save(thread, kept)
+    assert [await store.load(thread) for thread in "abc"] == [None, kept, kept]
+    await store.save("d", record("x" * 31))
+    assert [await store.load(thread) for thread in "bcd"] == [None, None, None]

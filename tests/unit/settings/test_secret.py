@@ -46,3 +46,8 @@ def test_where_none_can_be_kept_the_mend_is_said(
     (tmp_path / ".parley").write_text("a file, and no directory")
     with pytest.raises(ConfigurationError, match="PARLEY_SECRET"):
         load_config()
+
+
+def test_its_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
+    kept_secret(tmp_path / ".parley" / "secret")
+    assert (tmp_path / ".parley").stat().st_mode & 0o777 == 0o700
