@@ -32,8 +32,7 @@ To connect a model, set one of these and restart:
 - `OPENAI_BASE_URL` for a server that speaks OpenAI's dialect (vLLM, Ollama, llama.cpp)
 - `TGI_BASE_URL` for Text Generation Inference
 
-Or start Ollama on this machine and restart: it is found by itself.
-"""
+Or start Ollama on this machine and restart: it is found by itself."""
 
 
 class DemoProvider:
@@ -63,7 +62,7 @@ class DemoProvider:
         """Nothing is open."""
 
     async def _deltas(self, request: CompletionRequest) -> AsyncGenerator[Delta]:
-        for word in re.findall(r"\s*\S+|\s+", answer_to(request)):
+        for word in re.findall(r"\s*\S+", answer_to(request)):
             yield Text(word)
             await asyncio.sleep(self._pause_s)
         yield Finish(FinishReason.STOP, "demo")
