@@ -290,3 +290,25 @@ async def _thread_option(page: Page, option: str) -> None:
     await thread.hover()
     await page.locator("#thread-options").first.click()
     await page.locator(option).click()
+
+
+async def test_colons_take_no_text_away(faked: Faked, chat_page: Page) -> None:
+    said = ["pull ngi", "nx:lat", "est, then Dict[str", ":int] and `a:b`"]
+    faked.will_reply(sse(*answer(*said)))
+    await say(chat_page, "Say :this")
+    whole = "pull nginx:latest, then Dict[str:int] and a:b"
+    await expect(answer_of(chat_page)).to_have_text(whole)
+    await finished(chat_page)
+    assert answers(faked.parley)[-1] == ("completed", "stop", "".join(said))
+    await chat_page.reload()
+    await expect(answer_of(chat_page)).to_have_text(whole)
+    await expect(question_of(chat_page)).to_contain_text("Say :this")
+
+
+async def test_an_image_is_fetched_from_no_other_host(faked: Faked, chat_page: Page) -> None:
+    beacon = f"{faked.server.root}/beacon.png?secret=1"
+    faked.will_reply(sse(*answer(f"![secret]({beacon}) is all.")))
+    await say(chat_page, "Show me.")
+    await expect(answer_of(chat_page)).to_contain_text("is all.")
+    await finished(chat_page)
+    assert not [request for request in faked.server.requests if "beacon" in request.path]
