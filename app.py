@@ -57,6 +57,7 @@ environment.prepare(ROOT, config.secret.derive("chainlit login")[-1].hex())
 
 # Chainlit reads its environment when it is imported: not before this line.
 from data_layer.chainlit_layer import ChainlitLayer  # noqa: E402
+from parley.surfaces.page.gate import GateConfig  # noqa: E402
 from parley.surfaces.page.mount import mount_page  # noqa: E402
 from parley.surfaces.page.socket import Page  # noqa: E402
 
@@ -145,12 +146,12 @@ def _add_routes(
     for router in routers:
         app.include_router(router)
     app.router.routes.extend(unknown_routes(routers))
-    mount_page(
-        app,
-        Page(engine, callers, data_layer),
-        body_limit_bytes=server.body_limit_bytes,
+    gate = GateConfig(
+        server.body_limit_bytes,
+        server.socket_limit,
         frame_ancestors=_IN_SPACE if server.in_space else "'self'",
     )
+    mount_page(app, Page(engine, callers, data_layer), gate)
 
 
 def _build() -> FastAPI:

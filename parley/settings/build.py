@@ -32,6 +32,7 @@ class ServerConfig:
     origins: frozenset[str]
     cors_allow_origins: tuple[str, ...]
     body_limit_bytes: int
+    socket_limit: int
     allow_guests: bool
     in_space: bool
 
@@ -91,6 +92,7 @@ def _server(environment: Environment) -> ServerConfig:
         origins=frozenset(origins),
         cors_allow_origins=environment.cors_allow_origins,
         body_limit_bytes=environment.limit_body_bytes,
+        socket_limit=environment.limit_sockets,
         allow_guests=environment.allow_guests is not False,
         in_space=environment.space_host is not None,
     )

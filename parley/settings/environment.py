@@ -174,6 +174,7 @@ class Environment(BaseSettings):
     limit_answer_chars: Count = Field(1024 * 1024, description="Length of an answer.")
     limit_running_turns: Count = Field(10, description="Answers being written, per user.")
     limit_queued_turns: Count = Field(50, description="Messages waiting, per user.")
+    limit_sockets: Count = Field(1000, description="Open pages, per process.")
 
 
 def setting_names(field_name: str) -> list[str]:

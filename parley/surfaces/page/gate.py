@@ -1,17 +1,23 @@
 """Gate: what does not reach Chainlit's routes, and what its pages may do in a browser.
 
-Closed doors, paths that no file can have, and bodies over their limit stay outside. A page loads
+Closed doors, paths that no file can have, bodies and sockets over their limits stay outside. A page loads
 nothing from other hosts: an image that a model made up would tell them what was said.
 """
+
+from dataclasses import dataclass
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from parley.chat.errors import NotFound, ParleyError
+from parley.chat.owner import current_owner
+from parley.observability.logs import get_logger
 from parley.surfaces.bodies import read_body
 from parley.surfaces.failures import refused
 from parley.surfaces.page.doors import is_closed
+
+logger = get_logger(__name__)
 
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline';"
@@ -22,17 +28,23 @@ _POLICY = (
 _WITHOUT_BODY = {"GET", "HEAD", "OPTIONS"}
 
 
+@dataclass(frozen=True, slots=True)
+class GateConfig:
+    """Limits of the page; `frame_ancestors` are the sites that may frame it, as CSP writes them."""
+
+    body_limit_bytes: int = 1024 * 1024
+    socket_limit: int = 1000
+    frame_ancestors: str = "'self'"
+
+
 class Gate:
-    """ASGI middleware before Chainlit's own; sockets pass, socket.py guards them."""
+    """ASGI middleware before Chainlit's own."""
 
-    def __init__(self, app: ASGIApp, *, body_limit_bytes: int, frame_ancestors: str) -> None:
-        """Guard `app`: Chainlit reads a body whole before it looks at its size.
-
-        `frame_ancestors` are the sites that may show the page in a frame, as CSP writes them.
-        """
+    def __init__(self, app: ASGIApp, *, config: GateConfig) -> None:
+        """Guard `app`: Chainlit reads a body whole before it looks at its size."""
         self._app = app
-        self._body_limit_bytes = body_limit_bytes
-        self._policy = _POLICY + frame_ancestors
+        self._config = config
+        self._sockets = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its body read, or refuse it."""
@@ -42,15 +54,32 @@ class Gate:
             except ParleyError as error:
                 await refused(scope["path"], error)(scope, receive, send)
                 return
-            send = self._with_headers(send)
-        await self._app(scope, receive, send)
+            await self._app(scope, receive, self._with_headers(send))
+        elif scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Accept a socket of somebody who is known; what it says is for socket.py to check."""
+        full = self._sockets >= self._config.socket_limit
+        if full or current_owner.get() is None:
+            logger.warning("Refused", path=scope["path"], full=full, sockets=self._sockets)
+            await receive()
+            await send({"type": "websocket.close", "code": 1013 if full else 1008})
+            return
+        self._sockets += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._sockets -= 1
 
     async def _checked(self, scope: Scope, receive: Receive) -> Receive:
         if is_closed(scope["path"]) or "\0" in scope["path"]:
             raise NotFound(f"There is nothing at {scope['path']}.")
         if scope["method"] in _WITHOUT_BODY:
             return receive
-        body = await read_body(Request(scope, receive), self._body_limit_bytes)
+        body = await read_body(Request(scope, receive), self._config.body_limit_bytes)
         return _replayed(body, receive)
 
     def _with_headers(self, send: Send) -> Send:
@@ -60,7 +89,7 @@ class Gate:
                 headers["x-content-type-options"] = "nosniff"
                 headers["referrer-policy"] = "no-referrer"
                 if headers.get("content-type", "").startswith("text/html"):
-                    headers["content-security-policy"] = self._policy
+                    headers["content-security-policy"] = _POLICY + self._config.frame_ancestors
             await send(message)
 
         return send_with_headers

@@ -13,7 +13,7 @@ from fastapi import FastAPI, HTTPException
 
 from parley.chat.owner import current_owner
 from parley.surfaces.failures import add_refusal_handlers
-from parley.surfaces.page.gate import Gate
+from parley.surfaces.page.gate import Gate, GateConfig
 from parley.surfaces.page.html import without_foreign
 from parley.surfaces.page.packets import TextPacket
 from parley.surfaces.page.socket import Page, take_over_socket
@@ -21,9 +21,7 @@ from parley.surfaces.page.socket import Page, take_over_socket
 _HOOKS = Path(__file__).with_name("hooks.py")
 
 
-def mount_page(
-    app: FastAPI, page: Page, *, body_limit_bytes: int, frame_ancestors: str = "'self'"
-) -> None:
+def mount_page(app: FastAPI, page: Page, gate: GateConfig) -> None:
     """Mount the page; call it once, after every other route: it answers all that is left."""
     chainlit_app.state.page = page
     # Chainlit's own default lets any site read with the visitor's cookies.
@@ -37,9 +35,7 @@ def mount_page(
     take_over_socket(page)
     sio.packet_class = TextPacket
     mount_chainlit(app, str(_HOOKS), path="/")
-    chainlit_app.add_middleware(
-        Gate, body_limit_bytes=body_limit_bytes, frame_ancestors=frame_ancestors
-    )
+    chainlit_app.add_middleware(Gate, config=gate)
 
 
 async def _page_user() -> PersistedUser:

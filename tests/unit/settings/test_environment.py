@@ -50,6 +50,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "limit_answer_chars": ("6", 6),
     "limit_running_turns": ("7", 7),
     "limit_queued_turns": ("8", 8),
+    "limit_sockets": ("9", 9),
 }
 REQUIRED_BY_OTHERS = {"ALLOW_GUESTS": "true", "PARLEY_SECRET": "s" * 32}
 WRONG = {

@@ -9,13 +9,15 @@ from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message
 
 from parley.chat.errors import InvalidRequest
+from parley.chat.owner import current_owner
+from parley.chat.turns import Owner
 from parley.surfaces.bodies import read_body
-from parley.surfaces.page.gate import Gate
+from parley.surfaces.page.gate import Gate, GateConfig
 from parley.surfaces.page.packets import TextPacket
 
 
 async def ask(app: ASGIApp, method: str, path: str) -> httpx2.Response:
-    gate = Gate(app, body_limit_bytes=10, frame_ancestors="'self'")
+    gate = Gate(app, config=GateConfig(body_limit_bytes=10))
     transport = httpx2.ASGITransport(app=gate)
     async with httpx2.AsyncClient(transport=transport, base_url="http://parley") as client:
         return await client.request(
@@ -71,3 +73,41 @@ def test_what_is_binary_is_an_event_that_nobody_handles(sent: str | bytes) -> No
 
 def test_text_packets_are_taken() -> None:
     assert TextPacket(encoded_packet='2["stop"]').data == ["stop"]
+
+
+SOMEBODY = Owner("6d1f8d2e-5a35-4b43-9f0e-0d7b1c1c2a11", "guest:somebody")
+
+
+async def knock(gate: Gate, owner: Owner | None) -> list[str]:
+    """Open a socket as this owner; gives what the gate answers itself."""
+    answers: list[str] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        answers.append(message["type"])
+
+    token = current_owner.set(owner)
+    try:
+        await gate({"type": "websocket", "path": "/ws/socket.io/"}, receive, send)
+    finally:
+        current_owner.reset(token)
+    return answers
+
+
+async def test_sockets_are_for_those_who_are_known_and_counted() -> None:
+    leave, full = asyncio.Event(), asyncio.Barrier(3)
+
+    async def stay(_scope: object, _receive: object, _send: object) -> None:
+        await full.wait()
+        await leave.wait()
+
+    gate = Gate(stay, config=GateConfig(socket_limit=2))
+    assert await knock(gate, None) == ["websocket.close"]
+    async with asyncio.TaskGroup() as tasks:
+        inside = [tasks.create_task(knock(gate, SOMEBODY)) for _ in range(2)]
+        await full.wait()
+        assert await knock(gate, SOMEBODY) == ["websocket.close"]
+        leave.set()
+    assert [task.result() for task in inside] == [[], []]
