@@ -33,6 +33,7 @@ class EventSource:
         self._loop = asyncio.get_running_loop()
         self._time = self._loop.time
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._waits_until: float | None = None
         self._first_at: float | None = begun_at + connection.deadlines.first_event_s
         self._total_at = begun_at + connection.deadlines.total_s
@@ -100,11 +101,12 @@ class EventSource:
         fifth of a paced token's CPU time.
         """
         self._waits_until = deadline
-        if self._timer and self._timer.when() > deadline:
+        if self._timer and self._timer_at > deadline:
             self._timer.cancel()
             self._timer = None
         if self._timer is None:
-            self._timer = self._loop.call_at(deadline, self._ring)
+            # Kept beside the handle: uvloop's, for a time that is past, does not know it.
+            self._timer, self._timer_at = self._loop.call_at(deadline, self._ring), deadline
 
     def _ring(self) -> None:
         self._timer = None
