@@ -20,6 +20,31 @@ ROOT = Path(__file__).parents[1]
 PROBE_TIMEOUT_S = 1
 
 
+def bare_environment(directory: Path, more: Mapping[str, str]) -> dict[str, str]:
+    """PATH, `directory` as HOME, our packages, and what is given; nothing else of this machine."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(directory),
+        "PYTHONPATH": str(ROOT),
+        **more,
+    }
+
+
+def run_module(
+    directory: Path, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m ARGUMENTS`` in `directory` to its end, with a bare environment."""
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=directory,
+        env=bare_environment(directory, environment),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 class ParleyProcess:
     """`parley serve` on a free loopback port, in `directory`, with a bare environment.
 
@@ -60,7 +85,7 @@ class ParleyProcess:
             self._process = subprocess.Popen(
                 [*command, "--host", "127.0.0.1", "--port", str(self.port)],
                 cwd=self.directory,
-                env=self._environment(),
+                env=bare_environment(self.directory, self.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -82,14 +107,6 @@ class ParleyProcess:
     def log_text(self) -> str:
         """All that the process has printed so far."""
         return self._log.read_text(errors="replace")
-
-    def _environment(self) -> dict[str, str]:
-        return {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.directory),
-            "PYTHONPATH": str(ROOT),
-            **self.environment,
-        }
 
     def _ready(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PROBE_TIMEOUT_S)

@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from time import monotonic
 
@@ -260,15 +260,13 @@ class RunningTurn:
 
     def _least_answer(self) -> Answer:
         """What must be kept, without whatever could not be."""
-        whole = self._final_answer()
-        return Answer(
-            state=whole.state,
-            text=whole.text,
-            reasoning=whole.reasoning,
-            finish_reason=whole.finish_reason,
-            error_code=whole.error_code,
-            error_message=whole.error_message,
-            ended_at=whole.ended_at,
+        return replace(
+            self._final_answer(),
+            usage=None,
+            attempts=(),
+            receipt=None,
+            time_to_first_chunk_ms=None,
+            duration_ms=None,
         )
 
     def _fail(self, error: ParleyError) -> None:

@@ -1,35 +1,20 @@
 """A start that cannot succeed says why in one line, without a traceback, and ends."""
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.support import DEMO, serving
-from tests.server import ROOT
+from tests.server import run_module
 from tests.services import find_free_port
 
 CONFIGURATION, DATABASE = 2, 1
 
 
 def serve(directory: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "parley", "serve", "--port", str(find_free_port())],
-        cwd=directory,
-        env={
-            "PATH": os.environ["PATH"],
-            "HOME": str(directory),
-            "PYTHONPATH": str(ROOT),
-            **DEMO,
-            **environment,
-        },
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    port = str(find_free_port())
+    return run_module(directory, "parley", "serve", "--port", port, **(DEMO | environment))
 
 
 @pytest.mark.parametrize("name", ["DEFAULT_MODEL", "LLM_PROVIDER"])

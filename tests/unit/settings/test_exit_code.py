@@ -1,34 +1,13 @@
 """A configuration that cannot be used ends a real process with code 2, before it serves."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 from parley.settings.problems import EXIT_CODE
-
-ROOT = Path(__file__).parents[3]
-
-
-def run(directory: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *arguments],
-        cwd=directory,
-        env={
-            "PATH": os.environ["PATH"],
-            "HOME": str(directory),
-            "PYTHONPATH": str(ROOT),
-            **environment,
-        },
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+from tests.server import ROOT, run_module
 
 
 def test_serve_says_all_and_ends(tmp_path: Path) -> None:
-    done = run(
+    done = run_module(
         tmp_path,
         "parley",
         "serve",
@@ -44,21 +23,21 @@ def test_serve_says_all_and_ends(tmp_path: Path) -> None:
 
 
 def test_the_app_itself_says_all_and_ends(tmp_path: Path) -> None:
-    done = run(tmp_path, "uvicorn", "app:app", PORT="x", LOG_LEVEL="loud")
+    done = run_module(tmp_path, "uvicorn", "app:app", PORT="x", LOG_LEVEL="loud")
     assert done.returncode == EXIT_CODE
     assert "PORT=" in done.stderr
     assert "LOG_LEVEL=" in done.stderr
 
 
 def test_a_wrong_port_on_the_command_line_is_refused(tmp_path: Path) -> None:
-    done = run(tmp_path, "parley", "serve", "--port", "70000")
+    done = run_module(tmp_path, "parley", "serve", "--port", "70000")
     assert done.returncode == EXIT_CODE
     assert "65535" in done.stderr
 
 
 def test_the_table_says_when_it_is_stale(tmp_path: Path) -> None:
     check = ("parley.settings.docs", "--check")
-    assert run(ROOT, *check).returncode == 0
-    assert run(tmp_path, *check).returncode == 1
-    assert run(tmp_path, "parley.settings.docs").returncode == 0
-    assert run(tmp_path, *check).returncode == 0
+    assert run_module(ROOT, *check).returncode == 0
+    assert run_module(tmp_path, *check).returncode == 1
+    assert run_module(tmp_path, "parley.settings.docs").returncode == 0
+    assert run_module(tmp_path, *check).returncode == 0
