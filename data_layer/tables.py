@@ -66,6 +66,8 @@ threads = sa.Table(
     sa.Column("last_arrival", sa.Integer, nullable=False),
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("last_active_at", UtcTime, nullable=False),
+    # Here and not in metadata, which Chainlit's sessions write back as they found it.
+    sa.Column("shared_at", UtcTime),
     # A tombstone: a late write must not bring a deleted thread back.
     sa.Column("deleted_at", UtcTime),
 )
@@ -146,7 +148,67 @@ steps = sa.Table(
     sa.Column("generation", Json),
     # What Chainlit's StepDict has beyond these columns.
     sa.Column("extra", Json),
+    sa.Column("favorite_at", UtcTime),
     sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("started_at", UtcTime),
     sa.Column("ended_at", UtcTime),
 )
 sa.Index("ix_steps_place", steps.c.thread_id, steps.c.arrival, steps.c.ordinal)
+sa.Index("ix_steps_turn", steps.c.turn_id, steps.c.ordinal)
+_FAVORITE = sa.text("favorite_at IS NOT NULL")
+sa.Index(
+    "ix_steps_favorite",
+    steps.c.owner_id,
+    steps.c.favorite_at,
+    sqlite_where=_FAVORITE,
+    postgresql_where=_FAVORITE,
+)
+
+elements = sa.Table(
+    "elements",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("thread_id", Id, sa.ForeignKey("threads.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("owner_id", Id, nullable=False),
+    # The step that it is attached to; no foreign key, since elements come before their steps.
+    sa.Column("step_id", Id),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("display", sa.Text, nullable=False),
+    sa.Column("mime", sa.Text),
+    # Where an element has bytes: the SHA-256 of them, which names them in the storage.
+    sa.Column("object_key", sa.Text),
+    sa.Column("size_bytes", sa.BigInteger),
+    # Where it is hosted elsewhere: shown by the browser, never fetched here.
+    sa.Column("url", sa.Text),
+    # What Chainlit's ElementDict has beyond these columns.
+    sa.Column("extra", Json),
+    sa.Column("created_at", UtcTime, nullable=False),
+)
+sa.Index("ix_elements_thread", elements.c.thread_id, elements.c.created_at)
+sa.Index("ix_elements_object", elements.c.owner_id, elements.c.object_key)
+
+feedbacks = sa.Table(
+    "feedbacks",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("thread_id", Id, sa.ForeignKey("threads.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("step_id", Id, sa.ForeignKey("steps.id", ondelete="CASCADE"), nullable=False),
+    # Who rates: one feedback for a step and user.
+    sa.Column("owner_id", Id, nullable=False),
+    sa.Column("value", sa.Integer, nullable=False),
+    sa.Column("comment", sa.Text),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.UniqueConstraint("step_id", "owner_id"),
+)
+sa.Index("ix_feedbacks_value", feedbacks.c.owner_id, feedbacks.c.value, feedbacks.c.thread_id)
+
+# Steps and elements that were deleted: Chainlit's writes come in any order, and a create that comes
+# after its delete must not bring the thing back.
+tombstones = sa.Table(
+    "tombstones",
+    metadata,
+    sa.Column("owner_id", Id, sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("deleted_at", UtcTime, nullable=False),
+)
