@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from data_layer.begin import begin_turn
+from data_layer.branches import branch_of
 from data_layer.database import Database
 from data_layer.generation import generation_of
 from data_layer.rows import load_turn, select_turns, turn_columns, turn_of
@@ -239,17 +240,7 @@ def _stop(connection: Connection, owner_id: str, turn_id: str) -> Turn:
 
 
 def _history(connection: Connection, owner_id: str, turn_id: str, limit: int) -> Sequence[Exchange]:
-    branch = (
-        sa.select(turns.c.id, turns.c.parent_turn_id, sa.literal(1).label("depth"))
-        .where(turns.c.id == turn_id, turns.c.owner_id == owner_id)
-        .cte("branch", recursive=True)
-    )
-    earlier = turns.alias("earlier")
-    branch = branch.union_all(
-        sa.select(earlier.c.id, earlier.c.parent_turn_id, branch.c.depth + 1)
-        .join(branch, earlier.c.id == branch.c.parent_turn_id)
-        .where(branch.c.depth < limit, earlier.c.owner_id == owner_id)
-    )
+    branch = branch_of(turn_id, owner_id, limit)
     user, answer = steps.alias("user"), steps.alias("answer")
     rows = connection.execute(
         sa.select(branch.c.id, user.c.output, answer.c.output)
