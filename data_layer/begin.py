@@ -97,7 +97,7 @@ def begin_turn(connection: Connection, new: NewTurn) -> Begun:
     thread = _find_thread(connection, new)
     if thread is None and not new.may_run:
         raise too_many_running()
-    if thread is None and _create_thread(connection, new):
+    if thread is None and new.replaces is None and _create_thread(connection, new):
         arrival, parent_id = 1, None
     else:
         # Where another was faster with the thread, all that was written so far is the owner's row.
@@ -108,7 +108,8 @@ def begin_turn(connection: Connection, new: NewTurn) -> Begun:
             turn = _same_key(connection, new, thread.same_key_turn_id)
             return Begun(turn, created=turn.id == new.id)
         _check_limits(thread, new)
-        arrival, parent_id = thread.last_arrival + 1, thread.head_turn_id
+        arrival = thread.last_arrival + 1
+        parent_id = _replaced_parent(connection, new) if new.replaces else thread.head_turn_id
         connection.execute(
             _MOVE_HEAD,
             {
@@ -123,6 +124,20 @@ def begin_turn(connection: Connection, new: NewTurn) -> Begun:
     state = TurnState(connection.execute(_INSERT_TURN, values).scalar_one())
     connection.execute(_INSERT_STEPS, _step_values(new, arrival))
     return Begun(begun_turn(new, parent_id, state), created=True)
+
+
+def _replaced_parent(connection: Connection, new: NewTurn) -> str | None:
+    """Find what came before the turn that the new one says anew."""
+    replaced = connection.execute(
+        sa.select(turns.c.parent_turn_id).where(
+            turns.c.id == new.replaces,
+            turns.c.thread_id == new.thread_id,
+            turns.c.owner_id == new.owner.id,
+        )
+    ).first()
+    if replaced is None:
+        raise NotFound("There is no such turn in this conversation.")
+    return replaced.parent_turn_id  # type: ignore[no-any-return]  # a column's
 
 
 def _check_limits(thread: AnyRow, new: NewTurn) -> None:

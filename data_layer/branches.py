@@ -4,8 +4,10 @@ Turns are a tree by `parent_turn_id`: an edit is a sibling, and nothing is delet
 """
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
-from data_layer.tables import turns
+from data_layer.tables import threads, turns
+from parley.chat.errors import NotFound
 
 
 def branch_of(
@@ -28,3 +30,36 @@ def branch_of(
         .join(branch, earlier.c.id == branch.c.parent_turn_id)
         .where(branch.c.depth < limit, earlier.c.owner_id == owner_id)
     )
+
+
+def choose_branch(connection: Connection, owner_id: str, thread_id: str, turn_id: str) -> str:
+    """Do what `TurnStore.choose_branch` promises, in the transaction of this connection."""
+    newest = connection.execute(_newest_after(owner_id, thread_id, turn_id)).scalar()
+    if newest is None:
+        raise NotFound("There is no such turn in this conversation.")
+    connection.execute(
+        sa.update(threads)
+        .where(threads.c.id == thread_id, threads.c.owner_id == owner_id)
+        .values(head_turn_id=newest)
+    )
+    return str(newest)
+
+
+def _newest_after(owner_id: str, thread_id: str, turn_id: str) -> sa.Select[str]:
+    """Find the newest turn of the tree that grows from a turn; what is newest has no child."""
+    tree = (
+        sa.select(turns.c.id, turns.c.arrival)
+        .where(
+            turns.c.id == turn_id,
+            turns.c.thread_id == thread_id,
+            turns.c.owner_id == owner_id,
+        )
+        .cte("tree", recursive=True)
+    )
+    later = turns.alias("later")
+    tree = tree.union_all(
+        sa.select(later.c.id, later.c.arrival)
+        .join(tree, later.c.parent_turn_id == tree.c.id)
+        .where(later.c.owner_id == owner_id)
+    )
+    return sa.select(tree.c.id).order_by(tree.c.arrival.desc()).limit(1)

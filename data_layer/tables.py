@@ -121,6 +121,7 @@ sa.Index(
     sqlite_where=_RUNNING,
     postgresql_where=_RUNNING,
 )
+sa.Index("ix_turns_parent", turns.c.parent_turn_id)
 sa.Index(
     "ix_turns_live", turns.c.owner_id, turns.c.state, sqlite_where=_LIVE, postgresql_where=_LIVE
 )

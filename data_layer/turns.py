@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from data_layer.begin import begin_turn
-from data_layer.branches import branch_of
+from data_layer.branches import branch_of, choose_branch
 from data_layer.database import Database
 from data_layer.generation import generation_of
 from data_layer.rows import load_turn, select_turns, turn_columns, turn_of
@@ -85,6 +85,11 @@ class SqlTurnStore:
             return await self._writer.write(lambda connection: begin_turn(connection, new))
         except IntegrityError:
             raise Conflict("The id of this message is taken. Send it with a new one.") from None
+
+    async def choose_branch(self, owner_id: str, thread_id: str, turn_id: str) -> str:  # noqa: D102
+        return await self._writer.write(
+            lambda connection: choose_branch(connection, owner_id, thread_id, turn_id)
+        )
 
     async def checkpoint(self, turn: Turn, answer: Answer) -> None:  # noqa: D102
         await self._writer.write(lambda connection: _checkpoint(connection, turn, answer))

@@ -69,7 +69,16 @@ class TurnStore(Protocol):
 
         The same key again gives the turn that has it (`created` is False). Raises `Conflict`
         for the same key with another digest, `NotFound` for a thread of someone else or a deleted
-        one, `RateLimited` for a queue that is full, or for a turn that would run and may not.
+        one and for a turn to replace that is not in the thread, `RateLimited` for a queue that is
+        full, or for a turn that would run and may not.
+        """
+        ...
+
+    async def choose_branch(self, owner_id: str, thread_id: str, turn_id: str) -> str:
+        """Make the newest turn that came out of `turn_id` the thread's head, and name it.
+
+        What is shown, and what the next turn sees, is the branch that ends there. Raises
+        `NotFound`.
         """
         ...
 

@@ -63,6 +63,7 @@ def new_turn(
         created_at=datetime.now(UTC),
         max_queued=max_queued,
         may_run=may_run,
+        replaces=request.replaces,
     )
 
 
@@ -103,9 +104,9 @@ def thread_name(text: str) -> str:
 
 
 def _digest(request: TurnRequest) -> str:
-    """What must be the same when a key comes again: the text and the chosen model."""
+    """What must be the same when a key comes again: text, chosen model, and what it replaces."""
     digest = hashlib.sha256()
-    for part in (request.text, request.model or ""):
+    for part in (request.text, request.model or "", *filter(None, [request.replaces])):
         digest.update(len(part.encode()).to_bytes(8, "big"))
         digest.update(part.encode())
     return digest.hexdigest()

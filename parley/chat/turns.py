@@ -42,7 +42,8 @@ class TurnRequest:
 
     `key` makes the request idempotent within (owner, thread); None makes it unique. `earlier` is
     the conversation that a caller brings along, only with `keep=False`: such a turn has a log,
-    a stop and limits, but no rows, and ends when its reader leaves.
+    a stop and limits, but no rows, and ends when its reader leaves. `replaces` is the turn that
+    this one says anew (an edit, or the same again): its sibling, and from now on the chosen branch.
     """
 
     owner: Owner
@@ -55,6 +56,7 @@ class TurnRequest:
     earlier: tuple[Message, ...] = ()
     keep: bool = True
     user_step_id: str | None = None
+    replaces: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class NewTurn:
     created_at: datetime
     max_queued: int
     may_run: bool = True
+    replaces: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

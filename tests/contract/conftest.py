@@ -1,16 +1,21 @@
 """Databases for the contract suites: one for a module, migrated; tests use owners of their own."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass
 from uuid import uuid4
 
 import pytest
 
 from data_layer.database import Database, DatabaseConfig, open_database
 from data_layer.migrate import migrate
+from data_layer.threads import SqlThreads
+from data_layer.turns import SqlTurnStore
 from data_layer.writer import Writer, open_writer
+from parley.chat.ports import TurnStore
 from parley.chat.turns import Owner
 from tests.contract.support import an_owner
+from tests.fakes.turn_store import MemoryTurnStore
 from tests.services import Postgres
 
 DATABASES = ("sqlite", pytest.param("postgres", marks=pytest.mark.needs_postgres))
@@ -64,3 +69,49 @@ def owner() -> Owner:
 @pytest.fixture
 def thread_id() -> str:
     return str(uuid4())
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A `TurnStore`, and how to delete a thread beside it."""
+
+    turns: TurnStore
+    delete_thread: Callable[[str, str], Awaitable[None]]
+
+
+@pytest.fixture(
+    scope="module",
+    params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.needs_postgres)],
+)
+def turn_store_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str | None]:
+    """A new database for the module, of each kind, and None for the fake of the unit tests."""
+    if request.param == "memory":
+        yield None
+    elif request.param == "sqlite":
+        yield f"sqlite:///{tmp_path_factory.mktemp('turns')}/parley.db"
+    else:
+        server: Postgres = request.getfixturevalue("postgres")
+        with server.database() as url:
+            yield url
+
+
+@pytest.fixture(scope="module")
+async def kept(turn_store_url: str | None) -> AsyncIterator[Kept]:
+    if turn_store_url is None:
+        fake = MemoryTurnStore()
+        yield Kept(fake, fake.delete_thread)
+        return
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(
+            open_database(DatabaseConfig(url=turn_store_url))
+        )
+        await migrate(database)
+        writer = await stack.enter_async_context(open_writer(database))
+        yield Kept(SqlTurnStore(database, writer), SqlThreads(database, writer).delete)
+
+
+@pytest.fixture
+def turns(kept: Kept) -> TurnStore:
+    return kept.turns

@@ -1,67 +1,18 @@
 """The `TurnStore` port: SQLite, PostgreSQL and the fake of the unit tests."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 
-from data_layer.database import DatabaseConfig, open_database
-from data_layer.migrate import migrate
-from data_layer.threads import SqlThreads
-from data_layer.turns import SqlTurnStore
-from data_layer.writer import open_writer
 from parley.chat.deltas import FinishReason
 from parley.chat.errors import Conflict, NotFound, RateLimited, StaleFence, interrupted
 from parley.chat.ports import TurnStore
 from parley.chat.turns import Answer, Exchange, Owner, Turn, TurnState
+from tests.contract.conftest import Kept
 from tests.contract.support import REPLICA, a_turn, an_end, an_owner
-from tests.fakes.turn_store import MemoryTurnStore
-from tests.services import Postgres
-
-
-@dataclass(frozen=True)
-class Kept:
-    turns: TurnStore
-    delete_thread: Callable[[str, str], Awaitable[None]]
-
-
-@pytest.fixture(
-    scope="module",
-    params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.needs_postgres)],
-)
-def url(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str | None]:
-    if request.param == "memory":
-        yield None
-    elif request.param == "sqlite":
-        yield f"sqlite:///{tmp_path_factory.mktemp('turns')}/parley.db"
-    else:
-        server: Postgres = request.getfixturevalue("postgres")
-        with server.database() as url:
-            yield url
-
-
-@pytest.fixture(scope="module")
-async def kept(url: str | None) -> AsyncIterator[Kept]:
-    if url is None:
-        fake = MemoryTurnStore()
-        yield Kept(fake, fake.delete_thread)
-        return
-    async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(open_database(DatabaseConfig(url=url)))
-        await migrate(database)
-        writer = await stack.enter_async_context(open_writer(database))
-        yield Kept(SqlTurnStore(database, writer), SqlThreads(database, writer).delete)
-
-
-@pytest.fixture
-def turns(kept: Kept) -> TurnStore:
-    return kept.turns
 
 
 async def begun(turns: TurnStore, owner: Owner, thread_id: str, text: str = "Hello?") -> Turn:

@@ -47,11 +47,22 @@ class MemoryTurnStore:
         busy = any(not row.turn.state.is_over for row in here)
         self._check_limits(new, busy=busy)
         state = TurnState.QUEUED if busy else TurnState.RUNNING
-        turn = begun_turn(new, thread.head_turn_id, state)
+        parent_id = thread.head_turn_id
+        if new.replaces is not None:
+            parent_id = self._here(new.owner.id, new.thread_id, new.replaces).parent_id
+        turn = begun_turn(new, parent_id, state)
         thread.head_turn_id = turn.id
         self._threads[new.thread_id] = thread
         self._rows[turn.id] = _Row(turn, new.digest, new.replica_id)
         return Begun(turn, created=True)
+
+    async def choose_branch(self, owner_id: str, thread_id: str, turn_id: str) -> str:
+        tree = [self._here(owner_id, thread_id, turn_id).id]
+        for row in self._rows.values():  # in order of arrival: parents first
+            if row.turn.parent_id in tree:
+                tree.append(row.turn.id)
+        self._threads[thread_id].head_turn_id = tree[-1]
+        return tree[-1]
 
     async def checkpoint(self, turn: Turn, answer: Answer) -> None:
         row = self._still_mine(turn)
@@ -126,6 +137,12 @@ class MemoryTurnStore:
         gone = [id for id, row in self._rows.items() if row.turn.thread_id == thread_id]
         for turn_id in gone:
             del self._rows[turn_id]
+
+    def _here(self, owner_id: str, thread_id: str, turn_id: str) -> Turn:
+        turn = self._owned(owner_id, turn_id).turn
+        if turn.thread_id != thread_id:
+            raise NotFound("There is no such turn in this conversation.")
+        return turn
 
     def _owned(self, owner_id: str, turn_id: str) -> _Row:
         row = self._rows.get(turn_id)

@@ -19,6 +19,7 @@ def upgrade() -> None:
     op.add_column("threads", sa.Column("shared_at", UtcTime))
     op.add_column("steps", sa.Column("favorite_at", UtcTime))
     op.add_column("steps", sa.Column("started_at", UtcTime))
+    op.create_index("ix_turns_parent", "turns", ["parent_turn_id"])
     op.create_index("ix_steps_turn", "steps", ["turn_id", "ordinal"])
     favorite = sa.text("favorite_at IS NOT NULL")
     op.create_index(
@@ -79,6 +80,7 @@ def downgrade() -> None:
         op.drop_table(table)
     op.drop_index("ix_steps_favorite", "steps")
     op.drop_index("ix_steps_turn", "steps")
+    op.drop_index("ix_turns_parent", "turns")
     op.drop_column("steps", "started_at")
     op.drop_column("steps", "favorite_at")
     op.drop_column("threads", "shared_at")

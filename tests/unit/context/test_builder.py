@@ -163,3 +163,16 @@ async def test_longer_answers_leave_less_room() -> None:
 
 def test_counts_as_the_estimate_does() -> None:
     assert Desk().builder.count("abc") == 5
+
+
+async def test_edit_sees_what_came_before_it() -> None:
+    desk = Desk()
+    first = await desk.begin("a")
+    await desk.answer(first, "re a")
+    second = await desk.begin("b")
+    await desk.answer(second, "re b")
+    edited = await desk.begin("b2", replaces=second.id)
+    assert said(await desk.build(edited))[1:] == ["a", "re a", "b2"]
+    await desk.answer(edited, "re b2")
+    after = await desk.begin("c")
+    assert said(await desk.build(after))[1:] == ["a", "re a", "b2", "re b2", "c"]
