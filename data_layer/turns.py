@@ -25,6 +25,7 @@ from parley.chat.turns import Answer, Begun, Exchange, NewTurn, Turn, TurnState
 
 _LOST = "the turn has another owner, is over or was deleted"
 _queue = turns.alias("queue")
+_user, _answer = steps.alias("user"), steps.alias("answer")
 _STILL_MINE = sa.and_(
     turns.c.id == sa.bindparam("turn"),
     turns.c.owner_id == sa.bindparam("owner"),
@@ -120,11 +121,18 @@ class SqlTurnStore:
         return found is not None
 
     async def history(  # noqa: D102
-        self, owner_id: str, turn_id: str, limit: int
+        self, owner_id: str, turn_id: str, limit: int, limit_chars: int
     ) -> Sequence[Exchange]:
         return await self._database.read(
-            lambda connection: _history(connection, owner_id, turn_id, limit)
+            lambda connection: _history(connection, owner_id, turn_id, limit, limit_chars)
         )
+
+    async def exchanges(  # noqa: D102
+        self, owner_id: str, turn_ids: Sequence[str]
+    ) -> Sequence[Exchange]:
+        statement = _exchanges(turns).where(turns.c.owner_id == owner_id, turns.c.id.in_(turn_ids))
+        rows = await self._database.read(lambda connection: connection.execute(statement).all())
+        return [Exchange(*row) for row in rows]
 
     async def interrupt_orphans(self, replica_id: str) -> int:  # noqa: D102
         return await self._writer.write(
@@ -244,19 +252,38 @@ def _stop(connection: Connection, owner_id: str, turn_id: str) -> Turn:
     return load_turn(connection, owner_id, turn_id)
 
 
-def _history(connection: Connection, owner_id: str, turn_id: str, limit: int) -> Sequence[Exchange]:
+def _history(
+    connection: Connection, owner_id: str, turn_id: str, limit: int, limit_chars: int
+) -> Sequence[Exchange]:
     branch = branch_of(turn_id, owner_id, limit)
-    user, answer = steps.alias("user"), steps.alias("answer")
+    said = sa.func.length(_user.c.output) + sa.func.length(_answer.c.output)
+    # Texts are measured where they are, so that what is too long never leaves the database.
+    chars = sa.func.sum(said).over(order_by=branch.c.depth).label("chars")
+    measured = (
+        _exchanges(branch.join(turns, turns.c.id == branch.c.id))
+        .add_columns(branch.c.depth, chars)
+        .subquery("measured")
+    )
     rows = connection.execute(
-        sa.select(branch.c.id, user.c.output, answer.c.output)
-        .select_from(
-            branch.join(turns, turns.c.id == branch.c.id)
-            .join(user, user.c.id == turns.c.user_step_id)
-            .join(answer, answer.c.id == turns.c.answer_step_id)
-        )
-        .order_by(branch.c.depth.desc())
+        sa.select(*list(measured.c)[:4])
+        .where(measured.c.chars <= limit_chars)
+        .order_by(measured.c.depth.desc())
     )
     return [Exchange(*row) for row in rows]
+
+
+def _exchanges(source: sa.FromClause) -> sa.Select[str, str | None, str, str]:
+    """Select turns of `source` as the fields of an `Exchange`."""
+    return sa.select(
+        turns.c.id,
+        turns.c.parent_turn_id,
+        _user.c.output.label("user_text"),
+        _answer.c.output.label("answer_text"),
+    ).select_from(
+        source.join(_user, _user.c.id == turns.c.user_step_id).join(
+            _answer, _answer.c.id == turns.c.answer_step_id
+        )
+    )
 
 
 def _interrupt_orphans(connection: Connection, replica_id: str) -> int:

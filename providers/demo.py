@@ -58,6 +58,9 @@ class DemoProvider:
         """Say that it works, and what it is not."""
         return Health(HealthState.DEGRADED, "no model is connected")
 
+    def tokenizer(self, model: str) -> None:
+        """There is none: there is no model."""
+
     async def aclose(self) -> None:
         """Nothing is open."""
 

@@ -25,6 +25,7 @@ from parley.chat.models import (
     HealthState,
     ModelInfo,
     Sampling,
+    Tokenizer,
 )
 from providers.chunks import ChunkReader
 from providers.config import Connection
@@ -101,6 +102,10 @@ class OpenAICompatible:
         except ProviderError as error:
             return Health(HealthState.DEGRADED, error.message)
         return Health(HealthState.OK)
+
+    def tokenizer(self, model: str) -> Tokenizer | None:
+        """Give the model's tokenizer, where one is at hand."""
+        return None
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -1,7 +1,9 @@
 """Models: what can answer, and what it is able to do."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 from parley.chat.messages import Message
 
@@ -54,6 +56,19 @@ class Sampling:
     top_p: float | None = None
     stop: tuple[str, ...] = ()
     seed: int | None = None
+
+
+class Tokenizer(Protocol):
+    """Counts tokens as a model does; `name` says which tokenizer it is."""
+
+    @property
+    def name(self) -> str:
+        """Name the tokenizer: counts of the same name can be kept and used again."""
+        ...
+
+    async def count(self, texts: Sequence[str]) -> Sequence[int] | None:
+        """Count each text; None where it cannot be said now. Never raises, never blocks long."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from parley.chat.deltas import Delta
 from parley.chat.events import Event
-from parley.chat.models import CompletionRequest, Health, ModelInfo
+from parley.chat.models import CompletionRequest, Health, ModelInfo, Tokenizer
 from parley.chat.turns import Answer, Begun, Context, ContextRecord, Exchange, NewTurn, Turn
 
 
@@ -29,6 +29,10 @@ class Provider(Protocol):
 
     async def health(self) -> Health:
         """Say how the provider is doing; never raises."""
+        ...
+
+    def tokenizer(self, model: str) -> Tokenizer | None:
+        """Give the tokenizer of a model, by its upstream name; None where none is at hand."""
         ...
 
     async def aclose(self) -> None:
@@ -114,8 +118,17 @@ class TurnStore(Protocol):
         """Say whether this owner has such a thread, not deleted."""
         ...
 
-    async def history(self, owner_id: str, turn_id: str, limit: int) -> Sequence[Exchange]:
-        """Read the newest `limit` turns of the branch that ends in `turn_id`, oldest first."""
+    async def history(
+        self, owner_id: str, turn_id: str, limit: int, limit_chars: int
+    ) -> Sequence[Exchange]:
+        """Read the newest turns of the branch that ends in `turn_id`, oldest first.
+
+        At most `limit` of them, and as many as have together at most `limit_chars` characters.
+        """
+        ...
+
+    async def exchanges(self, owner_id: str, turn_ids: Sequence[str]) -> Sequence[Exchange]:
+        """Read these turns of the owner, in any order; what is not there is left out."""
         ...
 
     async def interrupt_orphans(self, replica_id: str) -> int:
@@ -166,8 +179,8 @@ class ContextBuilder(Protocol):
         """Window the branch that ends in the turn; raises `ContextTooLong`."""
         ...
 
-    async def extend(self, turn: Turn, answer_text: str) -> None:
-        """Make the finished turn part of the thread's active context."""
+    async def extend(self, turn: Turn, built: Context, answer_text: str) -> None:
+        """Make the finished turn, whose context was `built`, part of the thread's active one."""
         ...
 
     def count(self, text: str) -> int:

@@ -162,14 +162,13 @@ class RunningTurn:
 
     async def _complete(self, route: Route) -> None:
         context = await self._context.build(self.turn, route)
-        self._outcome.context = context
+        self._outcome.context = self._saver.built = context
         if context.dropped_messages:
             self._recorder.pruned(context)
-        request = CompletionRequest(route.upstream_model, context.messages, self.turn.sampling)
         self._recorder.attempt(1, route.info.provider, route.upstream_model, "")
         began_at, ended = monotonic(), "cancelled"
         try:
-            await self._stream(route, request)
+            await self._stream(route, context.request)
             ended = "cancelled" if self._must_leave else "completed"
         except ProviderError as error:
             ended = type(error).__name__

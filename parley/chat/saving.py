@@ -9,7 +9,7 @@ from time import monotonic
 from parley.chat.deltas import FinishReason
 from parley.chat.errors import NotFound, StaleFence, StorageUnavailable, interrupted
 from parley.chat.ports import ContextBuilder, TurnStore
-from parley.chat.turns import Answer, NewTurn, Turn, TurnState
+from parley.chat.turns import Answer, Context, NewTurn, Turn, TurnState
 from parley.observability import metrics
 from parley.observability.logs import get_logger
 
@@ -31,6 +31,8 @@ class Saver:
         """Save the end of `turn`; the first and the longest pause between two tries."""
         self.is_lost = False
         self.following: Turn | None = None
+        # What the model saw, once that is known.
+        self.built: Context | None = None
         self._is_saved = not turn.keep
         self._turn = turn
         self._turns = turns
@@ -89,8 +91,10 @@ class Saver:
             await self._extend_context(answer)
 
     async def _extend_context(self, answer: Answer) -> None:
+        if self.built is None:
+            return
         try:
-            await self._context.extend(self._turn, answer.text)
+            await self._context.extend(self._turn, self.built, answer.text)
         except Exception:  # never the reason to lose a saved turn: the next one rebuilds it
             logger.exception("Context was not extended", turn_id=self._turn.id)
 

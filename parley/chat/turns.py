@@ -8,7 +8,7 @@ from uuid import UUID
 
 from parley.chat.deltas import FinishReason
 from parley.chat.messages import Message
-from parley.chat.models import Sampling
+from parley.chat.models import CompletionRequest, Sampling
 from parley.chat.usage import Usage
 
 
@@ -149,26 +149,40 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """An earlier turn as context: what was said, what was answered."""
+    """An earlier turn as context: what was said, what was answered.
+
+    The token counts are there once they were counted.
+    """
 
     turn_id: str
+    parent_id: str | None
     user_text: str
     answer_text: str
+    user_tokens: int | None = None
+    answer_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ContextRecord:
-    """The active context of a thread, valid for the branch that ends in `head_turn_id`."""
+    """The active context of a thread, valid for the branch that ends in `head_turn_id`.
+
+    Its token counts are those of the tokenizer `counted_by`; another one counts anew.
+    """
 
     head_turn_id: str
     exchanges: tuple[Exchange, ...]
+    counted_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The messages of one completion, what was left out of them, and the receipt for both."""
+    """One completion, what was left out of it, and the receipt for both.
 
-    messages: tuple[Message, ...]
+    `record` is what the completion was made of; with the answer it is the next turn's.
+    """
+
+    request: CompletionRequest
+    record: ContextRecord
     input_tokens: int
     dropped_messages: int
     dropped_tokens: int

@@ -1,14 +1,15 @@
-"""Builder: the active context from its store, rebuilt from rows on a miss, windowed."""
+"""Builder: the active context from its store, rebuilt from rows on a miss, counted, windowed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from parley.chat.messages import Message, Role
+from parley.chat.models import CompletionRequest, Tokenizer
 from parley.chat.ports import ContextStore, Route, TurnStore
 from parley.chat.turns import Context, ContextRecord, Exchange, Turn
 from parley.context.receipt import receipt_of
-from parley.context.tokens import estimate_tokens
-from parley.context.window import Limits, Window, exchange_tokens, window
+from parley.context.tokens import ESTIMATE, Count, TokenCounts, estimate_tokens
+from parley.context.window import CountedTurn, Limits, Window, window
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,9 @@ class ContextConfig:
     history_messages: int | None = None
     system_prompt: str = "You are a helpful assistant. Answer in the language of the question."
     answer_tokens: int = 1024
-    # A rebuild reads at most this many turns, whatever the other limits allow.
-    rebuild_turns: int = 200
+    # An active context has at most this many turns and characters, whatever the limits allow.
+    most_turns: int = 200
+    most_chars: int = 512 * 1024
 
 
 class WindowedContext:
@@ -32,59 +34,104 @@ class WindowedContext:
         self._config = config
         self._store = store
         self._turns = turns
+        self._tokens = TokenCounts()
 
     async def build(self, turn: Turn, route: Route) -> Context:  # noqa: D102 - see the port
-        system = turn.system_prompt or self._config.system_prompt
-        history = _answered(await self._history(turn))
-        present = (system, *(message.text for message in turn.earlier), turn.text)
-        cut = window(history, present, self._limits(turn, route))
-        messages = (
-            Message.of(Role.SYSTEM, system),
+        present = (
+            Message.of(Role.SYSTEM, turn.system_prompt or self._config.system_prompt),
             *turn.earlier,
-            *_messages_of(cut),
             Message.of(Role.USER, turn.text),
         )
-        receipt = receipt_of(messages, cut)
+        record = await self._record(turn)
+        tokenizer = route.provider.tokenizer(route.upstream_model)
+        history, counts = await self._counted(record, present, tokenizer)
+        present_tokens = sum(count.tokens for count in counts)
+        cut = window(history, present_tokens, self._limits(turn, route))
+        request = CompletionRequest(
+            route.upstream_model, (*present[:-1], *_messages_of(cut), present[-1]), turn.sampling
+        )
+        receipt = receipt_of(
+            turn,
+            route.info.id,
+            request,
+            cut,
+            counts,
+            more_before=_more_before(turn, record),
+        )
+        dropped = [t for t, rule in cut.dropped if rule == cut.rule]
+        counted_by = tokenizer.name if tokenizer else ESTIMATE
         return Context(
-            messages=messages,
-            input_tokens=cut.present_tokens + sum(map(exchange_tokens, cut.kept)),
-            dropped_messages=2 * len(cut.dropped),
-            dropped_tokens=sum(map(exchange_tokens, cut.dropped)),
+            request=request,
+            record=_with_counts(record, history, counted_by),
+            input_tokens=receipt.input_tokens,
+            dropped_messages=2 * len(dropped),
+            dropped_tokens=sum(t.tokens for t in dropped),
             rule=cut.rule,
-            receipt=receipt,
+            receipt=receipt.to_json(),
         )
 
-    async def extend(self, turn: Turn, answer_text: str) -> None:  # noqa: D102
+    async def extend(self, turn: Turn, built: Context, answer_text: str) -> None:  # noqa: D102
         if not turn.keep:
             return
-        earlier: tuple[Exchange, ...] = ()
-        if turn.parent_id is not None:
-            record = await self._store.load(turn.thread_id)
-            if record is None or record.head_turn_id != turn.parent_id:
-                return  # the next turn rebuilds it from the rows
-            earlier = record.exchanges
-        exchanges = (*earlier, Exchange(turn.id, turn.text, answer_text))[-self._most_turns() :]
-        await self._store.save(turn.thread_id, ContextRecord(turn.id, exchanges))
+        exchange = Exchange(turn.id, turn.parent_id, turn.text, answer_text)
+        exchanges = self._newest((*built.record.exchanges, exchange))
+        record = ContextRecord(turn.id, exchanges, built.record.counted_by)
+        await self._store.save(turn.thread_id, record)
 
     def count(self, text: str) -> int:  # noqa: D102
         return estimate_tokens(text)
 
-    async def _history(self, turn: Turn) -> Sequence[Exchange]:
+    async def _record(self, turn: Turn) -> ContextRecord:
+        """Give the active context of the branch that the turn continues."""
         if turn.parent_id is None:
-            return ()
+            return ContextRecord("", ())
         record = await self._store.load(turn.thread_id)
         if record and record.head_turn_id == turn.parent_id:
-            return record.exchanges
-        rows = await self._turns.history(turn.owner_id, turn.parent_id, self._most_turns())
-        await self._store.save(turn.thread_id, ContextRecord(turn.parent_id, tuple(rows)))
-        return rows
+            return replace(record, exchanges=self._newest(record.exchanges))
+        rows = await self._turns.history(
+            turn.owner_id, turn.parent_id, self._most_turns(), self._config.most_chars
+        )
+        return ContextRecord(turn.parent_id, tuple(rows))
+
+    async def _counted(
+        self, record: ContextRecord, present: Sequence[Message], tokenizer: Tokenizer | None
+    ) -> tuple[list[CountedTurn], list[Count]]:
+        """Count what has no count by this tokenizer yet, all at once."""
+        name = tokenizer.name if tokenizer else ESTIMATE
+        kept = record.counted_by == name
+        texts = [message.text for message in present]
+        for said in record.exchanges:
+            texts += [said.user_text] if not kept or said.user_tokens is None else []
+            texts += [said.answer_text] if not kept or said.answer_tokens is None else []
+        counts = await self._tokens.count(tokenizer, texts)
+
+        def of(text: str, tokens: int | None) -> Count:
+            return Count(tokens, name) if kept and tokens is not None else counts[text]
+
+        history = [
+            CountedTurn(e, of(e.user_text, e.user_tokens), of(e.answer_text, e.answer_tokens))
+            for e in record.exchanges
+        ]
+        return history, [counts[message.text] for message in present]
+
+    def _newest(self, exchanges: Sequence[Exchange]) -> tuple[Exchange, ...]:
+        """Bound an active context as the rebuild from the rows is bounded."""
+        chars = first = 0
+        for first in range(len(exchanges), -1, -1):
+            if first == 0 or len(exchanges) - first == self._most_turns():
+                break
+            said = exchanges[first - 1]
+            chars += len(said.user_text) + len(said.answer_text)
+            if chars > self._config.most_chars:
+                break
+        return tuple(exchanges[first:])
 
     def _most_turns(self) -> int:
         """One more than is shown, so that the receipt can say that something was dropped."""
         most = self._config.history_turns
         if most is None:
-            return self._config.rebuild_turns
-        return min(most + 1, self._config.rebuild_turns)
+            return self._config.most_turns
+        return min(most + 1, self._config.most_turns)
 
     def _limits(self, turn: Turn, route: Route) -> Limits:
         return Limits(
@@ -96,14 +143,29 @@ class WindowedContext:
         )
 
 
-def _answered(history: Sequence[Exchange]) -> tuple[Exchange, ...]:
-    """Leave out turns that have no answer: two questions in a row confuse chat templates."""
-    return tuple(exchange for exchange in history if exchange.answer_text)
-
-
 def _messages_of(cut: Window) -> list[Message]:
     messages = []
-    for exchange in cut.kept:
-        messages.append(Message.of(Role.USER, exchange.user_text))
-        messages.append(Message.of(Role.ASSISTANT, exchange.answer_text))
+    for turn in cut.kept:
+        messages.append(Message.of(Role.USER, turn.exchange.user_text))
+        messages.append(Message.of(Role.ASSISTANT, turn.exchange.answer_text))
     return messages
+
+
+def _more_before(turn: Turn, record: ContextRecord) -> bool:
+    """Whether older turns than those of the active context exist."""
+    oldest_id = record.exchanges[0].parent_id if record.exchanges else turn.parent_id
+    return oldest_id is not None
+
+
+def _with_counts(
+    record: ContextRecord, history: Sequence[CountedTurn], counted_by: str
+) -> ContextRecord:
+    """Keep the counts with the messages, but for estimates that stand in for a tokenizer."""
+
+    def kept(count: Count) -> int | None:
+        return count.tokens if count.counted_by == counted_by else None
+
+    exchanges = tuple(
+        replace(t.exchange, user_tokens=kept(t.user), answer_tokens=kept(t.answer)) for t in history
+    )
+    return replace(record, exchanges=exchanges, counted_by=counted_by)

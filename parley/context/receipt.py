@@ -1,34 +1,139 @@
-"""Receipt: what the model saw, what it did not, and why. Stored with the turn."""
+"""Receipt: what the model saw, what it did not, and why; stored with the turn.
+
+It holds ids, counts and a digest, and of texts only a system prompt that the turn itself does not
+hold. With the turns' rows it gives back the exact request, byte for byte.
+"""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
-from parley.chat.messages import Message
-from parley.context.tokens import METHOD, estimate_tokens
-from parley.context.window import Window
+import msgspec
 
-VERSION = 1
+from parley.chat.messages import Message, Role
+from parley.chat.models import CompletionRequest
+from parley.chat.turns import Exchange, Turn
+from parley.context.tokens import Count
+from parley.context.window import Limits, Window
+
+VERSION = 2
 
 
-def receipt_of(messages: Sequence[Message], cut: Window) -> dict[str, object]:
-    """Make the receipt: turn ids and token counts, never text."""
-    return {
-        "version": VERSION,
-        "counted_by": METHOD,
-        "kept_turns": [exchange.turn_id for exchange in cut.kept],
-        "dropped_turns": [exchange.turn_id for exchange in cut.dropped],
-        "rule": cut.rule,
-        "message_tokens": [estimate_tokens(message.text) for message in messages],
-        "digest": digest_of(messages),
+@dataclass(frozen=True, slots=True)
+class ReceiptMessage:
+    """One message that the model saw; `turn_id` says whose text it is, None for the system's.
+
+    None also for what a stateless caller brought along: such a turn has no rows.
+    """
+
+    role: Role
+    turn_id: str | None
+    tokens: int
+    counted_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedTurn:
+    """One turn that the model did not see, and the limit (or `no_answer`) that kept it out."""
+
+    turn_id: str
+    tokens: int
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the model saw of a thread.
+
+    `more_before`: older turns were not even read. `system_prompt` is there where the turn has none
+    of its own. `digest` is that of the request; see `digest_of`.
+    """
+
+    model: str
+    messages: tuple[ReceiptMessage, ...]
+    dropped: tuple[DroppedTurn, ...]
+    more_before: bool
+    limits: Limits
+    input_tokens: int
+    system_prompt: str | None
+    digest: str
+    version: int = VERSION
+
+    def to_json(self) -> dict[str, object]:
+        """Give the receipt as it is stored."""
+        return asdict(self)
+
+
+def read_receipt(stored: Mapping[str, object] | None) -> Receipt | None:
+    """Read a stored receipt; None for none, or for one of an older version."""
+    if not stored or stored.get("version") != VERSION:
+        return None
+    return msgspec.convert(stored, Receipt)
+
+
+def receipt_of(
+    turn: Turn,
+    model: str,
+    request: CompletionRequest,
+    cut: Window,
+    present: Sequence[Count],
+    *,
+    more_before: bool,
+) -> Receipt:
+    """Make the receipt of a request.
+
+    `present` counts the system prompt, what the caller brought along, and the message.
+    """
+    system, *earlier, message = present
+    kept = [(t.exchange.turn_id, count) for t in cut.kept for count in (t.user, t.answer)]
+    sources = [
+        (None, system),
+        *((None, count) for count in earlier),
+        *kept,
+        (turn.id, message),
+    ]
+    messages = tuple(
+        ReceiptMessage(said.role, turn_id, count.tokens, count.counted_by)
+        for said, (turn_id, count) in zip(request.messages, sources, strict=True)
+    )
+    return Receipt(
+        model=model,
+        messages=messages,
+        dropped=tuple(DroppedTurn(t.exchange.turn_id, t.tokens, rule) for t, rule in cut.dropped),
+        more_before=more_before,
+        limits=cut.limits,
+        input_tokens=sum(message.tokens for message in messages),
+        system_prompt=request.messages[0].text if turn.system_prompt is None else None,
+        digest=digest_of(request),
+    )
+
+
+def rebuild(
+    receipt: Receipt, turn: Turn, exchanges: Sequence[Exchange], upstream_model: str
+) -> CompletionRequest | None:
+    """Make the request again from the receipt and the rows; None where the rows have changed.
+
+    `exchanges` are those of the receipt's turns, in any order.
+    """
+    texts = {(e.turn_id, Role.USER): e.user_text for e in exchanges}
+    texts |= {(e.turn_id, Role.ASSISTANT): e.answer_text for e in exchanges}
+    texts[turn.id, Role.USER] = turn.text
+    system = turn.system_prompt if receipt.system_prompt is None else receipt.system_prompt
+    messages = []
+    for message in receipt.messages:
+        text = texts.get((message.turn_id, message.role)) if message.turn_id else system
+        if text is None:
+            return None
+        messages.append(Message.of(message.role, text))
+    request = CompletionRequest(upstream_model, tuple(messages), turn.sampling)
+    return request if digest_of(request) == receipt.digest else None
+
+
+def digest_of(request: CompletionRequest) -> str:
+    """SHA-256 of the request as JSON: sorted keys, no spaces, UTF-8."""
+    document = {
+        "model": request.model,
+        "messages": [{"role": m.role.value, "content": m.text} for m in request.messages],
+        "sampling": asdict(request.sampling),
     }
-
-
-def digest_of(messages: Sequence[Message]) -> str:
-    """SHA-256 over role and text of each message, lengths included, so that no two prompts meet."""
-    digest = hashlib.sha256()
-    for message in messages:
-        for part in (message.role.value, message.text):
-            encoded = part.encode("utf-8", "surrogatepass")
-            digest.update(len(encoded).to_bytes(8, "big"))
-            digest.update(encoded)
-    return digest.hexdigest()
+    return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()

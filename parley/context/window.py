@@ -1,7 +1,8 @@
 """Window: which earlier turns the model gets to see. Pure.
 
 The system message and the present turn are always kept; the limits bound the earlier turns. The
-oldest whole turns go first, so that no question is parted from its answer.
+oldest whole turns go first, so that no question is parted from its answer, and no tool call from
+its result.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,10 @@ from dataclasses import dataclass
 
 from parley.chat.errors import ContextTooLong
 from parley.chat.turns import Exchange
-from parley.context.tokens import estimate_tokens
+from parley.context.tokens import Count
+
+# The rule of a turn that nothing was answered to: two questions in a row confuse chat templates.
+NO_ANSWER = "no_answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,38 +28,54 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class CountedTurn:
+    """An earlier turn and the tokens of its two messages."""
+
+    exchange: Exchange
+    user: Count
+    answer: Count
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of both messages."""
+        return self.user.tokens + self.answer.tokens
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
-    """What is kept and dropped of the earlier turns, oldest first, and the rule that cut."""
+    """What is kept of the earlier turns, and what is dropped by which rule, both oldest first.
 
-    kept: tuple[Exchange, ...]
-    dropped: tuple[Exchange, ...]
-    rule: str
-    present_tokens: int
-
-
-def exchange_tokens(exchange: Exchange) -> int:
-    """Count an earlier turn."""
-    return estimate_tokens(exchange.user_text) + estimate_tokens(exchange.answer_text)
-
-
-def window(history: Sequence[Exchange], present: Sequence[str], limits: Limits) -> Window:
-    """Choose the newest turns of `history` that fit beside the `present` texts.
-
-    `present` is the system prompt, what the caller brought along, and the message. Raises `ContextTooLong`, with the
-    numbers, where they alone exceed the model's context window less the room for the answer.
+    `rule` names the limit that cut; empty where none did.
     """
-    present_tokens = sum(map(estimate_tokens, present))
+
+    kept: tuple[CountedTurn, ...]
+    dropped: tuple[tuple[CountedTurn, str], ...]
+    rule: str
+    limits: Limits
+
+
+def window(history: Sequence[CountedTurn], present_tokens: int, limits: Limits) -> Window:
+    """Choose the newest answered turns of `history` that fit beside the present turn.
+
+    `present_tokens` are those of the system prompt, what the caller brought along, and the
+    message. Raises `ContextTooLong`, with the numbers, where they alone exceed the model's context
+    window less the room for the answer.
+    """
     room = _room(present_tokens, limits)
-    turns = tokens = 0
-    rule = ""
-    for exchange in reversed(history):
-        more = tokens + exchange_tokens(exchange)
-        rule = _rule(turns + 1, more, room, limits)
+    kept: list[CountedTurn] = []
+    dropped: list[tuple[CountedTurn, str]] = []
+    tokens, rule = 0, ""
+    for turn in reversed(history):
+        if not turn.exchange.answer_text:
+            dropped.append((turn, NO_ANSWER))
+            continue
+        rule = rule or _rule(len(kept) + 1, tokens + turn.tokens, room, limits)
         if rule:
-            break
-        turns, tokens = turns + 1, more
-    cut = len(history) - turns
-    return Window(tuple(history[cut:]), tuple(history[:cut]), rule, present_tokens)
+            dropped.append((turn, rule))
+        else:
+            kept.append(turn)
+            tokens += turn.tokens
+    return Window(tuple(reversed(kept)), tuple(reversed(dropped)), rule, limits)
 
 
 def _room(present_tokens: int, limits: Limits) -> int | None:

@@ -21,7 +21,7 @@ async def said(
 
 async def texts(turns: TurnStore, owner: Owner, tip_id: str | None) -> list[str]:
     assert tip_id is not None
-    return [exchange.user_text for exchange in await turns.history(owner.id, tip_id, 100)]
+    return [exchange.user_text for exchange in await turns.history(owner.id, tip_id, 100, 10_000)]
 
 
 async def test_edit_is_a_sibling_and_deletes_nothing(

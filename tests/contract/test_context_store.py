@@ -18,7 +18,7 @@ def store(request: pytest.FixtureRequest) -> ContextStore:
 
 
 def record(*answers: str) -> ContextRecord:
-    exchanges = tuple(Exchange(str(uuid4()), "question", answer) for answer in answers)
+    exchanges = tuple(Exchange(str(uuid4()), None, "question", answer) for answer in answers)
     return ContextRecord(exchanges[-1].turn_id if exchanges else str(uuid4()), exchanges)
 
 

@@ -14,6 +14,8 @@ from parley.chat.turns import Answer, Exchange, Owner, Turn, TurnState
 from tests.contract.conftest import Kept
 from tests.contract.support import REPLICA, a_turn, an_end, an_owner
 
+CHARS = 10_000
+
 
 async def begun(turns: TurnStore, owner: Owner, thread_id: str, text: str = "Hello?") -> Turn:
     return (await turns.begin(a_turn(owner, thread_id, text))).turn
@@ -304,16 +306,40 @@ async def test_history_is_the_newest_of_the_branch(
     for number in range(5):
         turn = await begun(turns, owner, thread_id, f"question {number}")
         await turns.finish(turn, an_end(f"answer {number}"))
-        said.append(Exchange(turn.id, f"question {number}", f"answer {number}"))
+        said.append(Exchange(turn.id, turn.parent_id, f"question {number}", f"answer {number}"))
     for limit in (1, 3, 5, 9):
-        assert list(await turns.history(owner.id, said[-1].turn_id, limit)) == said[-limit:]
-    assert list(await turns.history(owner.id, said[1].turn_id, 9)) == said[:2]
+        assert list(await turns.history(owner.id, said[-1].turn_id, limit, CHARS)) == said[-limit:]
+    assert list(await turns.history(owner.id, said[1].turn_id, 9, CHARS)) == said[:2]
+
+
+async def test_history_is_bounded_by_its_characters(
+    turns: TurnStore, owner: Owner, thread_id: str
+) -> None:
+    ids = []
+    for text in ("four", "日本\U0001f600!", "four"):
+        turn = await begun(turns, owner, thread_id, text)
+        await turns.finish(turn, an_end("four"))
+        ids.append(turn.id)
+    for chars, count in ((7, 0), (8, 1), (15, 1), (16, 2), (23, 2), (24, 3)):
+        assert len(await turns.history(owner.id, ids[-1], 9, chars)) == count
+
+
+async def test_exchanges_are_read_by_their_ids(
+    turns: TurnStore, owner: Owner, thread_id: str
+) -> None:
+    stranger = an_owner()
+    theirs = await begun(turns, stranger, str(uuid4()))
+    mine = [await begun(turns, owner, thread_id, text) for text in "abc"]
+    wanted = [mine[2].id, mine[0].id, theirs.id, str(uuid4())]
+    found = {said.turn_id: said.user_text for said in await turns.exchanges(owner.id, wanted)}
+    assert found == {mine[0].id: "a", mine[2].id: "c"}
+    assert list(await turns.exchanges(owner.id, [])) == []
 
 
 async def test_history_is_its_owners_alone(turns: TurnStore, owner: Owner, thread_id: str) -> None:
     turn = await begun(turns, owner, thread_id)
-    assert list(await turns.history(an_owner().id, turn.id, 9)) == []
-    assert list(await turns.history(owner.id, str(uuid4()), 9)) == []
+    assert list(await turns.history(an_owner().id, turn.id, 9, CHARS)) == []
+    assert list(await turns.history(owner.id, str(uuid4()), 9, CHARS)) == []
 
 
 async def test_what_another_process_left_is_interrupted(

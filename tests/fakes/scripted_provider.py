@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 
 from parley.chat.deltas import Delta, Finish, FinishReason, Text
 from parley.chat.errors import UnknownModel
-from parley.chat.models import Capabilities, CompletionRequest, Health, HealthState, ModelInfo
+from parley.chat.models import (
+    Capabilities,
+    CompletionRequest,
+    Health,
+    HealthState,
+    ModelInfo,
+    Tokenizer,
+)
 from parley.chat.ports import Route
 
 PATIENCE_S = 10
@@ -56,6 +63,7 @@ class ScriptedProvider:
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
+        self.counts: Tokenizer | None = None
         self._called = asyncio.Event()
 
     async def call(self, index: int = 0) -> Call:
@@ -81,6 +89,9 @@ class ScriptedProvider:
 
     async def health(self) -> Health:
         return Health(HealthState.OK)
+
+    def tokenizer(self, model: str) -> Tokenizer | None:
+        return self.counts
 
     async def aclose(self) -> None:
         pass

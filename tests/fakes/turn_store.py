@@ -106,16 +106,25 @@ class MemoryTurnStore:
         thread = self._threads.get(thread_id)
         return thread is not None and thread.owner_id == owner_id and not thread.deleted
 
-    async def history(self, owner_id: str, turn_id: str, limit: int) -> Sequence[Exchange]:
+    async def history(
+        self, owner_id: str, turn_id: str, limit: int, limit_chars: int
+    ) -> Sequence[Exchange]:
         branch: list[Exchange] = []
         next_id: str | None = turn_id
         while next_id is not None and len(branch) < limit:
             row = self._rows.get(next_id)
             if row is None or row.turn.owner_id != owner_id:
                 break
-            branch.insert(0, Exchange(row.turn.id, row.turn.text, row.turn.answer.text))
+            limit_chars -= len(row.turn.text) + len(row.turn.answer.text)
+            if limit_chars < 0:
+                break
+            branch.insert(0, _exchange(row.turn))
             next_id = row.turn.parent_id
         return branch
+
+    async def exchanges(self, owner_id: str, turn_ids: Sequence[str]) -> Sequence[Exchange]:
+        found = [self._rows[turn_id].turn for turn_id in turn_ids if turn_id in self._rows]
+        return [_exchange(turn) for turn in found if turn.owner_id == owner_id]
 
     async def interrupt_orphans(self, replica_id: str) -> int:
         orphans = [
@@ -172,6 +181,10 @@ class MemoryTurnStore:
             raise RateLimited("Too many of your messages wait for an answer.", retry_after_s=5)
         if not busy and not new.may_run:
             raise too_many_running()
+
+
+def _exchange(turn: Turn) -> Exchange:
+    return Exchange(turn.id, turn.parent_id, turn.text, turn.answer.text)
 
 
 def _set_state(row: _Row, state: TurnState, reason: FinishReason | None = None) -> None:

@@ -10,7 +10,7 @@ from parley.chat.deltas import FinishReason
 from parley.chat.events import TextEvent
 from parley.chat.ports import ContextBuilder
 from parley.chat.running import RunningTurn
-from parley.chat.turns import Answer, Turn, TurnState
+from parley.chat.turns import Answer, Context, Turn, TurnState
 from parley.context.builder import ContextConfig, WindowedContext
 from parley.context.memory_store import MemoryContextStore
 from tests.fakes.scripted_provider import OneModel, ScriptedProvider
@@ -196,7 +196,7 @@ class Forgetful(WindowedContext):
     """A context store's bug, after the turn is saved."""
 
     @override
-    async def extend(self, turn: Turn, answer_text: str) -> None:
+    async def extend(self, turn: Turn, built: Context, answer_text: str) -> None:
         raise ValueError("a bug")
 
 

@@ -1,8 +1,6 @@
 """The context of a turn: from its store, or from the rows, always the same."""
 
 import asyncio
-from dataclasses import replace
-from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
@@ -12,58 +10,22 @@ from hypothesis import strategies as st
 from parley.chat.errors import ContextTooLong
 from parley.chat.messages import Message, Role
 from parley.chat.models import Sampling
-from parley.chat.requests import new_turn, unkept_turn
-from parley.chat.turns import Answer, Context, ContextRecord, Owner, Turn, TurnRequest, TurnState
-from parley.context.builder import ContextConfig, WindowedContext
-from parley.context.memory_store import MemoryContextStore
+from parley.chat.turns import Context, ContextRecord
+from parley.context.builder import ContextConfig
 from tests.fakes.scripted_provider import OneModel, ScriptedProvider
-from tests.fakes.turn_store import MemoryTurnStore
-from tests.unit.context.support import WORDS, exchange
-
-ANNA = Owner(str(uuid4()), "anna")
-ROUTE = OneModel(ScriptedProvider()).resolve(None)
-
-
-class Desk:
-    """A thread, its rows, and a context builder on them."""
-
-    def __init__(self, config: ContextConfig | None = None) -> None:
-        self.config = config or ContextConfig()
-        self.rows = MemoryTurnStore()
-        self.store = MemoryContextStore()
-        self.builder = WindowedContext(self.config, self.store, self.rows)
-        self.request = TurnRequest(owner=ANNA, thread_id=str(uuid4()), text="question")
-
-    async def begin(self, text: str = "question", **changes: object) -> Turn:
-        request = replace(self.request, text=text, **changes)  # type: ignore[arg-type]  # names of TurnRequest
-        new = new_turn(request, "m", replica_id="this", max_queued=9, may_run=True)
-        if not request.keep:
-            return unkept_turn(request, new)
-        return (await self.rows.begin(new)).turn
-
-    async def answer(self, turn: Turn, text: str) -> None:
-        end = Answer(TurnState.COMPLETED, text, ended_at=datetime.now(UTC))
-        await self.rows.finish(turn, end)
-        await self.builder.extend(turn, text)
-
-    async def build(self, turn: Turn) -> Context:
-        return await self.builder.build(turn, ROUTE)
-
-    async def rebuild(self, turn: Turn) -> Context:
-        """Build with nothing remembered."""
-        forgetful = WindowedContext(self.config, MemoryContextStore(), self.rows)
-        return await forgetful.build(turn, ROUTE)
+from tests.unit.context.support import WORDS, Desk, exchange
 
 
 def said(context: Context) -> list[str]:
-    return [message.text for message in context.messages]
+    return [message.text for message in context.request.messages]
 
 
 CONFIGS = st.builds(
     ContextConfig,
     history_tokens=st.none() | st.integers(0, 150),
     history_turns=st.none() | st.integers(0, 4),
-    rebuild_turns=st.integers(1, 6),
+    most_turns=st.integers(1, 6),
+    most_chars=st.integers(0, 150),
 )
 
 
@@ -90,7 +52,7 @@ async def test_first_turn_sees_system_prompt_and_question() -> None:
     context = await desk.build(await desk.begin(system_prompt="Be brief."))
     assert said(context) == ["Be brief.", "question"]
     assert context.dropped_messages == 0
-    assert [message.role for message in context.messages] == [Role.SYSTEM, Role.USER]
+    assert [message.role for message in context.request.messages] == [Role.SYSTEM, Role.USER]
 
 
 async def test_later_turn_sees_what_was_answered() -> None:
@@ -99,7 +61,7 @@ async def test_later_turn_sees_what_was_answered() -> None:
     await desk.answer(await desk.begin("unanswered"), "")
     context = await desk.build(await desk.begin("two"))
     assert said(context) == [desk.config.system_prompt, "one", "1", "two"]
-    assert context.input_tokens == sum(context.receipt["message_tokens"])  # type: ignore[call-overload]  # a list of ints
+    assert context.input_tokens == context.receipt["input_tokens"]
 
 
 async def test_context_of_another_branch_is_a_miss() -> None:
@@ -109,19 +71,20 @@ async def test_context_of_another_branch_is_a_miss() -> None:
     await desk.store.save(desk.request.thread_id, other)
     turn = await desk.begin("two")
     assert "forged" not in said(await desk.build(turn))
-    record = await desk.store.load(desk.request.thread_id)
-    assert record is not None
-    assert record.head_turn_id == turn.parent_id
 
 
-async def test_answer_does_not_extend_another_branch() -> None:
+async def test_answer_extends_the_branch_that_it_saw() -> None:
     desk = Desk()
     await desk.answer(await desk.begin("one"), "1")
-    other = ContextRecord(str(uuid4()), ())
-    await desk.store.save(desk.request.thread_id, other)
     turn = await desk.begin("two")
-    await desk.builder.extend(turn, "2")
-    assert await desk.store.load(desk.request.thread_id) == other
+    built = await desk.build(turn)
+    other = ContextRecord(str(uuid4()), (exchange("forged", "forged"),))
+    await desk.store.save(desk.request.thread_id, other)
+    await desk.builder.extend(turn, built, "2")
+    record = await desk.store.load(desk.request.thread_id)
+    assert record is not None
+    assert [e.user_text for e in record.exchanges] == ["one", "two"]
+    assert record.head_turn_id == turn.id
 
 
 async def test_dropped_turns_are_counted() -> None:
@@ -139,8 +102,8 @@ async def test_conversation_that_a_caller_brings_is_sent_and_counted() -> None:
     turn = await desk.begin("two", keep=False, earlier=earlier)
     context = await desk.build(turn)
     assert said(context)[1:] == ["one", "1", "two"]
-    assert context.input_tokens == sum(context.receipt["message_tokens"])  # type: ignore[call-overload]  # a list of ints
-    await desk.builder.extend(turn, "2")
+    assert context.input_tokens == context.receipt["input_tokens"]
+    await desk.builder.extend(turn, context, "2")
     assert await desk.store.load(turn.thread_id) is None
 
 

@@ -1,47 +1,117 @@
-"""The receipt: what the model saw, provable by its digest."""
+"""The receipt: what the model saw, provable by its digest, and made again from it."""
 
+import asyncio
+import json
 from dataclasses import replace
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parley.chat.messages import Message, Role, TextPart
-from parley.context.receipt import digest_of, receipt_of
-from parley.context.window import Limits, window
-from tests.unit.context.support import exchange
+from parley.chat.models import CompletionRequest, Sampling
+from parley.chat.turns import Context, Turn
+from parley.context.builder import ContextConfig
+from parley.context.receipt import Receipt, digest_of, read_receipt, rebuild
+from tests.unit.context.support import WORDS, Desk
 
 MESSAGES = st.lists(st.builds(Message.of, st.sampled_from(Role), st.text(max_size=5)), max_size=4)
+SAMPLINGS = st.builds(
+    Sampling, st.none() | st.integers(1, 50), st.none() | st.floats(0, 2), stop=st.just(("x",))
+)
+CONFIGS = st.builds(
+    ContextConfig,
+    history_tokens=st.none() | st.integers(0, 150),
+    history_turns=st.none() | st.integers(0, 4),
+    system_prompt=st.sampled_from(["system", "another"]),
+    most_turns=st.integers(1, 6),
+)
+SAID = st.tuples(WORDS, WORDS, st.none() | st.just("own prompt"), st.booleans(), SAMPLINGS)
+
+
+def request_of(*messages: Message) -> CompletionRequest:
+    return CompletionRequest("model", messages)
+
+
+async def remade(desk: Desk, turn: Turn, context: Context) -> CompletionRequest | None:
+    """Make the request again as it is done much later: from what is stored, with other settings."""
+    receipt = read_receipt(json.loads(json.dumps(context.receipt)))
+    assert receipt is not None
+    wanted = {message.turn_id for message in receipt.messages if message.turn_id}
+    exchanges = await desk.rows.exchanges(turn.owner_id, sorted(wanted))
+    stored = await desk.rows.turn(turn.owner_id, turn.id)
+    return rebuild(receipt, stored, exchanges, context.request.model)
+
+
+@settings(max_examples=700, deadline=None)
+@given(CONFIGS, st.lists(SAID, min_size=1, max_size=7))
+def test_receipt_gives_back_the_exact_request(
+    config: ContextConfig, history: list[tuple[str, str, str | None, bool, Sampling]]
+) -> None:
+    async def check() -> None:
+        desk, before = Desk(config), None
+        for question, answer, prompt, edits, sampling in history:
+            turn = await desk.begin(
+                question,
+                system_prompt=prompt,
+                sampling=sampling,
+                replaces=before.id if edits and before else None,
+            )
+            context = await desk.build(turn)
+            assert await remade(desk, turn, context) == context.request
+            await desk.answer(turn, answer)
+            before = turn
+
+    asyncio.run(check())
 
 
 @given(MESSAGES, MESSAGES)
 def test_two_prompts_share_no_digest(one: list[Message], other: list[Message]) -> None:
-    assert (digest_of(one) == digest_of(other)) == (one == other)
+    assert (digest_of(request_of(*one)) == digest_of(request_of(*other))) == (one == other)
 
 
-@given(st.lists(st.builds(Message.of, st.sampled_from(Role), st.text(max_size=5)), min_size=1))
-def test_any_change_changes_the_digest(messages: list[Message]) -> None:
-    before = digest_of(messages)
-    longer = replace(messages[-1], parts=(*messages[-1].parts, TextPart("!")))
-    assert digest_of([*messages[:-1], longer]) != before
-    assert digest_of(messages[:-1]) != before
-    other = Role.USER if messages[0].role is not Role.USER else Role.SYSTEM
-    assert digest_of([replace(messages[0], role=other), *messages[1:]]) != before
+def test_any_change_changes_the_digest() -> None:
+    request = request_of(Message.of(Role.SYSTEM, "s"), Message.of(Role.USER, "q"))
+    longer = replace(request.messages[1], parts=(*request.messages[1].parts, TextPart("!")))
+    others = [
+        replace(request, model="other"),
+        replace(request, sampling=Sampling(seed=1)),
+        replace(request, messages=(request.messages[0], longer)),
+        replace(request, messages=request.messages[:1]),
+        replace(request, messages=(replace(request.messages[0], role=Role.USER), longer)),
+    ]
+    assert len({digest_of(each) for each in (request, *others)}) == 6
 
 
-def test_text_does_not_move_between_messages() -> None:
-    def of(*texts: str) -> str:
-        return digest_of([Message.of(Role.USER, text) for text in texts])
+async def test_receipt_says_what_was_dropped_and_why() -> None:
+    desk = Desk(ContextConfig(history_turns=1))
+    for text in ("one", "two", "three", ""):
+        await desk.answer(await desk.begin(f"secret {text}"), text)
+    context = await desk.build(await desk.begin("secret"))
+    receipt = read_receipt(context.receipt)
+    assert receipt is not None
+    assert [dropped.rule for dropped in receipt.dropped] == ["no_answer"]
+    assert receipt.more_before
+    assert [message.role for message in receipt.messages] == ["system", "user", "assistant", "user"]
+    assert receipt.input_tokens == sum(message.tokens for message in receipt.messages)
+    assert {message.counted_by for message in receipt.messages} == {"estimate"}
+    assert "secret" not in str(context.receipt)
 
-    assert len({of("ab", "c"), of("a", "bc"), of("abc"), of("abc", ""), of("", "abc")}) == 5
+
+async def test_changed_rows_are_not_passed_off_as_seen() -> None:
+    desk = Desk()
+    await desk.answer(await desk.begin("one"), "1")
+    turn = await desk.begin("two")
+    receipt = read_receipt((await desk.build(turn)).receipt)
+    assert isinstance(receipt, Receipt)
+    exchanges = await desk.rows.exchanges(turn.owner_id, [str(turn.parent_id)])
+    assert rebuild(receipt, turn, exchanges, "one")
+    assert rebuild(receipt, turn, [], "one") is None
+    assert rebuild(receipt, replace(turn, text="2"), exchanges, "one") is None
+    forged = [replace(exchange, answer_text="forged") for exchange in exchanges]
+    assert rebuild(receipt, turn, forged, "one") is None
 
 
-def test_receipt_has_ids_and_counts_and_no_text() -> None:
-    history = [exchange("secret one", "s"), exchange("secret two", "s")]
-    cut = window(history, ("system", "question"), Limits(history_turns=1))
-    messages = [Message.of(Role.SYSTEM, "system"), Message.of(Role.USER, "secret")]
-    receipt = receipt_of(messages, cut)
-    assert receipt["kept_turns"] == [history[1].turn_id]
-    assert receipt["dropped_turns"] == [history[0].turn_id]
-    assert (receipt["rule"], receipt["digest"]) == ("MAX_HISTORY_TURNS", digest_of(messages))
-    assert receipt["message_tokens"] == [6, 6]
-    assert "secret" not in str(receipt)
+@pytest.mark.parametrize("stored", [None, {}, {"version": 1, "kept_turns": []}])
+def test_older_receipt_is_none(stored: dict[str, object] | None) -> None:
+    assert read_receipt(stored) is None

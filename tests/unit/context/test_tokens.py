@@ -1,0 +1,81 @@
+"""How long a text is for a model."""
+
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parley.context.tokens import ESTIMATE, MESSAGE_OVERHEAD, TokenCounts, estimate_tokens
+from tests.unit.context.support import Desk, Words
+
+
+@given(st.text(st.characters(exclude_categories=[])))
+def test_estimate_takes_any_text(text: str) -> None:
+    assert estimate_tokens(text) >= len(text) / 3
+
+
+async def test_same_text_is_counted_once() -> None:
+    counts, words = TokenCounts(), Words()
+    for _ in range(2):
+        found = await counts.count(words, ["a b", "c", "a b"])
+        assert {text: count.tokens - MESSAGE_OVERHEAD for text, count in found.items()} == {
+            "a b": 2,
+            "c": 1,
+        }
+    assert words.asked == ["a b", "c"]
+
+
+async def test_other_tokenizer_counts_anew() -> None:
+    counts, words, others = TokenCounts(), Words(), Words("others")
+    await counts.count(words, ["a"])
+    assert (await counts.count(others, ["a"]))["a"].counted_by == "others"
+    assert others.asked == ["a"]
+
+
+async def test_silent_tokenizer_is_an_estimate_and_asked_again() -> None:
+    counts, words = TokenCounts(), Words()
+    words.silent = True
+    assert (await counts.count(words, ["a"]))["a"].counted_by == ESTIMATE
+    words.silent = False
+    assert (await counts.count(words, ["a"]))["a"].counted_by == "words"
+
+
+async def test_kept_counts_are_bounded() -> None:
+    counts, words = TokenCounts(), Words()
+    long = "x" * 5000
+    await counts.count(words, [long, *map(str, range(300))])
+    words.asked.clear()
+    await counts.count(words, [long, "299", "0"])
+    assert words.asked == [long, "0"]
+
+
+async def test_tokens_are_counted_once_in_a_conversation() -> None:
+    desk, words = Desk(), Words()
+    desk.provider.counts = words
+    for text in ("one", "two", "three"):
+        await desk.answer(await desk.begin(text), f"re {text}")
+    assert sorted(words.asked) == sorted({*words.asked})
+    assert "re three" not in words.asked
+
+
+async def test_estimates_are_not_kept_for_a_tokenizer() -> None:
+    desk, words = Desk(), Words()
+    desk.provider.counts = words
+    words.silent = True
+    await desk.answer(await desk.begin("one"), "re one")
+    words.silent = False
+    context = await desk.build(await desk.begin("two"))
+    assert _methods(context.receipt["messages"]) == {"words"}
+
+
+async def test_change_of_tokenizer_counts_the_history_anew() -> None:
+    desk = Desk()
+    await desk.answer(await desk.begin("one"), "re one")
+    desk.provider.counts = Words()
+    context = await desk.build(await desk.begin("two"))
+    assert _methods(context.receipt["messages"]) == {"words"}
+
+
+def _methods(messages: object) -> set[str]:
+    assert isinstance(messages, Sequence)
+    return {message["counted_by"] for message in messages}
