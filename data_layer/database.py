@@ -6,37 +6,36 @@ does it, costs three to six times the CPU: docs/decisions/0002-sqlite-in-a-threa
 """
 
 import asyncio
+import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from parley.chat.errors import StorageUnavailable
+from data_layer.address import driver_arguments, normalise_url
+from data_layer.faults import translated
+from data_layer.words import document_words
 
 T = TypeVar("T")
 Operation = Callable[[Connection], T]
 
-# Connection exceptions, no such user or database, idle in a transaction for too long, out of
-# resources, a lock that was not free in time, shut down or cancelled by a timeout.
-_UNAVAILABLE_SQLSTATES = ("08", "28", "3D", "25P03", "53", "55P03", "57")
-_UNAVAILABLE = "The database cannot be reached. Try again in a moment."
-
 
 @dataclass(frozen=True, slots=True)
 class DatabaseConfig:
-    """Where the database is and how long it may take."""
+    """Where the database is, how many connections it gets and how long it may take.
+
+    `pool_size` is of connections to PostgreSQL, as many again under load, and of SQLite's readers.
+    """
 
     url: str = "sqlite+aiosqlite:///./.parley/parley.db"
     pool_size: int = 5
@@ -68,35 +67,17 @@ async def open_database(config: DatabaseConfig) -> AsyncIterator[Database]:
             yield database
 
 
-def normalise_url(text: str) -> URL:
-    """Accept the usual spellings of a database URL; raises `ValueError` for any other."""
-    try:
-        url = sa.make_url(text)
-    except sa.exc.ArgumentError:
-        raise ValueError("not a database URL") from None
-    backend = url.get_backend_name()
-    if backend == "sqlite":
-        if url.database in {None, "", ":memory:"}:
-            raise ValueError("SQLite needs a file here: every connection would have its own memory")
-        return url.set(drivername="sqlite+pysqlite")
-    if backend in {"postgresql", "postgres"}:
-        return url.set(drivername="postgresql+asyncpg")
-    raise ValueError(
-        f"{backend} is not supported; use sqlite+aiosqlite:// or postgresql+asyncpg://"
-    )
-
-
 class _Postgres:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
     async def read(self, operation: Operation[T]) -> T:
-        with _translated():
+        with translated():
             async with self._engine.connect() as connection:
                 return await connection.run_sync(operation)
 
     async def write(self, operation: Operation[T]) -> T:
-        with _translated():
+        with translated():
             async with self._engine.begin() as connection:
                 return await connection.run_sync(operation)
 
@@ -128,21 +109,24 @@ class _Sqlite:
             with self._engine.connect() as connection:
                 return operation(connection)
 
-        with _translated():
+        with translated():
             return await asyncio.get_running_loop().run_in_executor(threads, connected)
 
 
 @asynccontextmanager
 async def _open_postgres(url: URL, config: DatabaseConfig) -> AsyncIterator[Database]:
     timeout_ms = str(int(config.command_timeout_s * 1000))
+    url, arguments = driver_arguments(url)
     engine = create_async_engine(
         url,
+        json_deserializer=_json,
         hide_parameters=True,  # errors reach the log; what users and models write does not
         pool_size=config.pool_size,
         max_overflow=config.pool_size,
         pool_timeout=config.command_timeout_s,
         pool_pre_ping=True,
-        connect_args={
+        connect_args=arguments
+        | {
             # A frozen server is not a closed one: only timeouts notice it.
             "timeout": config.command_timeout_s,
             "command_timeout": config.command_timeout_s,
@@ -163,9 +147,11 @@ async def _open_postgres(url: URL, config: DatabaseConfig) -> AsyncIterator[Data
 @asynccontextmanager
 async def _open_sqlite(url: URL, config: DatabaseConfig) -> AsyncIterator[Database]:
     # For its owner alone: whoever can read the file can read every conversation.
-    Path(str(url.database)).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not str(url.database).startswith("file:"):  # SQLite's own kind of URL makes no directory
+        Path(str(url.database)).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = sa.create_engine(
         url,
+        json_deserializer=_json,
         hide_parameters=True,  # as above
         connect_args={"check_same_thread": False, "timeout": config.busy_timeout_s},
     )
@@ -180,11 +166,18 @@ async def _open_sqlite(url: URL, config: DatabaseConfig) -> AsyncIterator[Databa
             engine.dispose()
 
 
+def _json(text: str) -> Any:
+    """Read a JSON column; most are empty objects, and decoding thousands of those takes a while."""
+    return {} if text == "{}" else json.loads(text)
+
+
 def _prepare_sqlite(
     connection: sa.engine.interfaces.DBAPIConnection, _: ConnectionPoolEntry
 ) -> None:
     # No implicit BEGIN by the driver: transactions are ours to begin.
     connection.isolation_level = None
+    # What the triggers of the search index call (migrations/versions/0003_search.py).
+    connection.create_function("search_words", 3, document_words, deterministic=True)
     cursor = connection.cursor()
     _use_wal(cursor)
     # Safe against the death of the process, not of the power (README, "What is safe").
@@ -202,22 +195,10 @@ def _use_wal(cursor: sa.engine.interfaces.DBAPICursor) -> None:
     for pause_s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0):
         try:
             cursor.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
             sleep(pause_s)  # in a thread of the database's own
         else:
             return
     cursor.execute("PRAGMA journal_mode = WAL")
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turn what says "no database" into our error; a wrong statement stays what it is."""
-    try:
-        yield
-    except (sa.exc.OperationalError, sa.exc.InterfaceError, PoolTimeout, OSError) as error:
-        raise StorageUnavailable(_UNAVAILABLE, retry_after_s=1) from error
-    except DBAPIError as error:
-        state = getattr(error.orig, "sqlstate", None) or ""
-        if error.connection_invalidated or state.startswith(_UNAVAILABLE_SQLSTATES):
-            raise StorageUnavailable(_UNAVAILABLE, retry_after_s=1) from error
-        raise
