@@ -5,10 +5,12 @@ Nothing is deleted by an edit: turns are a tree by `parent_turn_id`, and `thread
 the newest turn of the branch that is shown.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.engine import Dialect
 from typing_extensions import override
 
@@ -32,7 +34,23 @@ class UtcTime(sa.TypeDecorator[datetime]):
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
-Id = sa.Uuid(as_uuid=False)
+class _Id(sa.Uuid[str]):
+    """A UUID as text; SQLite keeps its 32 digits, and to parse them is a tenth of a long read."""
+
+    cache_ok = True
+
+    @override
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        if dialect.name != "sqlite":
+            return super().result_processor(dialect, coltype)  # type: ignore[no-any-return, no-untyped-call]  # SQLAlchemy's has no types
+
+        def with_dashes(v: str | None) -> str | None:
+            return v and f"{v[:8]}-{v[8:12]}-{v[12:16]}-{v[16:20]}-{v[20:]}"
+
+        return with_dashes
+
+
+Id = _Id(as_uuid=False)
 Json = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 metadata = sa.MetaData(
@@ -213,3 +231,46 @@ tombstones = sa.Table(
     sa.Column("id", Id, primary_key=True),
     sa.Column("deleted_at", UtcTime, nullable=False),
 )
+
+# What a search reads: a document for each title (without a step), question and answer, the newest
+# with the highest id. Triggers keep it, so that a turn needs no further statement and no writer can
+# forget it (migrations/versions/0003_search.py); SQLite indexes it by an FTS5 table, `search_index`.
+search_documents = sa.Table(
+    "search_documents",
+    metadata,
+    sa.Column(
+        "id",
+        sa.BigInteger().with_variant(sa.Integer, "sqlite"),
+        primary_key=True,
+        autoincrement=True,
+    ),
+    sa.Column("owner_id", Id, nullable=False),
+    sa.Column("thread_id", Id, sa.ForeignKey("threads.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("step_id", Id),
+    sa.Column("words", sa.Text().with_variant(TSVECTOR, "postgresql"), nullable=False),
+    sqlite_autoincrement=True,
+)
+_TITLES, _MESSAGES = sa.text("step_id IS NULL"), sa.text("step_id IS NOT NULL")
+for _name, _which in (("titles", _TITLES), ("messages", _MESSAGES)):
+    sa.Index(
+        f"ix_search_documents_{_name}",
+        search_documents.c.owner_id,
+        search_documents.c.id.desc(),
+        sqlite_where=_which,
+        postgresql_where=_which,
+    )
+# Without the titles, which SQLite would else look for in here, among those of all owners.
+sa.Index(
+    "uq_search_documents_step",
+    search_documents.c.step_id,
+    unique=True,
+    sqlite_where=_MESSAGES,
+    postgresql_where=_MESSAGES,
+)
+sa.Index("ix_search_documents_thread", search_documents.c.thread_id)
+sa.Index(
+    "ix_search_documents_words",
+    search_documents.c.words,
+    postgresql_using="gin",
+    postgresql_with={"fastupdate": "off"},
+).ddl_if(dialect="postgresql")

@@ -1,0 +1,192 @@
+"""The hot queries go through an index, however many rows others have: read from the plans."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from data_layer.begin import begin_turn
+from data_layer.database import Database
+from data_layer.pages import read_page
+from data_layer.search import search_threads
+from data_layer.tables import feedbacks, steps, threads, users
+from data_layer.turns import _history
+from parley.chat.turns import Owner
+from tests.contract.support import a_turn, an_owner
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+THREADS, STEPS = 120, 10
+
+
+@pytest.fixture(scope="module")
+async def crowd(database: Database) -> Owner:
+    """Four owners with as much each; gives one of them."""
+    owners = [an_owner() for _ in range(4)]
+    await database.write(lambda connection: _fill(connection, owners))
+    await database.write(lambda connection: connection.exec_driver_sql("ANALYZE"))
+    return owners[1]
+
+
+def _fill(connection: sa.Connection, owners: list[Owner]) -> None:
+    stamp = {"metadata": {}, "created_at": NOON}
+    rows = [stamp | {"id": owner.id, "identifier": owner.identifier} for owner in owners]
+    connection.execute(sa.insert(users), rows)
+    made = [
+        stamp
+        | {
+            "id": str(uuid4()),
+            "owner_id": owner.id,
+            "name": f"common title {number}",
+            "last_arrival": STEPS,
+            "last_active_at": NOON + timedelta(seconds=number),
+        }
+        for number in range(THREADS)
+        for owner in owners
+    ]
+    connection.execute(sa.insert(threads), made)
+    said = [
+        stamp
+        | {
+            "id": str(uuid4()),
+            "thread_id": thread["id"],
+            "owner_id": thread["owner_id"],
+            "arrival": arrival,
+            "ordinal": 0,
+            "type": "user_message",
+            "name": "user",
+            "input": "",
+            "output": f"common word{number} of {thread['name']}, {arrival}",
+            "reasoning": "",
+            "is_error": False,
+        }
+        for number, thread in enumerate(made)
+        for arrival in range(STEPS)
+    ]
+    connection.execute(sa.insert(steps), said)
+    rated = [
+        {
+            "id": str(uuid4()),
+            "thread_id": step["thread_id"],
+            "step_id": step["id"],
+            "owner_id": step["owner_id"],
+            "value": int(step["arrival"] != 1),
+            "created_at": NOON,
+        }
+        for step in said
+    ]
+    connection.execute(sa.insert(feedbacks), rated)
+
+
+async def plans(database: Database, operation: Callable[[sa.Connection], object]) -> list[str]:
+    """Explain each SELECT that an operation sends."""
+
+    def explained(connection: sa.Connection) -> list[str]:
+        with _sent(connection) as statements:
+            operation(connection)
+        return [_plan(connection, *sent) for sent in statements]
+
+    return await database.read(explained)
+
+
+@contextmanager
+def _sent(connection: sa.Connection) -> Iterator[list[tuple[str, Any]]]:
+    """Collect the SELECTs of a connection, with what they were sent with."""
+    statements: list[tuple[str, Any]] = []
+
+    def on_statement(*arguments: Any) -> None:
+        if arguments[2].startswith(("SELECT", "WITH")):
+            statements.append((arguments[2], arguments[3]))
+
+    event.listen(connection, "before_cursor_execute", on_statement)
+    try:
+        yield statements
+    finally:
+        event.remove(connection, "before_cursor_execute", on_statement)
+
+
+def _plan(connection: sa.Connection, statement: str, parameters: Any) -> str:
+    if connection.dialect.name == "sqlite":
+        rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        return "\n".join(row[-1] for row in rows)
+    # So few rows are read fastest as a whole; whether an index can serve is what is asked.
+    connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+    rows = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)
+    return "\n".join(row[0] for row in rows)
+
+
+OUR_TABLES = "threads|steps|turns|feedbacks|search_documents"
+# A whole table, or an index from end to end: not a search in one.
+SCAN = re.compile(rf"(Seq Scan on|^SCAN) ({OUR_TABLES})\b(?! VIRTUAL)", re.MULTILINE)
+
+
+def assert_indexed(plan: str, *indexes: str) -> None:
+    assert not SCAN.search(plan), plan
+    for index in indexes:
+        assert re.search(index, plan), plan
+
+
+async def test_pages_go_through_their_index(database: Database, crowd: Owner) -> None:
+    first = await database.read(lambda c: read_page(c, crowd.id, limit=20))
+    for cursor in (None, first.next_cursor):
+        page = partial(read_page, owner_id=crowd.id, limit=20, cursor=cursor)
+        (plan,) = await plans(database, page)
+        assert_indexed(plan, "ix_threads_page")
+        # In the order of the index: nothing is sorted, so nothing beyond the page is read.
+        assert "Sort" not in plan
+        assert "TEMP B-TREE" not in plan
+
+
+async def test_few_rated_threads_are_read_by_their_ids(database: Database, crowd: Owner) -> None:
+    for_few, page = await plans(database, lambda c: read_page(c, crowd.id, limit=9, feedback=0))
+    assert_indexed(for_few, "ix_feedbacks_value")
+    assert_indexed(page, "autoindex_threads_1|pk_threads|ix_threads_page")
+
+
+async def test_many_rated_threads_are_met_on_the_way(database: Database, crowd: Owner) -> None:
+    for_few, page = await plans(database, lambda c: read_page(c, crowd.id, limit=9, feedback=1))
+    assert_indexed(for_few, "ix_feedbacks_value")
+    assert_indexed(page, "ix_threads_page|pk_threads", "feedbacks")
+
+
+async def test_rare_word_is_found_in_the_index(database: Database, crowd: Owner) -> None:
+    *samples, found, texts = await plans(
+        database, lambda c: search_threads(c, crowd.id, "word5 common", limit=20)
+    )
+    for sample, documents in zip(samples, ("titles", "messages"), strict=True):
+        assert_indexed(sample, f"ix_search_documents_{documents}")
+    assert_indexed(found, "ix_search_documents_words|SCAN search_index VIRTUAL TABLE INDEX")
+    assert_indexed(
+        texts, "(pk|ix)_search_documents|INTEGER PRIMARY KEY", "pk_steps|autoindex_steps_1"
+    )
+
+
+async def test_common_word_is_found_on_a_walk(
+    database: Database, crowd: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through the newest documents of this owner, in the order of the index."""
+    monkeypatch.setattr("data_layer.search._SAMPLE", 20)
+    monkeypatch.setattr("data_layer.search._WALK", 200)
+    *_, found, _ = await plans(database, lambda c: search_threads(c, crowd.id, "comm", limit=20))
+    assert_indexed(found, "ix_search_documents_messages")
+    assert not re.search(r"search_index|pk_search_documents", found), found
+
+
+async def test_history_is_read_by_keys(database: Database, crowd: Owner) -> None:
+    (plan,) = await plans(database, lambda c: _history(c, crowd.id, str(uuid4()), 50, 9_999))
+    assert_indexed(plan, "pk_turns|autoindex_turns_1", "pk_steps|autoindex_steps_1")
+
+
+async def test_begin_finds_its_thread_by_keys(database: Database, crowd: Owner) -> None:
+    def begin_and_forget(connection: sa.Connection) -> None:
+        begin_turn(connection, a_turn(crowd, str(uuid4())))
+        connection.rollback()
+
+    plan, *_ = await plans(database, begin_and_forget)
+    assert_indexed(plan, "pk_threads|autoindex_threads_1", "ix_turns_live|uq_turns")

@@ -1,0 +1,1 @@
+"""Tests of what the data layer works out without a database."""
