@@ -81,6 +81,11 @@ def download_path(attachment_id: str) -> str:
     return f"/files/{attachment_id}"
 
 
+def shared_download_path(thread_id: str, attachment_id: str) -> str:
+    """Give the path at which those who may see a shared thread find one of its files."""
+    return f"/project/share/{thread_id}/file/{attachment_id}"
+
+
 def shown_as(mime: str) -> str:
     """Say how the page shows a type: image, audio, video, or a file to download."""
     return _SHOWN_AS.get(mime, "file")
@@ -100,9 +105,9 @@ def clean_type(mime: str | None) -> str:
 def clean_name(name: str | None) -> str:
     """Make a file's name of what a client says: one line, no path, not too long."""
     last = storable_text(name or "").replace("\\", "/").rstrip("/").rpartition("/")[2]
-    shown = " ".join(_UNPRINTABLE.sub(" ", last).split()).strip(".")
+    shown = " ".join(_UNPRINTABLE.sub(" ", last).split()).strip(". ")
     if len(shown) > _NAME_CHARS:
         stem, dot, ending = shown.rpartition(".")
         kept = f"{dot}{ending}" if stem and len(ending) <= 10 else ""
-        shown = shown[: _NAME_CHARS - len(kept)] + kept
+        shown = shown[: _NAME_CHARS - len(kept)].rstrip(". ") + kept
     return shown or "file"
