@@ -1,0 +1,232 @@
+"""Step dicts: Chainlit's dictionaries of steps, read and shown at the edge.
+
+A write is what the dictionary gives, by column; what has no column is kept as it came in `extra`.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from chainlit.element import ElementDict
+from chainlit.step import StepDict
+from chainlit.types import FeedbackDict, ThreadDict
+
+from data_layer.rows import AnyRow
+from data_layer.storable import (
+    check_size,
+    iso,
+    moment_of,
+    storable_json,
+    uuid_of,
+    uuid_or_none,
+)
+from data_layer.tables import steps
+from parley.chat.errors import InvalidRequest
+from parley.chat.messages import storable_text
+from parley.chat.turns import Owner, error_step_id
+
+MESSAGE_TYPES = frozenset({"user_message", "assistant_message"})
+_Reader = Callable[[Any], Any]
+# No more than is shown: to read an id costs as much as all else of a column's row.
+SHOWN_COLUMNS = (
+    steps.c.id,
+    steps.c.turn_id.is_not(None).label("of_turn"),
+    *(
+        steps.c[name]
+        for name in (
+            "parent_id",
+            "arrival",
+            "ordinal",
+            "type",
+            "name",
+            "input",
+            "output",
+            "is_error",
+            "metadata",
+            "generation",
+            "extra",
+            "favorite_at",
+            "created_at",
+            "started_at",
+            "ended_at",
+        )
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StepWrite:
+    """What a create or an update says of a step: values by column, and keys without one.
+
+    `updated_at` orders updates (see step_merge.py); a create has none.
+    """
+
+    id: str
+    thread_id: str
+    values: Mapping[str, Any]
+    extra: Mapping[str, Any]
+    favorite: bool | None
+    updated_at: int | None
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return storable_text(value if isinstance(value, str) else json.dumps(storable_json(value)))
+
+
+def _object(value: object) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidRequest("Metadata and generation of a step must be objects with keys.")
+    kept: dict[str, Any] = storable_json(value)
+    check_size(kept, "step's metadata")
+    return kept
+
+
+def _metadata(value: object) -> dict[str, Any]:
+    # Whether a step is a favourite has a column of its own.
+    return {key: item for key, item in _object(value).items() if key != "favorite"}
+
+
+def _optional_moment(value: object) -> datetime | None:
+    return None if value is None else moment_of(value)
+
+
+_COLUMNS: dict[str, tuple[str, _Reader]] = {
+    "name": ("name", _text),
+    "type": ("type", _text),
+    "parentId": ("parent_id", uuid_or_none),
+    "input": ("input", _text),
+    "output": ("output", _text),
+    "isError": ("is_error", bool),
+    "metadata": ("metadata", _metadata),
+    "generation": ("generation", lambda value: _object(value) or None),
+    "createdAt": ("created_at", _optional_moment),
+    "start": ("started_at", _optional_moment),
+    "end": ("ended_at", _optional_moment),
+}
+# Keys that columns, other tables or the moment answer for.
+_ELSEWHERE = frozenset({"id", "threadId", "streaming", "feedback"})
+# A key of Chainlit's that is not here is kept all the same; contract.py says so in the log.
+KNOWN_STEP_KEYS = (
+    frozenset(_COLUMNS)
+    | _ELSEWHERE
+    | {
+        "command",
+        "modes",
+        "waitForAnswer",
+        "tags",
+        "showInput",
+        "defaultOpen",
+        "autoCollapse",
+        "language",
+        "icon",
+    }
+)
+# No step is without them: an update that has none of these says nothing about them.
+_NEVER_CLEARED = frozenset({"name", "type", "created_at"})
+
+
+def step_write(step: StepDict, *, updated_at: int | None = None) -> StepWrite:
+    """Read Chainlit's dictionary; raises `InvalidRequest` and `TooLarge` for what cannot be kept."""
+    given: Mapping[str, Any] = step
+    values = {column: read(given[key]) for key, (column, read) in _COLUMNS.items() if key in given}
+    values = {
+        column: value
+        for column, value in values.items()
+        if value not in (None, "") or column not in _NEVER_CLEARED
+    }
+    extra = storable_json(
+        {
+            key: value
+            for key, value in given.items()
+            if key not in _COLUMNS and key not in _ELSEWHERE
+        }
+    )
+    check_size(extra, "step's presentation")
+    favorite = (given.get("metadata") or {}).get("favorite")
+    return StepWrite(
+        id=uuid_of(given.get("id")),
+        thread_id=uuid_of(given.get("threadId")),
+        values=values,
+        extra=extra,
+        favorite=None if favorite is None else bool(favorite),
+        updated_at=updated_at,
+    )
+
+
+def shown_steps(
+    row: AnyRow, thread_id: str, feedback: Mapping[str, FeedbackDict]
+) -> list[StepDict]:
+    """Show a row of `SHOWN_COLUMNS` and `error_message`.
+
+    The answer of a turn that failed or broke off is followed by its error. One that is only being
+    begun is not shown: it would be an empty bubble.
+    """
+    if not row.of_turn:
+        return [_step_dict(row, thread_id, feedback)]
+    shown = []
+    if row.output or row.type != "assistant_message":
+        shown.append(_step_dict(row, thread_id, feedback))
+    if row.type == "assistant_message" and row.error_message:
+        error = _step_dict(row, thread_id, {})
+        error |= {
+            "id": error_step_id(row.id),
+            "output": row.error_message,
+            "isError": True,
+        }
+        shown.append(error)
+    return shown
+
+
+def _step_dict(row: AnyRow, thread_id: str, feedback: Mapping[str, FeedbackDict]) -> StepDict:
+    created_at = iso(row.created_at)
+    # A turn's steps have no start of their own.
+    otherwise = created_at if row.of_turn else None
+    shown: dict[str, Any] = {
+        "showInput": False,
+        **(row.extra or {}).get("keys", {}),
+        "id": row.id,
+        "threadId": thread_id,
+        "parentId": row.parent_id,
+        "name": row.name,
+        "type": row.type,
+        "input": row.input,
+        "output": row.output,
+        # Of a turn it is the message below the answer that is the error.
+        "isError": row.is_error and not row.of_turn,
+        "streaming": False,
+        "createdAt": created_at,
+        "start": iso(row.started_at) if row.started_at else otherwise,
+        "end": iso(row.ended_at) if row.ended_at else otherwise,
+        "metadata": {**row.metadata, "favorite": True} if row.favorite_at else row.metadata,
+        "generation": row.generation,
+    }
+    if row.id in feedback:
+        shown["feedback"] = feedback[row.id]
+    return cast(StepDict, shown)
+
+
+def thread_dict(
+    row: AnyRow,
+    owner: Owner,
+    shown: Sequence[StepDict] = (),
+    elements: Sequence[ElementDict] = (),
+) -> ThreadDict:
+    """Show a thread's row."""
+    return ThreadDict(
+        id=row.id,
+        # The sidebar groups and sorts by this key: it wants the last activity.
+        createdAt=iso(row.last_active_at),
+        name=row.name,
+        userId=owner.id,
+        userIdentifier=owner.identifier,
+        tags=row.tags or [],
+        metadata={**row.metadata, "is_shared": row.shared_at is not None},
+        steps=list(shown),
+        elements=list(elements),
+    )
