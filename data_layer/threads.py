@@ -4,31 +4,31 @@ Pages are keyset pages on (last activity, id), made by the database. Deleting le
 so that a late write cannot bring a thread back.
 """
 
-import base64
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from data_layer.database import Database
+from data_layer.elements import delete_elements_of
+from data_layer.pages import ThreadPage, read_page
 from data_layer.rows import AnyRow
-from data_layer.tables import steps, threads, turns
+from data_layer.search import SearchPage, search_threads
+from data_layer.storable import check_size, storable_json
+from data_layer.tables import feedbacks, steps, threads, turns
+from data_layer.thread_lock import lock_thread, new_thread
+from data_layer.users import merge
 from data_layer.writer import Writer
-from parley.chat.errors import InvalidRequest, NotFound
+from parley.chat.errors import NotFound
 from parley.chat.messages import storable_text
 from parley.chat.requests import thread_name
+from parley.chat.turns import Owner
 
-
-@dataclass(frozen=True, slots=True)
-class ThreadPage:
-    """One page of threads, newest activity first; `next_cursor` is None on the last."""
-
-    rows: Sequence[AnyRow]
-    next_cursor: str | None
+_NO_THREAD = "There is no such conversation."
+# Sessions write their copy of these back at every disconnect: sharing.py has the say.
+_SHARING_KEYS = frozenset({"is_shared", "shared_at"})
 
 
 class SqlThreads:
@@ -40,49 +40,50 @@ class SqlThreads:
         self._writer = writer
 
     async def page(
-        self, owner_id: str, *, limit: int, cursor: str | None = None, search: str | None = None
+        self,
+        owner_id: str,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        search: str | None = None,
+        feedback: int | None = None,
     ) -> ThreadPage:
-        """Read a page; raises `InvalidRequest` for a cursor that is none of ours."""
-        statement = (
-            sa.select(threads)
-            .where(threads.c.owner_id == owner_id, threads.c.deleted_at.is_(None))
-            .order_by(threads.c.last_active_at.desc(), threads.c.id.desc())
-            .limit(limit + 1)
-        )
-        if cursor:
-            place = sa.tuple_(threads.c.last_active_at, threads.c.id)
-            statement = statement.where(place < _decode_cursor(cursor))
+        """Read a page of all threads, see `read_page`, or of those that a search finds.
+
+        Raises `InvalidRequest` for a cursor that is not ours.
+        """
         if search:
-            found = threads.c.name.icontains(storable_text(search), autoescape=True)
-            statement = statement.where(found)
-        rows = await self._database.read(lambda connection: connection.execute(statement).all())
-        shown = rows[:limit]
-        more = len(rows) > limit
-        return ThreadPage(shown, _encode_cursor(shown[-1]) if more else None)
+            found = await self.search(
+                owner_id, search, limit=limit, cursor=cursor, feedback=feedback
+            )
+            return ThreadPage([hit.thread for hit in found.hits], found.next_cursor)
+        return await self._database.read(
+            lambda connection: read_page(
+                connection, owner_id, limit=limit, cursor=cursor, feedback=feedback
+            )
+        )
+
+    async def search(
+        self,
+        owner_id: str,
+        text: str,
+        *,
+        limit: int,
+        cursor: str | None = None,
+        feedback: int | None = None,
+    ) -> SearchPage:
+        """Find threads by their words; raises `InvalidRequest` for a cursor that is not ours."""
+        return await self._database.read(
+            lambda connection: search_threads(
+                connection, owner_id, text, limit=limit, cursor=cursor, feedback=feedback
+            )
+        )
 
     async def thread(self, owner_id: str, thread_id: str) -> AnyRow:
         """Read one thread's row."""
         statement = sa.select(threads).where(_owned(owner_id, thread_id))
         row = await self._database.read(lambda connection: connection.execute(statement).first())
         return _found(row)
-
-    async def steps(self, owner_id: str, thread_id: str, *, limit: int) -> Sequence[AnyRow]:
-        """Read the thread's newest steps, oldest first, with the state of their turn."""
-        newest = (
-            sa.select(
-                steps,
-                turns.c.state.label("turn_state"),
-                turns.c.model.label("turn_model"),
-                turns.c.error_code,
-                turns.c.error_message,
-            )
-            .join(turns, turns.c.id == steps.c.turn_id, isouter=True)
-            .where(steps.c.thread_id == thread_id, steps.c.owner_id == owner_id)
-            .order_by(steps.c.arrival.desc(), steps.c.ordinal.desc())
-            .limit(limit)
-        )
-        rows = await self._database.read(lambda connection: connection.execute(newest).all())
-        return list(reversed(rows))
 
     async def rename(self, owner_id: str, thread_id: str, name: str) -> None:
         """Give the thread another name, made fit for one."""
@@ -95,27 +96,75 @@ class SqlThreads:
         row = await self._writer.write(lambda connection: connection.execute(statement).first())
         _found(row)
 
-    async def delete(self, owner_id: str, thread_id: str) -> None:
-        """Delete all that the thread holds and leave a tombstone."""
+    async def put(
+        self, owner: Owner, thread_id: str, *, name: str | None, tags: Sequence[str] | None
+    ) -> None:
+        """Name and tag a thread, and make it where a step has not yet; None leaves as it is."""
+        values: dict[str, Any] = {}
+        if name is not None and (line := thread_name(name)):
+            values["name"] = line
+        if tags is not None:
+            values["tags"] = [storable_text(str(tag)) for tag in tags]
+        await self._writer.write(lambda connection: _put(connection, owner, thread_id, values))
 
-        def delete(connection: Connection) -> None:
-            buried = connection.execute(
-                sa.update(threads)
-                .where(_owned(owner_id, thread_id))
-                .values(
-                    deleted_at=datetime.now(UTC), name="", metadata={}, tags=None, head_turn_id=None
-                )
-            )
-            if buried.rowcount == 0:
-                raise NotFound("There is no such conversation.")
-            for table in (steps, turns):
-                connection.execute(
-                    sa.delete(table).where(
-                        table.c.thread_id == thread_id, table.c.owner_id == owner_id
-                    )
-                )
+    async def merge_metadata(self, owner_id: str, thread_id: str, patch: Mapping[str, Any]) -> None:
+        """Merge metadata, None taking a key away; never makes a thread.
 
-        await self._writer.write(delete)
+        Raises `TooLarge` where more than 1 MiB would be kept.
+        """
+        wanted = {
+            key: value for key, value in storable_json(patch).items() if key not in _SHARING_KEYS
+        }
+        await self._writer.write(
+            lambda connection: _merge_metadata(connection, owner_id, thread_id, wanted)
+        )
+
+    async def delete(self, owner_id: str, thread_id: str) -> Sequence[str]:
+        """Delete all that the thread holds and leave a tombstone.
+
+        Gives the keys of the bytes that its elements had, to be discarded now.
+        """
+        return await self._writer.write(lambda connection: _delete(connection, owner_id, thread_id))
+
+
+def _put(connection: Connection, owner: Owner, thread_id: str, values: dict[str, Any]) -> None:
+    if lock_thread(connection, owner.id, thread_id) is None:
+        new_thread(connection, owner, thread_id, datetime.now(UTC), **values)
+    elif values:
+        connection.execute(sa.update(threads).where(_owned(owner.id, thread_id)).values(values))
+
+
+def _merge_metadata(
+    connection: Connection, owner_id: str, thread_id: str, patch: Mapping[str, Any]
+) -> None:
+    row = _found(lock_thread(connection, owner_id, thread_id))
+    merged = merge(row.metadata, patch)
+    check_size(merged, "metadata of the conversation")
+    if merged != row.metadata:
+        owned = _owned(owner_id, thread_id)
+        connection.execute(sa.update(threads).where(owned).values(metadata=merged))
+
+
+def _delete(connection: Connection, owner_id: str, thread_id: str) -> Sequence[str]:
+    buried = connection.execute(
+        sa.update(threads)
+        .where(_owned(owner_id, thread_id))
+        .values(
+            deleted_at=datetime.now(UTC),
+            name="",
+            metadata={},
+            tags=None,
+            head_turn_id=None,
+            shared_at=None,
+        )
+    )
+    if buried.rowcount == 0:
+        raise NotFound(_NO_THREAD)
+    keys = delete_elements_of(connection, owner_id, thread_id)
+    for table in (feedbacks, steps, turns):
+        inside = sa.and_(table.c.thread_id == thread_id, table.c.owner_id == owner_id)
+        connection.execute(sa.delete(table).where(inside))
+    return keys
 
 
 def _owned(owner_id: str, thread_id: str) -> sa.ColumnElement[bool]:
@@ -128,22 +177,5 @@ def _owned(owner_id: str, thread_id: str) -> sa.ColumnElement[bool]:
 
 def _found(row: AnyRow | None) -> AnyRow:
     if row is None:
-        raise NotFound("There is no such conversation.")
+        raise NotFound(_NO_THREAD)
     return row
-
-
-def _encode_cursor(row: AnyRow) -> str:
-    place = f"{row.last_active_at.isoformat()}|{row.id}"
-    return base64.urlsafe_b64encode(place.encode()).decode()
-
-
-def _decode_cursor(cursor: str) -> sa.ColumnElement[Any]:
-    try:
-        moment, thread_id = base64.urlsafe_b64decode(cursor.encode()).decode().split("|")
-        at, thread_id = datetime.fromisoformat(moment), str(UUID(thread_id))
-        at = at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise InvalidRequest("This cursor is not one of ours. Begin at the first page.") from None
-    return sa.tuple_(
-        sa.literal(at, threads.c.last_active_at.type), sa.literal(thread_id, threads.c.id.type)
-    )

@@ -1,31 +1,28 @@
 """Chainlit's data layer on our tables: always the owner of the request, never anybody else."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
-from chainlit.element import Text
-from chainlit.step import StepDict
-from chainlit.types import Feedback, Pagination, ThreadDict, ThreadFilter
+from chainlit.types import Pagination, ThreadDict, ThreadFilter
 from chainlit.user import User
 
 from data_layer.chainlit_layer import ChainlitLayer
 from data_layer.database import Database
-from data_layer.threads import SqlThreads
 from data_layer.turns import SqlTurnStore
 from data_layer.writer import Writer
-from parley.chat.errors import InvalidRequest, Unauthenticated
-from parley.chat.owner import current_owner
-from parley.chat.turns import Answer, Owner, TurnState, error_step_id
+from parley.chat.errors import TooLarge, Unauthenticated
+from parley.chat.turns import Answer, ContextRecord, Owner, TurnState, error_step_id
+from parley.context.memory_store import MemoryContextStore
+from tests.contract.layer_support import as_owner, opened
 from tests.contract.support import a_turn, an_end, an_owner
 
 
 @pytest.fixture
 def layer(database: Database, writer: Writer) -> ChainlitLayer:
-    return ChainlitLayer(SqlThreads(database, writer))
+    return ChainlitLayer(database, writer)
 
 
 @pytest.fixture
@@ -41,21 +38,6 @@ async def thread(turns: SqlTurnStore, owner: Owner, thread_id: str) -> str:
     return thread_id
 
 
-@contextmanager
-def as_owner(owner: Owner) -> Iterator[None]:
-    token = current_owner.set(owner)
-    try:
-        yield
-    finally:
-        current_owner.reset(token)
-
-
-async def opened(layer: ChainlitLayer, thread_id: str) -> ThreadDict:
-    thread = await layer.get_thread(thread_id)
-    assert thread is not None
-    return thread
-
-
 async def listed(layer: ChainlitLayer, first: int = 20, **filters: str) -> list[ThreadDict]:
     page = await layer.list_threads(Pagination(first=first), ThreadFilter(**filters))
     return page.data
@@ -64,10 +46,45 @@ async def listed(layer: ChainlitLayer, first: int = 20, **filters: str) -> list[
 async def test_user_is_the_owner_of_the_request(layer: ChainlitLayer, owner: Owner) -> None:
     assert await layer.get_user(owner.identifier) is None
     with as_owner(owner):
+        unwritten = await layer.get_user(owner.identifier)
         user = await layer.create_user(User(identifier=owner.identifier))
-        assert user is not None
-        assert (user.id, user.identifier) == (owner.id, owner.identifier)
+        for found in (unwritten, user):
+            assert found is not None
+            assert (found.id, found.identifier) == (owner.id, owner.identifier)
         assert await layer.get_user("someone else") is None
+        assert await layer.create_user(User(identifier="someone else")) is None
+
+
+async def test_metadata_of_a_user_are_merged(layer: ChainlitLayer, owner: Owner) -> None:
+    with as_owner(owner):
+        for metadata in ({"a": 1, "b": "\0"}, {"a": None, "c": [3]}, {}):
+            await layer.create_user(User(identifier=owner.identifier, metadata=metadata))
+        user = await layer.get_user(owner.identifier)
+        with pytest.raises(TooLarge):
+            await layer.create_user(User(owner.identifier, metadata={"d": "x" * 2_000_000}))
+    assert user is not None
+    assert user.metadata == {"b": "\ufffd", "c": [3]}
+    assert datetime.fromisoformat(user.createdAt).utcoffset() is not None
+
+
+async def test_app_of_its_own_is_told_who_was_asked_for(database: Database, writer: Writer) -> None:
+    name, seen = uuid4().hex, list[Owner]()
+    layer = ChainlitLayer(database, writer, owner=lambda: seen[-1], seen=seen.append)
+    assert await layer.get_user(name) is None
+    made = await layer.create_user(User(identifier=name, metadata={"a": 1}))
+    again = await layer.create_user(User(identifier=name))
+    assert made == again == await layer.get_user(name)
+    assert made is not None
+    assert seen == [Owner(made.id, name)] * 3
+    await layer.update_thread(thread_id := str(uuid4()), name="Mine", user_id=made.id)
+    assert await layer.get_thread_author(thread_id) == name
+
+
+async def test_one_user_is_made_by_two_first_sign_ins(database: Database, writer: Writer) -> None:
+    name = uuid4().hex
+    layer = ChainlitLayer(database, writer, seen=list[Owner]().append)
+    users = await asyncio.gather(*(layer.create_user(User(identifier=name)) for _ in range(5)))
+    assert len({user.id for user in users if user}) == 1
 
 
 async def test_nobody_reads_nothing(layer: ChainlitLayer, thread: str) -> None:
@@ -175,11 +192,25 @@ async def test_owner_renames_and_deletes(layer: ChainlitLayer, owner: Owner, thr
     with as_owner(owner):
         await layer.update_thread(thread, name="Mine", user_id=str(uuid4()), metadata={"a": 1})
         shown = await opened(layer, thread)
-        assert (shown["name"], shown["userId"], shown["metadata"]) == ("Mine", owner.id, {})
-        await layer.update_thread(thread, metadata={"a": 1})
+        assert (shown["name"], shown["userId"]) == ("Mine", owner.id)
+        assert shown["metadata"] == {"a": 1, "is_shared": False}
         await layer.delete_thread(thread)
         assert await layer.get_thread(thread) is None
         await layer.delete_thread(thread)
+
+
+async def test_deleted_thread_leaves_no_context(
+    database: Database, writer: Writer, owner: Owner, thread: str
+) -> None:
+    contexts = MemoryContextStore()
+    layer = ChainlitLayer(database, writer, contexts=contexts)
+    await contexts.save(thread, ContextRecord("head", ()))
+    with as_owner(an_owner()):
+        await layer.delete_thread(thread)
+    assert await contexts.load(thread)
+    with as_owner(owner):
+        await layer.delete_thread(thread)
+    assert await contexts.load(thread) is None
 
 
 @pytest.mark.parametrize("which", ["foreign", "missing", "no id at all"])
@@ -194,25 +225,3 @@ async def test_other_threads_are_not_there(
         await layer.delete_thread(asked)
     with as_owner(owner):
         assert (await opened(layer, thread))["name"] == "Hello?"
-
-
-async def test_what_is_not_kept_changes_nothing(
-    layer: ChainlitLayer, owner: Owner, thread: str
-) -> None:
-    with as_owner(owner):
-        before = await opened(layer, thread)
-        question = before["steps"][0]
-        forged: StepDict = {**question, "output": "forged"}
-        await layer.create_step(forged)
-        await layer.update_step(forged)
-        await layer.delete_step(question["id"])
-        await layer.create_element(Text(name="x", content="x", thread_id=thread))
-        await layer.delete_element("x", thread)
-        assert await layer.get_element(thread, "x") is None
-        assert await layer.get_favorite_steps(owner.id) == []
-        assert not await layer.delete_feedback("x")
-        with pytest.raises(InvalidRequest):
-            await layer.upsert_feedback(Feedback(forId=question["id"], value=1))
-        assert await layer.build_debug_url() == ""
-        await layer.close()
-        assert await opened(layer, thread) == before

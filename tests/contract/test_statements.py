@@ -3,12 +3,19 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from chainlit.element import Text
+from chainlit.types import Feedback
 from sqlalchemy import event
 
+from data_layer.chainlit_layer import ChainlitLayer
 from data_layer.database import Database
+from data_layer.elements import SqlElements
+from data_layer.local_storage import LocalStorage
+from data_layer.storage import StorageConfig
 from data_layer.threads import SqlThreads
 from data_layer.turns import SqlTurnStore
 from data_layer.writer import Writer
@@ -17,6 +24,7 @@ from parley.chat.turns import Answer, Owner, TurnRequest
 from parley.context.builder import ContextConfig, WindowedContext
 from parley.context.memory_store import MemoryContextStore
 from parley.live.memory_log import MemoryTurnLog
+from tests.contract.layer_support import a_step, as_owner
 from tests.contract.support import a_turn, an_end
 from tests.fakes.scripted_provider import OneModel, ScriptedProvider
 from tests.unit.chat.support import CONFIG
@@ -70,6 +78,21 @@ async def test_turn_costs_few_statements(
             assert cost.transactions <= TRANSACTIONS
 
 
+def changes_of(cost: Cost) -> list[str]:
+    return [s for s in cost.statements if s.startswith(("UPDATE", "DELETE"))]
+
+
+def changed_tables(changes: list[str]) -> set[str]:
+    return {statement.split(" SET ")[0].split(" WHERE ")[0] for statement in changes}
+
+
+def assert_each_names_its_owner(changes: list[str]) -> None:
+    for statement in changes:
+        table = statement.removeprefix("DELETE FROM ").removeprefix("UPDATE ").split()[0]
+        _, _, condition = statement.partition("WHERE")
+        assert f"{table}.owner_id =" in condition, statement
+
+
 async def test_every_change_names_the_owner(
     database: Database, writer: Writer, owner: Owner, thread_id: str
 ) -> None:
@@ -87,15 +110,41 @@ async def test_every_change_names_the_owner(
         await turns.finish(second, an_end())
         await threads.rename(owner.id, thread_id, "mine")
         await threads.delete(owner.id, thread_id)
-    changes = [s for s in cost.statements if s.startswith(("UPDATE", "DELETE"))]
-    assert {statement.split(" SET ")[0].split(" WHERE ")[0] for statement in changes} == {
+    changes = changes_of(cost)
+    assert changed_tables(changes) == {
         "UPDATE threads",
         "UPDATE turns",
         "UPDATE steps",
         "DELETE FROM turns",
         "DELETE FROM steps",
+        "DELETE FROM elements",
+        "DELETE FROM feedbacks",
     }
-    for statement in changes:
-        table = statement.removeprefix("DELETE FROM ").removeprefix("UPDATE ").split()[0]
-        _, _, condition = statement.partition("WHERE")
-        assert f"{table}.owner_id =" in condition, statement
+    assert_each_names_its_owner(changes)
+
+
+async def test_every_change_of_chainlits_names_the_owner(
+    database: Database, writer: Writer, owner: Owner, thread_id: str, tmp_path: Path
+) -> None:
+    elements = SqlElements(database, writer, LocalStorage(StorageConfig(tmp_path)))
+    layer, step = ChainlitLayer(database, writer, elements=elements), a_step(thread_id)
+    text = Text(name="a", content="x", thread_id=thread_id, for_id=step["id"])
+    with as_owner(owner), counted() as cost:
+        await layer.create_step(step)
+        await layer.update_step(a_step(thread_id, "more", id=step["id"]))
+        await layer.set_step_favorite(step, favorite=True)
+        feedback_id = await layer.upsert_feedback(Feedback(forId=step["id"], value=1))
+        await layer.delete_feedback(feedback_id)
+        await layer.create_element(text)
+        await layer.delete_element(text.id, thread_id)
+        await layer.update_thread(thread_id, "name", owner.id, {"a": 1}, ["b"])
+        await layer.delete_step(step["id"])
+    changes = changes_of(cost)
+    assert changed_tables(changes) >= {
+        "UPDATE threads",
+        "UPDATE steps",
+        "DELETE FROM steps",
+        "DELETE FROM elements",
+        "DELETE FROM feedbacks",
+    }
+    assert_each_names_its_owner(changes)
