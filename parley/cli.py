@@ -10,14 +10,22 @@ import typer
 import uvicorn
 from typing_extensions import override
 
-from parley.settings.build import load_config
-from parley.settings.problems import EXIT_CODE, ConfigurationError
+from parley.commands import export_command, forget_command, migrate_command, read_config
 from parley.surfaces.start import EXIT_CODE as EXPLAINED_CODE
 
 # uvicorn's own code for a server that did not start.
 _NOT_STARTED = 3
 
-cli = typer.Typer(no_args_is_help=True, add_completion=False, help="Self-hosted LLM chat.")
+cli = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    # Typer's own tracebacks may show the values of variables, secrets and messages among them.
+    pretty_exceptions_enable=False,
+    help="Self-hosted LLM chat.",
+)
+cli.command("migrate")(migrate_command)
+cli.command("export")(export_command)
+cli.command("forget")(forget_command)
 
 
 @cli.callback()
@@ -33,11 +41,7 @@ def serve(
     ] = None,
 ) -> None:
     """Apply the migrations and serve: one process; run more of them behind a balancer."""
-    try:
-        config = load_config()
-    except ConfigurationError as error:
-        sys.stderr.write(f"{error}\n")
-        raise typer.Exit(EXIT_CODE) from None
+    config = read_config()
     host = host or config.server.host
     port = config.server.port if port is None else port
     _announce(host, port)
