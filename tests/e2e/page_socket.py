@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 import httpx2
@@ -19,6 +19,12 @@ async def new_guest(parley: ParleyProcess) -> str:
     async with httpx2.AsyncClient(base_url=parley.url) as client:
         await client.get("/", headers={"accept": "text/html"})
         return "; ".join(f"{name}={value}" for name, value in client.cookies.items())
+
+
+class Served(Protocol):
+    """A process that serves Chainlit's page: Parley, or another app."""
+
+    url: str
 
 
 class PageSocket:
@@ -47,10 +53,10 @@ class PageSocket:
 
     async def say(self, text: str, **fields: object) -> str:
         """Send a message as the page does; gives its id."""
-        step_id = str(uuid4())
-        step = {"id": step_id, "type": "user_message", "output": text, "name": "me", **fields}
-        await self.emit("client_message", {"message": step, "fileReferences": []})
-        return step_id
+        files = fields.pop("fileReferences", [])
+        step = {"id": str(uuid4()), "type": "user_message", "output": text, "name": "me", **fields}
+        await self.emit("client_message", {"message": step, "fileReferences": files})
+        return str(step["id"])
 
     def all(self, event: str) -> list[Any]:
         return [data for name, data in self.received if name == event]
@@ -77,7 +83,7 @@ class PageSocket:
 
 @asynccontextmanager
 async def page_socket(
-    parley: ParleyProcess,
+    parley: Served,
     cookie: str,
     auth: object = None,
     headers: dict[str, str] | None = None,
