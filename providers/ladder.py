@@ -8,6 +8,7 @@ from parley.chat.models import ModelInfo, Sampling
 from parley.chat.ports import Route
 from providers.config import Connection, LoopbackPorts, Offer, ProvidersConfig
 from providers.demo import DEMO_MODEL, DemoProvider
+from providers.encodings import load_encoding
 from providers.loopback import LOCAL_PROVIDERS, detect
 from providers.openai_compatible import (
     FIRST_LISTED,
@@ -101,6 +102,8 @@ async def _routes(offer: Offer, asked: str, defaults: Sampling) -> list[Route]:
         listed, first = {}, FIRST_LISTED
     models = (model for model in (asked, offer.model) if model)
     names = list(dict.fromkeys(models)) or [first]
+    for name in names:
+        await load_encoding(name)
     return [_route(provider, name, listed.get(name)) for name in names]
 
 

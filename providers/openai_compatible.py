@@ -29,8 +29,10 @@ from parley.chat.models import (
 )
 from providers.chunks import ChunkReader
 from providers.config import Connection
+from providers.encodings import EncodingTokenizer, encoding_of
 from providers.event_source import EventSource
 from providers.faults import fault
+from providers.server_tokenizer import ServerTokenizer, TokenizeRoute
 from providers.transport import Transport
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
@@ -54,6 +56,8 @@ class OpenAICompatible:
         self.connection = replace(connection, base_url=base_url(connection.base_url))
         self._defaults = defaults or Sampling()
         self._transport = Transport(self.connection)
+        self._tokenize = TokenizeRoute(self.connection)
+        self._tokenizers: dict[str, Tokenizer] = {}
 
     @asynccontextmanager
     async def stream(self, request: CompletionRequest) -> AsyncGenerator[AsyncIterator[Delta]]:
@@ -104,11 +108,17 @@ class OpenAICompatible:
         return Health(HealthState.OK)
 
     def tokenizer(self, model: str) -> Tokenizer | None:
-        """Give the model's tokenizer, where one is at hand."""
-        return None
+        """Give OpenAI's encoding of the model, or the count of the server that has it."""
+        encoding = encoding_of(model)
+        if encoding is not None:
+            return EncodingTokenizer(encoding)
+        if model == FIRST_LISTED or self.connection.base_url == OPENAI_BASE_URL:
+            return None
+        return self._tokenizers.setdefault(model, ServerTokenizer(self._tokenize, model))
 
     async def aclose(self) -> None:
         """Close all connections."""
+        await self._tokenize.aclose()
         await self._transport.aclose()
 
     async def _deltas(self, source: EventSource) -> AsyncGenerator[Delta]:

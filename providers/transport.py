@@ -59,14 +59,11 @@ class Transport:
 
     async def get(self, path: str, timeout_s: float) -> bytes:
         """Read a small document whole; raises `ProviderError`."""
-        with self._translated("first_event"):
-            async with (
-                asyncio.timeout(timeout_s),
-                self._opened().get(self._url(path), allow_redirects=False) as response,
-            ):
-                if response.status != 200:
-                    raise await self._refusal(response)
-                return await _bounded(response, _MAX_BODY_BYTES)
+        return await self._document("GET", path, None, timeout_s)
+
+    async def ask(self, path: str, body: object, timeout_s: float) -> bytes:
+        """Post `body` as JSON and read a small document whole; raises `ProviderError`."""
+        return await self._document("POST", path, self._encode(body), timeout_s)
 
     async def aclose(self) -> None:
         """Close all connections for good; answers that are being read end as broken."""
@@ -76,6 +73,20 @@ class Transport:
             response.close()
         if self._session is not None:
             await self._session.close()
+
+    async def _document(
+        self, method: str, path: str, body: bytes | None, timeout_s: float
+    ) -> bytes:
+        with self._translated("first_event"):
+            async with (
+                asyncio.timeout(timeout_s),
+                self._opened().request(
+                    method, self._url(path), data=body, allow_redirects=False
+                ) as response,
+            ):
+                if response.status != 200:
+                    raise await self._refusal(response)
+                return await _bounded(response, _MAX_BODY_BYTES)
 
     async def _post(self, path: str, body: bytes, begun_at: float) -> aiohttp.ClientResponse:
         deadlines = self.connection.deadlines

@@ -1,6 +1,7 @@
 """Tokens: how long a text is for a model, by its own tokenizer or by a marked estimate."""
 
 import math
+import string
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,12 @@ ESTIMATE = "estimate"
 # Per message, for role and separators, as chat templates have them.
 MESSAGE_OVERHEAD = 4
 _KEPT_COUNTS, _KEPT_CHARS = 256, 4096
+# For the estimate, kinds of bytes: of English prose, of ASCII, and all but the first one of a
+# character beyond the Basic Multilingual Plane.
+_PROSE = string.ascii_letters.encode() + b" "
+_ASCII = bytes(range(0x80))
+_BELOW_ASTRAL = bytes(range(0xF0))
+_LONGEST_WORD = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +71,22 @@ def estimated(text: str) -> Count:
 
 
 def estimate_tokens(text: str) -> int:
-    """Estimate high rather than low: a third of the UTF-8 bytes, and a few for the message.
+    """Estimate high rather than low, by the kinds of bytes, and a few tokens for the message.
 
-    English has about four bytes a token; Chinese, Japanese and code have about three.
+    Per token: three letters of English with their spaces, half as many where spaces are rare
+    (base64), 1.2 digits or signs, two bytes of any other script, a third of an emoji.
+
+    Measured on short texts of 50 kinds: 1.2 to 4 times OpenAI's o200k_base and 1.04 to 2.1 times
+    cl100k_base in 12 languages, code, JSON, base64 and emoji. Below the count, by at most half,
+    for scripts that an old encoding spells in bytes (Armenian, Burmese, Amharic), for rare Chinese
+    characters, phonetic signs, passwords and single letters.
     """
-    return math.ceil(len(text.encode("utf-8", "replace")) / 3) + MESSAGE_OVERHEAD
+    data = text.encode("utf-8", "replace")
+    foreign = len(data.translate(None, _ASCII))
+    astral = len(data.translate(None, _BELOW_ASTRAL))
+    signs = len(data.translate(None, _PROSE)) - foreign
+    prose = len(data) - signs - foreign
+    spaces = data.count(b" ") + data.count(b"\n") + 1
+    dense = max(0, prose - _LONGEST_WORD * spaces)
+    sixths = 2 * prose + 2 * dense + 5 * signs + 3 * foreign + 6 * astral
+    return math.ceil(sixths / 6) + MESSAGE_OVERHEAD

@@ -5,8 +5,9 @@ async with model_server(sse(chunk("Hello"), wait(gate), chunk(" you"), finish(),
     assert server.requests[0].json["model"] == "m"
 
 One reply for each POST, in order; the last one repeats. `server.routes` answers other paths, as
-`{"GET /v1/models": json_reply(…)}`. A reply is a list of steps: bytes are sent as they are (one
-HTTP chunk, one write), anything else is a step below.
+`{"GET /v1/models": json_reply(…)}`; there is no `POST /tokenize` unless it is one of them. A reply
+is a list of steps: bytes are sent as they are (one HTTP chunk, one write), anything else is a step
+below.
 """
 
 import asyncio
@@ -64,6 +65,26 @@ def completion(text: str) -> dict[str, object]:
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     return _document("chat.completion", choices=[choice], usage=_counts(3, 2))
+
+
+def tgi_tokens(*texts: str) -> bytes:
+    """TGI's answer to `/tokenize`: these are the tokens."""
+    tokens = [{"id": n, "text": t, "start": 0, "stop": len(t)} for n, t in enumerate(texts)]
+    return json.dumps(tokens, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def vllm_tokens(count: int) -> bytes:
+    """vLLM's answer to `/tokenize`."""
+    ids = ",".join(map(str, range(count)))
+    return b'{"count":%d,"max_model_len":4096,"tokens":[%s],"token_strs":null}' % (
+        count,
+        ids.encode(),
+    )
+
+
+def llama_tokens(count: int) -> bytes:
+    """llama.cpp's answer to `/tokenize`."""
+    return b'{"tokens":[%s]}' % ",".join(map(str, range(count))).encode()
 
 
 def _document(kind: str, **fields: object) -> dict[str, object]:
@@ -223,6 +244,10 @@ def json_reply(
     return body(json.dumps(payload).encode(), "application/json", status, headers)
 
 
+# Of a server without this route, as most are: it is asked once, which no test has to expect.
+NO_TOKENIZE = json_reply({"detail": "Not Found"}, 404)
+
+
 # --- who says it ----------------------------------------------------------------------------------
 
 
@@ -273,9 +298,10 @@ class ModelServer:
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         request = await _read_request(reader)
-        self.requests.append(request)
-        self.asked.set()
         reply = self._reply(request)
+        if reply is not NO_TOKENIZE:
+            self.requests.append(request)
+            self.asked.set()
         exchange = Exchange(writer, reply.framing == "chunked")
         watch = asyncio.ensure_future(self._watch(reader, exchange))
         try:
@@ -307,6 +333,8 @@ class ModelServer:
         route = self.routes.get(f"{request.method} {request.path}")
         if route is not None:
             return route
+        if request.path == "/tokenize":
+            return NO_TOKENIZE
         if request.method != "POST" or not self.replies:
             return json_reply({"detail": "Not Found"}, 404)
         return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]

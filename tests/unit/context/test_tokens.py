@@ -1,17 +1,53 @@
 """How long a text is for a model."""
 
+import re
 from collections.abc import Sequence
 
+import pytest
+import toktok  # type: ignore[import-untyped]  # has no stubs
 from hypothesis import given
 from hypothesis import strategies as st
 
 from parley.context.tokens import ESTIMATE, MESSAGE_OVERHEAD, TokenCounts, estimate_tokens
+from tests.samples import SAMPLES
 from tests.unit.context.support import Desk, Words
+
+USUAL = re.findall(
+    r"\w+",
+    "english german french turkish vietnamese russian ukrainian greek arabic persian hindi bengali"
+    " tamil chinese japanese korean thai python c html json url base64 emoji whitespace blank",
+)
+WORDS = [word for kind in USUAL for word in re.findall(r"\s*\S+", SAMPLES[kind])]
 
 
 @given(st.text(st.characters(exclude_categories=[])))
 def test_estimate_takes_any_text(text: str) -> None:
     assert estimate_tokens(text) >= len(text) / 3
+
+
+@pytest.mark.parametrize("kind", USUAL)
+def test_usual_text_is_not_underestimated(kind: str) -> None:
+    exact = max(_exact(SAMPLES[kind], "o200k_base"), _exact(SAMPLES[kind], "cl100k_base"))
+    assert estimate_tokens(SAMPLES[kind]) >= exact
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_estimate_is_never_far_off(kind: str) -> None:
+    assert estimate_tokens(SAMPLES[kind]) >= 0.6 * _exact(SAMPLES[kind], "o200k_base")
+    assert estimate_tokens(SAMPLES[kind]) >= 0.5 * _exact(SAMPLES[kind], "cl100k_base")
+    assert estimate_tokens(SAMPLES[kind]) <= 4.2 * _exact(SAMPLES[kind], "o200k_base")
+
+
+@given(st.lists(st.sampled_from(WORDS), unique=True))
+def test_usual_words_are_not_underestimated(words: list[str]) -> None:
+    text = "".join(words)
+    assert estimate_tokens(text) >= _exact(text, "o200k_base")
+
+
+def _exact(text: str, encoding: str) -> int:
+    (tokens,) = toktok.batch_count([text], encoding, threads=1)
+    assert isinstance(tokens, int)
+    return tokens
 
 
 async def test_same_text_is_counted_once() -> None:
