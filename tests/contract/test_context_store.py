@@ -1,6 +1,6 @@
-"""The `ContextStore` port."""
+"""The `ContextStore` port: the same in memory and in a real Redis."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
@@ -8,30 +8,38 @@ import pytest
 from parley.chat.ports import ContextStore
 from parley.chat.turns import ContextRecord, Exchange
 from parley.context.memory_store import MemoryContextStore
-
-STORES: dict[str, Callable[[], ContextStore]] = {"memory": MemoryContextStore}
-
-
-@pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest) -> ContextStore:
-    return STORES[request.param]()
+from parley.context.redis_address import read_redis_url
+from parley.context.redis_store import RedisConfig, open_redis_store
+from tests.contract.redis_support import record
 
 
-def record(*answers: str) -> ContextRecord:
-    exchanges = tuple(Exchange(str(uuid4()), None, "question", answer) for answer in answers)
-    return ContextRecord(exchanges[-1].turn_id if exchanges else str(uuid4()), exchanges)
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.needs_redis)])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[ContextStore]:
+    if request.param == "memory":
+        yield MemoryContextStore()
+        return
+    config = RedisConfig(read_redis_url(request.getfixturevalue("redis_url")))
+    async with open_redis_store(config) as store:
+        yield store
 
 
 async def test_nothing_is_there_at_first(store: ContextStore) -> None:
     assert await store.load(str(uuid4())) is None
 
 
-@pytest.mark.parametrize("answers", [(), ("",), ("one", "日本 \u2028 \"'\\")])
+@pytest.mark.parametrize("answers", [(), ("",), ("one", "日本 \u2028 \"'\\\x00😀")])
 async def test_what_was_saved_is_loaded(store: ContextStore, answers: tuple[str, ...]) -> None:
     thread_id, saved = str(uuid4()), record(*answers)
     await store.save(thread_id, saved)
     assert await store.load(thread_id) == saved
     assert await store.load(str(uuid4())) is None
+
+
+async def test_parents_and_counts_are_kept(store: ContextStore) -> None:
+    first = Exchange("a", "before", "question", "answer", 0, 2**33)
+    saved = ContextRecord("b", (first, Exchange("b", "a", "", "x", None, 1)), "tiktoken:o200k")
+    await store.save("thread", saved)
+    assert await store.load("thread") == saved
 
 
 async def test_the_last_save_counts(store: ContextStore) -> None:
@@ -40,6 +48,16 @@ async def test_the_last_save_counts(store: ContextStore) -> None:
     last = record("one", "two")
     await store.save(thread_id, last)
     assert await store.load(thread_id) == last
+
+
+async def test_forgotten_threads_are_gone(store: ContextStore) -> None:
+    threads = [str(uuid4()) for _ in range(3)]
+    for thread_id in threads:
+        await store.save(thread_id, record("one"))
+    assert await store.forget(threads[:2])
+    assert await store.forget([str(uuid4())])
+    assert await store.forget([])
+    assert [await store.load(thread_id) is None for thread_id in threads] == [True, True, False]
 
 
 async def test_memory_keeps_what_was_used_last() -> None:

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from parley.chat.messages import Message, Role, TextPart
 from parley.chat.models import CompletionRequest, Sampling
+from parley.chat.receipts import Receipt
 from parley.chat.turns import Context, Turn
 from parley.context.builder import ContextConfig
-from parley.context.receipt import Receipt, digest_of, read_receipt, rebuild
+from parley.context.receipt import digest_of, read_receipt, rebuild
 from tests.unit.context.support import WORDS, Desk
 
 MESSAGES = st.lists(st.builds(Message.of, st.sampled_from(Role), st.text(max_size=5)), max_size=4)
