@@ -1,13 +1,13 @@
-"""``python -m benchmarks``: run them all, print one table."""
+"""``python -m benchmarks``: run them all, or those that are named; print one table for each."""
 
-import sys
-from collections.abc import Iterable
+import argparse
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 import uvloop
 
 from benchmarks import servers
+from benchmarks.data_layer import data_layer_rows
 from benchmarks.http_streaming import (
     Figures,
     FirstText,
@@ -15,23 +15,26 @@ from benchmarks.http_streaming import (
     measure_streaming,
 )
 from benchmarks.load import chat_body, completion_body
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One figure beside its target and its baseline."""
-
-    what: str
-    figure: str
-    target: str
-    baseline: str
-    reached: bool
+from benchmarks.table import Row, print_rows, progress
 
 
 def main() -> None:
     """Run the benchmarks; exit 0 whatever they say: a figure is no test."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("table", nargs="*", help=f"{', '.join(_TABLES)}; all where none is named")
+    names = parser.parse_args().table or list(_TABLES)
+    if unknown := set(names) - set(_TABLES):
+        parser.error(f"there is no table {', '.join(sorted(unknown))}")
+    for name in names:
+        print_rows(_TABLES[name]())
+
+
+def _http_table() -> list[Row]:
     servers.pin(0, servers.CLIENT_CORE)
-    _print(uvloop.run(_http_rows()))
+    return uvloop.run(_http_rows())
+
+
+_TABLES: dict[str, Callable[[], list[Row]]] = {"http": _http_table, "data-layer": data_layer_rows}
 
 
 async def _http_rows() -> list[Row]:
@@ -41,16 +44,16 @@ async def _http_rows() -> list[Row]:
         )
         url = f"http://127.0.0.1:{upstream.port}"
         with servers.child("benchmarks.relay_bytes", url) as relay:
-            _progress("byte relay")
+            progress("byte relay")
             limit = await measure_streaming(relay)
             relayed = await measure_first_text(relay.port, "/chat", chat_body)
         with servers.child("benchmarks.relay_sdk", url) as relay:
-            _progress("openai SDK relay")
+            progress("openai SDK relay")
             sdk = await measure_streaming(relay)
-        _progress("upstream alone")
+        progress("upstream alone")
         direct = await measure_first_text(upstream.port, "/v1/chat/completions", completion_body)
         with servers.parley(upstream.port) as server:
-            _progress("parley")
+            progress("parley")
             ready_s, ready_mb = server.ready_s, server.rss_mb()
             ours = await measure_streaming(server)
             ours_first = await measure_first_text(server.port, "/chat", chat_body)
@@ -106,18 +109,6 @@ def _first_text_rows(ours: FirstText, direct: FirstText, relay: FirstText) -> It
         f"byte relay {relay.at_rate_p99 - direct.at_rate_p50:.1f} ms",
         tail <= 10,
     )
-
-
-def _progress(what: str) -> None:
-    print(f"measuring: {what}", file=sys.stderr, flush=True)
-
-
-def _print(rows: list[Row]) -> None:
-    print("| what | figure | target | baseline in this run | reached |")
-    print("|---|---|---|---|---|")
-    for row in rows:
-        reached = "yes" if row.reached else "no"
-        print(f"| {row.what} | {row.figure} | {row.target} | {row.baseline} | {reached} |")
 
 
 if __name__ == "__main__":
