@@ -16,7 +16,7 @@ from parley.chat.usage import Usage
 
 AnyRow = sa.Row[*tuple[Any, ...]]
 
-_NO_TURN = "There is no such turn."
+NO_TURN = "There is no such turn."
 _user_steps = steps.alias("user_steps")
 _answer_steps = steps.alias("answer_steps")
 
@@ -40,7 +40,7 @@ def load_turn(connection: Connection, owner_id: str, turn_id: str) -> Turn:
     statement = select_turns().where(turns.c.id == turn_id, turns.c.owner_id == owner_id)
     row = connection.execute(statement).first()
     if row is None:
-        raise NotFound(_NO_TURN)
+        raise NotFound(NO_TURN)
     return turn_of(row)
 
 

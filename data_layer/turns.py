@@ -16,11 +16,11 @@ from data_layer.begin import begin_turn
 from data_layer.branches import branch_of, choose_branch
 from data_layer.database import Database
 from data_layer.generation import generation_of
-from data_layer.rows import load_turn, select_turns, turn_columns, turn_of
+from data_layer.rows import NO_TURN, load_turn, select_turns, turn_columns, turn_of
 from data_layer.tables import QUEUED, RUNNING, steps, threads, turns
 from data_layer.writer import Writer
 from parley.chat.deltas import FinishReason
-from parley.chat.errors import Conflict, StaleFence, interrupted
+from parley.chat.errors import Conflict, NotFound, StaleFence, interrupted
 from parley.chat.turns import Answer, Begun, Exchange, NewTurn, Turn, TurnState
 
 _LOST = "the turn has another owner, is over or was deleted"
@@ -105,6 +105,15 @@ class SqlTurnStore:
         return await self._database.read(
             lambda connection: load_turn(connection, owner_id, turn_id)
         )
+
+    async def turn_of_step(self, owner_id: str, step_id: str) -> str:  # noqa: D102
+        statement = sa.select(steps.c.turn_id).where(
+            steps.c.id == step_id, steps.c.owner_id == owner_id, steps.c.turn_id.is_not(None)
+        )
+        found = await self._database.read(lambda connection: connection.execute(statement).scalar())
+        if found is None:
+            raise NotFound(NO_TURN)
+        return str(found)
 
     async def running(self, owner_id: str, thread_id: str) -> Turn | None:  # noqa: D102
         return await self._database.read(

@@ -110,6 +110,10 @@ class TurnStore(Protocol):
         """Read a turn of this owner; raises `NotFound`."""
         ...
 
+    async def turn_of_step(self, owner_id: str, step_id: str) -> str:
+        """Name the turn of this owner that a step belongs to; raises `NotFound`."""
+        ...
+
     async def running(self, owner_id: str, thread_id: str) -> Turn | None:
         """Read the thread's running turn, if one runs."""
         ...
@@ -169,6 +173,10 @@ class ContextStore(Protocol):
 
     async def save(self, thread_id: str, record: ContextRecord) -> None:
         """Keep the record for a while; failing to is no error."""
+        ...
+
+    async def forget(self, thread_ids: Sequence[str]) -> bool:
+        """Forget these threads, which were deleted; False where the store cannot be reached."""
         ...
 
 

@@ -1,67 +1,17 @@
-"""Receipt: what the model saw, what it did not, and why; stored with the turn.
-
-It holds ids, counts and a digest, and of texts only a system prompt that the turn itself does not
-hold. With the turns' rows it gives back the exact request, byte for byte.
-"""
+"""Receipt: made of a request, stored with its turn, and the exact request made again from it."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import msgspec
 
 from parley.chat.messages import Message, Role
 from parley.chat.models import CompletionRequest
+from parley.chat.receipts import VERSION, DroppedTurn, Receipt, ReceiptMessage
 from parley.chat.turns import Exchange, Turn
 from parley.context.tokens import Count
-from parley.context.window import Limits, Window
-
-VERSION = 2
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiptMessage:
-    """One message that the model saw; `turn_id` says whose text it is, None for the system's.
-
-    None also for what a stateless caller brought along: such a turn has no rows.
-    """
-
-    role: Role
-    turn_id: str | None
-    tokens: int
-    counted_by: str
-
-
-@dataclass(frozen=True, slots=True)
-class DroppedTurn:
-    """One turn that the model did not see, and the limit (or `no_answer`) that kept it out."""
-
-    turn_id: str
-    tokens: int
-    rule: str
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What the model saw of a thread.
-
-    `more_before`: older turns were not even read. `system_prompt` is there where the turn has none
-    of its own. `digest` is that of the request; see `digest_of`.
-    """
-
-    model: str
-    messages: tuple[ReceiptMessage, ...]
-    dropped: tuple[DroppedTurn, ...]
-    more_before: bool
-    limits: Limits
-    input_tokens: int
-    system_prompt: str | None
-    digest: str
-    version: int = VERSION
-
-    def to_json(self) -> dict[str, object]:
-        """Give the receipt as it is stored."""
-        return asdict(self)
+from parley.context.window import Window
 
 
 def read_receipt(stored: Mapping[str, object] | None) -> Receipt | None:
@@ -101,7 +51,7 @@ def receipt_of(
         messages=messages,
         dropped=tuple(DroppedTurn(t.exchange.turn_id, t.tokens, rule) for t, rule in cut.dropped),
         more_before=more_before,
-        limits=cut.limits,
+        limits=asdict(cut.limits),
         input_tokens=sum(message.tokens for message in messages),
         system_prompt=request.messages[0].text if turn.system_prompt is None else None,
         digest=digest_of(request),

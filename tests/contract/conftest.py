@@ -76,7 +76,7 @@ class Kept:
     """A `TurnStore`, and how to delete a thread beside it."""
 
     turns: TurnStore
-    delete_thread: Callable[[str, str], Awaitable[None]]
+    delete_thread: Callable[[str, str], Awaitable[object]]
 
 
 @pytest.fixture(

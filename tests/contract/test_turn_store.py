@@ -324,6 +324,16 @@ async def test_history_is_bounded_by_its_characters(
         assert len(await turns.history(owner.id, ids[-1], 9, chars)) == count
 
 
+async def test_step_names_its_turn(turns: TurnStore, owner: Owner, thread_id: str) -> None:
+    turn = await begun(turns, owner, thread_id)
+    for step_id in (turn.user_step_id, turn.answer_step_id):
+        assert await turns.turn_of_step(owner.id, step_id) == turn.id
+        with pytest.raises(NotFound):
+            await turns.turn_of_step(an_owner().id, step_id)
+    with pytest.raises(NotFound):
+        await turns.turn_of_step(owner.id, turn.id)
+
+
 async def test_exchanges_are_read_by_their_ids(
     turns: TurnStore, owner: Owner, thread_id: str
 ) -> None:

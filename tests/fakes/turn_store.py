@@ -94,6 +94,13 @@ class MemoryTurnStore:
     async def turn(self, owner_id: str, turn_id: str) -> Turn:
         return self._owned(owner_id, turn_id).turn
 
+    async def turn_of_step(self, owner_id: str, step_id: str) -> str:
+        for row in self._rows.values():
+            turn = row.turn
+            if turn.owner_id == owner_id and step_id in {turn.user_step_id, turn.answer_step_id}:
+                return turn.id
+        raise NotFound("There is no such turn.")
+
     async def running(self, owner_id: str, thread_id: str) -> Turn | None:
         for row in self._rows.values():
             turn = row.turn

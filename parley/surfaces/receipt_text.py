@@ -1,0 +1,72 @@
+"""Receipt text: what the model saw, as Markdown for people."""
+
+import re
+from collections import Counter
+
+from parley.chat.messages import Role
+from parley.chat.receipts import Receipt, ReceiptMessage, Seen
+
+_SHOWN_CHARS = 600
+_NAMES = {Role.SYSTEM: "System prompt", Role.USER: "You", Role.ASSISTANT: "Answer"}
+_NOT_PROVED = (
+    "The texts are not shown: the conversation no longer holds what was sent, word for word."
+)
+
+
+def receipt_markdown(seen: Seen) -> str:
+    """Describe what was seen: each message, what was left out and why, and the proof.
+
+    Texts stand in code blocks, so that nothing in them is taken for Markdown.
+    """
+    receipt = seen.receipt
+    texts = seen.texts or [None] * len(receipt.messages)
+    parts = [
+        _summary(receipt),
+        *([] if seen.texts else [_NOT_PROVED]),
+        *(
+            _message(*numbered)
+            for numbered in enumerate(zip(receipt.messages, texts, strict=True), 1)
+        ),
+        *_left_out(receipt),
+        f"SHA-256 of the request:\n`{receipt.digest}`",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _summary(receipt: Receipt) -> str:
+    methods = Counter(message.counted_by for message in receipt.messages)
+    how = " and ".join("an estimate" if name == "estimate" else f"`{name}`" for name in methods)
+    return (
+        f"`{receipt.model}` saw {_plural(len(receipt.messages), 'message')} with"
+        f" {_plural(receipt.input_tokens, 'token')}, counted by {how}."
+    )
+
+
+def _message(number: int, said: tuple[ReceiptMessage, str | None]) -> str:
+    message, text = said
+    heading = f"**{number}. {_NAMES[message.role]}** · {_plural(message.tokens, 'token')}"
+    return heading if text is None else f"{heading}\n\n{_quoted(text)}"
+
+
+def _quoted(text: str) -> str:
+    more = len(text) - _SHOWN_CHARS
+    shown = text[:_SHOWN_CHARS] + (f"… ({more:,} more characters)" if more > 0 else "")
+    longest = max((len(run) for run in re.findall("`+", shown)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{shown}\n{fence}"
+
+
+def _left_out(receipt: Receipt) -> list[str]:
+    lines = []
+    for rule in dict.fromkeys(dropped.rule for dropped in receipt.dropped):
+        turns = [dropped for dropped in receipt.dropped if dropped.rule == rule]
+        tokens = sum(dropped.tokens for dropped in turns)
+        why = "nothing was answered" if rule == "no_answer" else f"`{rule}`"
+        lines.append(f"- {_plural(len(turns), 'turn')} with {_plural(tokens, 'token')}: {why}")
+    if receipt.more_before:
+        lines.append("- older turns, which were not read")
+    return ["**Left out**\n\n" + "\n".join(lines)] if lines else []
+
+
+def _plural(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -1,0 +1,64 @@
+"""``GET {API_V1}/turns/{turn_id}/context``: what the model saw for an answer."""
+
+from typing import Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from parley.auth.callers import Callers
+from parley.chat.errors import NotFound, Unauthenticated
+from parley.chat.receipts import Receipts, Seen
+from parley.surfaces.receipt_text import receipt_markdown
+
+# One's own words, also to a cache between us.
+_PRIVATE = {"cache-control": "private, no-store", "x-content-type-options": "nosniff"}
+
+
+def receipt_routes(receipts: Receipts, callers: Callers, prefix: str) -> APIRouter:
+    """Make the route; `callers` says whose turns may be read."""
+    router = APIRouter(prefix=prefix, tags=["turns"])
+
+    @router.get(
+        "/turns/{turn_id}/context",
+        summary="Read what the model saw for an answer",
+        response_class=JSONResponse,
+    )
+    async def context(
+        request: Request, turn_id: str, format: Literal["json", "markdown"] = "json"
+    ) -> Response:
+        owner = callers.of_browser(request)
+        if owner is None:
+            raise Unauthenticated("Nobody is known to be calling. Open the page first.")
+        seen = await receipts.seen(owner.id, _uuid(turn_id))
+        if format == "markdown":
+            return PlainTextResponse(receipt_markdown(seen), headers=_PRIVATE)
+        return JSONResponse(seen_json(seen), headers=_PRIVATE)
+
+    return router
+
+
+def seen_json(seen: Seen) -> dict[str, object]:
+    """Write what was seen; without the proof of the digest no text is passed off as sent."""
+    receipt = seen.receipt.to_json()
+    del receipt["system_prompt"]  # it is the first message's text
+    texts = seen.texts or [None] * len(seen.receipt.messages)
+    messages = [
+        {
+            "role": message.role.value,
+            "content": text,
+            "turn_id": message.turn_id,
+            "tokens": message.tokens,
+            "counted_by": message.counted_by,
+        }
+        for message, text in zip(seen.receipt.messages, texts, strict=True)
+    ]
+    proof = {"turn_id": seen.turn_id, "verified": seen.texts is not None}
+    return proof | receipt | {"messages": messages}
+
+
+def _uuid(turn_id: str) -> str:
+    try:
+        return str(UUID(turn_id))
+    except ValueError:
+        raise NotFound("There is no such turn.") from None

@@ -1,0 +1,57 @@
+"""What the model saw, as people read it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parley.chat.messages import Role
+from parley.chat.receipts import DroppedTurn, Receipt, ReceiptMessage, Seen
+from parley.surfaces.receipt_text import receipt_markdown
+from parley.surfaces.receipts import seen_json
+
+RECEIPT = Receipt(
+    model="p:m",
+    messages=(
+        ReceiptMessage(Role.SYSTEM, None, 1200, "o200k"),
+        ReceiptMessage(Role.USER, "t", 1, "estimate"),
+    ),
+    dropped=(DroppedTurn("a", 10, "MAX_HISTORY_TURNS"), DroppedTurn("b", 4, "no_answer")),
+    more_before=True,
+    limits={"history_turns": 1},
+    input_tokens=1201,
+    system_prompt="secret",
+    digest="abc",
+)
+
+
+def test_every_message_and_what_was_left_out() -> None:
+    text = receipt_markdown(Seen("t", RECEIPT, ("Be brief.", "Hello")))
+    assert text == (
+        "`p:m` saw 2 messages with 1,201 tokens, counted by `o200k` and an estimate.\n\n"
+        "**1. System prompt** · 1,200 tokens\n\n```text\nBe brief.\n```\n\n"
+        "**2. You** · 1 token\n\n```text\nHello\n```\n\n"
+        "**Left out**\n\n- 1 turn with 10 tokens: `MAX_HISTORY_TURNS`\n"
+        "- 1 turn with 4 tokens: nothing was answered\n- older turns, which were not read\n\n"
+        "SHA-256 of the request:\n`abc`\n"
+    )
+
+
+def test_text_that_is_not_proved_is_not_shown() -> None:
+    seen = Seen("t", RECEIPT, None)
+    text, document = receipt_markdown(seen), seen_json(seen)
+    assert "no longer holds what was sent" in text
+    assert "secret" not in text + str(document)
+    assert document["verified"] is False
+
+
+def test_long_text_is_cut_and_says_so() -> None:
+    text = receipt_markdown(Seen("t", RECEIPT, ("x" * 1700, "Hello")))
+    assert "x" * 600 + "… (1,100 more characters)" in text
+
+
+@given(st.text(st.sampled_from("`\n a"), max_size=40))
+def test_no_text_leaves_its_code_block(text: str) -> None:
+    shown = receipt_markdown(Seen("t", RECEIPT, (text, "Hello")))
+    block = shown.split("tokens\n\n", 1)[1]
+    fence = block[: block.index("text\n")]
+    assert set(fence) == {"`"}
+    assert block.removeprefix(f"{fence}text\n").split(f"\n{fence}\n")[0] == text
