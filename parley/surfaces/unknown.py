@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from parley.chat.errors import NotFound
 
-_PREFIXES = ("/api", "/v1")
+_PREFIXES = ("/api", "/v1", "/files")
 
 
 def unknown_routes(known: Iterable[APIRouter]) -> list[Route]:
