@@ -15,7 +15,7 @@ from parley.chat.owner import current_owner
 from parley.observability.logs import get_logger
 from parley.surfaces.bodies import read_body
 from parley.surfaces.failures import refused
-from parley.surfaces.page.doors import is_closed
+from parley.surfaces.page.doors import is_closed, is_upload
 
 logger = get_logger(__name__)
 
@@ -40,15 +40,21 @@ class GateConfig:
 class Gate:
     """ASGI middleware before Chainlit's own."""
 
-    def __init__(self, app: ASGIApp, *, config: GateConfig) -> None:
-        """Guard `app`: Chainlit reads a body whole before it looks at its size."""
+    def __init__(self, app: ASGIApp, *, config: GateConfig, uploads: ASGIApp | None = None) -> None:
+        """Guard `app`: Chainlit reads a body whole before it looks at its size.
+
+        `uploads` is asked in its place where the files of a session are concerned.
+        """
         self._app = app
         self._config = config
+        self._uploads = uploads
         self._sockets = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its body read, or refuse it."""
-        if scope["type"] == "http":
+        if scope["type"] == "http" and self._uploads and is_upload(scope["path"]):
+            await self._uploads(scope, receive, self._with_headers(send))
+        elif scope["type"] == "http":
             try:
                 receive = await self._checked(scope, receive)
             except ParleyError as error:
@@ -89,7 +95,9 @@ class Gate:
                 headers["x-content-type-options"] = "nosniff"
                 headers["referrer-policy"] = "no-referrer"
                 if headers.get("content-type", "").startswith("text/html"):
-                    headers["content-security-policy"] = _POLICY + self._config.frame_ancestors
+                    # A file that waits has a stricter one.
+                    policy = _POLICY + self._config.frame_ancestors
+                    headers.setdefault("content-security-policy", policy)
             await send(message)
 
         return send_with_headers

@@ -1,0 +1,117 @@
+"""Attached: the files that a message names, kept with it and shown beside it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+from uuid import uuid4
+
+from chainlit.element import ElementDict
+from chainlit.emitter import ChainlitEmitter
+from chainlit.session import WebsocketSession
+from chainlit.types import FileDict
+
+from parley.chat.attachments import (
+    Attachment,
+    Attachments,
+    NewAttachment,
+    download_path,
+    shown_as,
+)
+from parley.chat.errors import InvalidRequest, NotFound, ParleyError
+from parley.chat.turns import Owner, Turn
+from parley.observability.logs import get_logger
+from parley.surfaces.page.reader import show_error
+from parley.surfaces.page.uploads import FILES_LIMIT
+
+logger = get_logger(__name__)
+
+_PIECE_BYTES = 256 * 1024
+_NOT_READ = "Kept with the conversation. Models do not read files yet."
+_WORDLESS = (
+    "Write something with your files, and attach them again: models do not read files yet,"
+    " so there is nothing to answer."
+)
+_GONE = "An attached file is not here any more. Attach it again."
+
+
+def file_ids(payload: object, text: str) -> list[str]:
+    """Take the ids of a message's files from what a client sent.
+
+    Raises `InvalidRequest`, also for files without a word: no model could answer those.
+    """
+    references = payload.get("fileReferences") if isinstance(payload, Mapping) else None
+    if not references:
+        return []
+    if not isinstance(references, list) or len(references) > FILES_LIMIT:
+        raise InvalidRequest(f"A message has at most {FILES_LIMIT} files.")
+    named = [item.get("id") if isinstance(item, Mapping) else None for item in references]
+    ids = [file_id for file_id in named if isinstance(file_id, str)]
+    if len(ids) < len(named):
+        raise InvalidRequest("A message names its files by their ids.")
+    if not text.strip():
+        raise InvalidRequest(_WORDLESS)
+    return list(dict.fromkeys(ids))
+
+
+async def attach_files(
+    session: WebsocketSession,
+    attachments: Attachments,
+    owner: Owner,
+    turn: Turn,
+    ids: Sequence[str],
+) -> None:
+    """Keep the session's files with the user's step, and show each, or why it is not kept."""
+    emitter = ChainlitEmitter(session)
+    kept = 0
+    for file_id in ids:
+        file = session.files.pop(file_id, None)
+        try:
+            found = await _kept(attachments, owner, turn, file)
+        except ParleyError as error:
+            logger.warning("An attached file is not kept", turn_id=turn.id, code=error.code)
+            name = f"{file['name']}: " if file else ""
+            await show_error(session, str(uuid4()), turn.thread_id, name + error.message)
+        else:
+            await emitter.send_element(_element(found, turn))
+            kept += 1
+    if kept:
+        await emitter.send_toast(_NOT_READ)
+
+
+async def _kept(
+    attachments: Attachments, owner: Owner, turn: Turn, file: FileDict | None
+) -> Attachment:
+    if file is None:
+        raise NotFound(_GONE)
+    new = NewAttachment(
+        id=file["id"],
+        thread_id=turn.thread_id,
+        step_id=turn.user_step_id,
+        name=file["name"],
+        mime=file["type"],
+    )
+    try:
+        return await attachments.attach(owner, new, _pieces(file["path"]))
+    finally:
+        await asyncio.to_thread(file["path"].unlink, missing_ok=True)
+
+
+def _element(found: Attachment, turn: Turn) -> ElementDict:
+    shown = {
+        "id": found.id,
+        "threadId": turn.thread_id,
+        "forId": turn.user_step_id,
+        "type": shown_as(found.mime),
+        "name": found.name,
+        "display": "inline",
+        "mime": found.mime,
+        "url": download_path(found.id),
+    }
+    return cast(ElementDict, shown)
+
+
+async def _pieces(path: Path) -> AsyncGenerator[bytes]:
+    with await asyncio.to_thread(path.open, "rb") as file:
+        while piece := await asyncio.to_thread(file.read, _PIECE_BYTES):
+            yield piece

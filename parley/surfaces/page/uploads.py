@@ -1,0 +1,225 @@
+"""Uploads: files that a page sends before its message, and what becomes of them with it.
+
+Chainlit's two routes for this are ours: it reads a file whole into memory before it looks at its
+size, and shows HTML in place. A file waits in its session's directory until a message names it.
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+import msgspec
+from chainlit.server import validate_file_upload
+from chainlit.session import WebsocketSession
+from chainlit.user import PersistedUser
+from fastapi import UploadFile as ChainlitUpload
+from starlette.datastructures import Headers, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.types import Message, Receive, Scope, Send
+
+from parley.chat.attachments import clean_name, clean_type
+from parley.chat.errors import (
+    InvalidRequest,
+    NotFound,
+    ParleyError,
+    RateLimited,
+    StorageUnavailable,
+    TooLarge,
+    Unauthenticated,
+)
+from parley.chat.owner import current_owner
+from parley.observability.logs import get_logger
+from parley.surfaces.downloads import safe_headers
+from parley.surfaces.failures import refused
+from parley.surfaces.page.doors import UPLOADS
+
+logger = get_logger(__name__)
+
+# Files of one message, and files that may wait in one session.
+FILES_LIMIT = 10
+_WAITING_LIMIT = 2 * FILES_LIMIT
+# What a form adds to its file: boundaries, headers, and whatever fields a page may add.
+_FORM_BYTES = 64 * 1024
+_PIECE_BYTES = 256 * 1024
+_IDLE_S = 30.0
+_SLOT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class UploadConfig:
+    """Where files wait, how large one may be, and how many are received at once."""
+
+    directory: Path
+    limit_bytes: int = 50 * 1024 * 1024
+    at_once: int = 8
+
+
+class Uploads:
+    """An ASGI app in the place of Chainlit's routes for the files of sessions."""
+
+    def __init__(self, config: UploadConfig) -> None:
+        """Take files as configured."""
+        self._config = config
+        self._slots = asyncio.Semaphore(config.at_once)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take a file, or show one that waits."""
+        try:
+            response = await self._answer(scope, receive)
+        except ParleyError as error:
+            response = _shown(refused(scope["path"], error), error)
+        await response(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        session = _session(Request(scope))
+        if scope["method"] == "POST" and scope["path"] == UPLOADS:
+            return JSONResponse({"id": await self._take(session, scope, receive)})
+        if scope["method"] in {"GET", "HEAD"}:
+            return _waiting(session, scope["path"].removeprefix(f"{UPLOADS}/"))
+        raise InvalidRequest(f"{scope['method']} is not possible at {UPLOADS}.")
+
+    async def _take(self, session: WebsocketSession, scope: Scope, receive: Receive) -> str:
+        """Receive a file into the session; gives its id."""
+        announced = Request(scope).headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > self._config.limit_bytes + _FORM_BYTES:
+            raise self._too_large()
+        async with self._slot():
+            request = Request(scope, self._bounded(receive))
+            async with _form_file(request) as file:
+                if (file.size or 0) > self._config.limit_bytes:
+                    raise self._too_large()
+                return await _keep(session, file)
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(_SLOT_S):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise RateLimited("Too many files are arriving. Try again.", retry_after_s=5) from None
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    def _bounded(self, receive: Receive) -> Receive:
+        """Count what arrives, whatever was announced; refuse what is too much or too slow."""
+        arrived = 0
+
+        async def bounded() -> Message:
+            nonlocal arrived
+            try:
+                async with asyncio.timeout(_IDLE_S):
+                    message = await receive()
+            except TimeoutError:
+                raise InvalidRequest(f"Nothing arrived for {_IDLE_S:.0f} seconds.") from None
+            arrived += len(message.get("body", b""))
+            if arrived > self._config.limit_bytes + _FORM_BYTES:
+                raise self._too_large()
+            return message
+
+        return bounded
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(
+            f"The file is larger than {self._config.limit_bytes} bytes (LIMIT_UPLOAD_BYTES)."
+        )
+
+
+def _session(request: Request) -> WebsocketSession:
+    """Find the caller's own session; another's is a missing one."""
+    owner = current_owner.get()
+    if owner is None:
+        raise Unauthenticated("Nobody is known to be calling. Open the page first.")
+    found: WebsocketSession | None = WebsocketSession.get_by_id(
+        request.query_params.get("session_id", "")
+    )
+    user = found.user if found else None
+    if found is None or not isinstance(user, PersistedUser) or user.id != owner.id:
+        raise NotFound("There is no such session. Load the page again.")
+    return found
+
+
+def _waiting(session: WebsocketSession, file_id: str) -> Response:
+    file = session.files.get(file_id)
+    if file is None:
+        raise NotFound("There is no such file.")
+    return FileResponse(file["path"], headers=safe_headers(file["name"], file["type"]))
+
+
+def _shown(response: JSONResponse, error: ParleyError) -> JSONResponse:
+    """Add what the page shows of a refusal: it knows Chainlit's own shape only."""
+    shown = {**msgspec.json.decode(response.body), "detail": error.message}
+    headers = {"retry-after": after} if (after := response.headers.get("retry-after")) else None
+    return JSONResponse(shown, response.status_code, headers)
+
+
+@asynccontextmanager
+async def _form_file(request: Request) -> AsyncIterator[UploadFile]:
+    """Read the form; what is large in it goes to a temporary file, not into memory."""
+    try:
+        async with request.form(max_files=1, max_fields=8) as form:
+            file = form.get("file")
+            if not isinstance(file, UploadFile):
+                raise InvalidRequest("Send one file, in a form's field named file.")
+            yield file
+    except (HTTPException, MultiPartException):
+        raise InvalidRequest("The form cannot be read. Send one file in it.") from None
+    except ClientDisconnect:
+        raise InvalidRequest("The connection was closed before the file was complete.") from None
+
+
+async def _keep(session: WebsocketSession, file: UploadFile) -> str:
+    """Let the file wait in the session's directory; gives its id."""
+    file_id, name, mime = str(uuid4()), clean_name(file.filename), clean_type(file.content_type)
+    _check_type(name, mime)
+    path = session.files_dir / file_id
+    try:
+        size = await asyncio.to_thread(_copy, file.file, path)
+    except OSError as error:
+        logger.error("An upload could not be written", reason=error.strerror)  # noqa: TRY400 - the reason is enough
+        raise StorageUnavailable(
+            "There is no room for the file at the moment. Messages without files work."
+        ) from error
+    if WebsocketSession.get_by_id(session.id) is not session:
+        await asyncio.to_thread(shutil.rmtree, session.files_dir, ignore_errors=True)
+        raise NotFound("The session ended meanwhile. Load the page again.")
+    # Whoever takes a file back in the page tells nobody: the oldest make room.
+    for oldest in list(session.files)[: 1 - _WAITING_LIMIT]:
+        session.files.pop(oldest)["path"].unlink(missing_ok=True)
+    session.files[file_id] = {"id": file_id, "path": path, "name": name, "type": mime, "size": size}
+    return file_id
+
+
+def _check_type(name: str, mime: str) -> None:
+    """Raise `InvalidRequest` for what .chainlit/config.toml does not accept."""
+    try:
+        validate_file_upload(
+            ChainlitUpload(BytesIO(), filename=name, headers=Headers({"content-type": mime}))
+        )
+    except ValueError:
+        raise InvalidRequest(f"Files of the type {mime} are not taken here.") from None
+
+
+def _copy(source: BinaryIO, path: Path) -> int:
+    """Copy to a new file for the server's user alone; gives its size."""
+    path.parent.parent.mkdir(mode=0o700, exist_ok=True, parents=True)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        try:
+            shutil.copyfileobj(source, file, _PIECE_BYTES)
+            file.flush()
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+        return file.tell()
