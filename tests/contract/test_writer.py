@@ -2,16 +2,18 @@
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import TypeVar
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.util import await_only
 
 from data_layer.begin import ensure_user
-from data_layer.database import Database, Operation
-from data_layer.tables import users
+from data_layer.database import Database, DatabaseConfig, Operation, open_database
+from data_layer.tables import metadata, users
 from data_layer.writer import Writer, open_writer
 from parley.chat.errors import Conflict, ShuttingDown, StorageUnavailable
 from parley.chat.turns import Owner
@@ -213,3 +215,63 @@ async def test_rival_transaction_is_tried_again(
         else:
             with pytest.raises(DBAPIError):
                 await writer.write(operation)
+
+
+@pytest.mark.needs_postgres
+async def test_deadlock_of_two_replicas_costs_neither_its_write(postgres_url: str) -> None:
+    """Each has one user's row and wants the other's: PostgreSQL ends one of them."""
+    config, tries = DatabaseConfig(url=postgres_url), list[str]()
+    async with AsyncExitStack() as stack:
+        databases = [await stack.enter_async_context(open_database(config)) for _ in range(2)]
+        await databases[0].write(metadata.create_all)
+        one, other = an_owner(), an_owner()
+        await databases[0].write(lambda c: (add(one)(c), add(other)(c)))
+        writers = [await stack.enter_async_context(open_writer(each)) for each in databases]
+        both_hold_one = asyncio.Barrier(2)
+
+        def rename(first: Owner, second: Owner, name: str) -> Operation[str]:
+            def operation(connection: sa.Connection) -> str:
+                tries.append(name)
+                set_name(connection, first, name)
+                if len(tries) <= 2:
+                    await_only(both_hold_one.wait())
+                set_name(connection, second, name)
+                return name
+
+            return operation
+
+        told = await asyncio.gather(
+            writers[0].write(rename(one, other, "a")), writers[1].write(rename(other, one, "b"))
+        )
+        assert [*told] == ["a", "b"]
+        assert len(tries) == 3, "one was ended, and run again"
+        left = await databases[0].read(
+            lambda c: c.execute(sa.select(users.c.metadata)).scalars().all()
+        )
+        assert left == [{"name": tries[-1]}] * 2, "the whole of the last one"
+
+
+def set_name(connection: sa.Connection, owner: Owner, name: str) -> None:
+    mine = sa.update(users).where(users.c.id == owner.id)
+    connection.execute(mine.values(metadata={"name": name}))
+
+
+@pytest.mark.needs_postgres
+async def test_serialization_failure_is_run_again(postgres_url: str) -> None:
+    """The write has seen a row that another changed meanwhile."""
+    config, tries, owner = DatabaseConfig(url=postgres_url), list[str](), an_owner()
+    async with open_database(config) as database, open_database(config) as rival:
+        await database.write(metadata.create_all)
+        await database.write(add(owner))
+
+        def operation(connection: sa.Connection) -> None:
+            connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+            connection.execute(sa.select(users)).all()
+            tries.append("")
+            if len(tries) == 1:
+                await_only(rival.write(lambda c: set_name(c, owner, "theirs")))
+            set_name(connection, owner, "mine")
+
+        async with open_writer(database) as writer:
+            await writer.write(operation)
+        assert len(tries) == 2

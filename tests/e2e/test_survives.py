@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,6 +24,7 @@ from tests.e2e.support import (
 )
 from tests.fakes.model_server import answer, chunk, hang, model_server, sse, wait
 from tests.server import ParleyProcess
+from tests.services import postgres_at_rest
 from tests.sse_reader import read_events
 
 BODY = {"session_id": "leaving", "message": "Tell me a story."}
@@ -137,7 +138,7 @@ async def test_the_page_shows_what_a_crash_left(tmp_path: Path) -> None:
         async with page_socket(parley, cookie, auth) as socket:
             await socket.emit("connection_successful")
             steps = (await socket.next("resume_thread"))["steps"]
-    question, answered, error = steps
+    question, _run, answered, error = steps
     assert question["output"] == "Tell me a story."
     assert (answered["output"], answered["isError"]) == ("Once upon", False)
     assert "The server stopped" in error["output"]
@@ -199,3 +200,34 @@ async def test_on_postgres(tmp_path: Path, postgres_url: str) -> None:
             await chat(client, "What is my name?")
         assert "Hello Ada." in server.requests[-1].body.decode()
         assert not (tmp_path / ".parley" / "parley.db").exists()
+
+
+async def test_database_that_goes_and_comes_back(tmp_path: Path) -> None:
+    """In mid-turn: the answer goes on, and `done` comes when it is saved, not before."""
+    gate = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        postgres = stack.enter_context(postgres_at_rest())
+        running = stack.enter_context(ExitStack())
+        running.enter_context(postgres.running())
+        replies = sse(chunk("Once upon"), wait(gate), *answer(" a time."))
+        server = await stack.enter_async_context(model_server(replies))
+        environment = asks(server) | {"DATABASE_URL": postgres.url("postgres")}
+        parley = await stack.enter_async_context(serving(tmp_path, environment))
+        client = await stack.enter_async_context(client_of(parley))
+        async with client.stream("POST", "/chat", json=BODY) as response:
+            pieces = response.aiter_bytes()
+            read = await anext(pieces)
+            await asyncio.to_thread(running.close)
+            assert (await client.get("/readyz")).status_code == 503
+            refused = await client.post("/chat", json=BODY | {"session_id": "other"})
+            assert refused.json()["error"]["code"] == "storage_unavailable"
+            gate.set()
+            while b" time." not in read:
+                read += await anext(pieces)
+            assert b"[DONE]" not in read
+            running.enter_context(postgres.running())
+            read += b"".join([piece async for piece in pieces])
+        assert "".join(read_events(read)) == "Once upon a time.[DONE]"
+        server.replies[:] = [sse(*answer("Then"))]
+        assert await chat(client, "And then?", session_id="leaving") == "Then"
+        assert "Once upon a time." in server.requests[-1].body.decode()
