@@ -7,18 +7,19 @@ import gc
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from asgi_correlation_id import CorrelationIdMiddleware
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from data_layer.database import Database, normalise_url, open_database
-from data_layer.migrate import check_schema, migrate
-from data_layer.threads import SqlThreads
+from data_layer.database import open_database
+from data_layer.elements import SqlElements
+from data_layer.faults import explained
+from data_layer.local_storage import LocalStorage
+from data_layer.migrate import bring_up_to_date, check_schema
 from data_layer.turns import SqlTurnStore
 from data_layer.writer import open_writer
 from parley import __version__
@@ -28,14 +29,18 @@ from parley.chat.engine import Engine, open_engine
 from parley.chat.errors import StorageUnavailable, UnknownModel
 from parley.context.builder import WindowedContext
 from parley.context.memory_store import MemoryContextStore
+from parley.context.redis_store import open_redis_store
+from parley.context.seen import TurnReceipts
 from parley.live.memory_log import MemoryTurnLog
 from parley.observability.logs import configure_logs, get_logger
 from parley.settings.build import load_config
 from parley.settings.problems import EXIT_CODE, ConfigurationError
+from parley.surfaces.downloads import download_routes
 from parley.surfaces.failures import add_failure_handlers
 from parley.surfaces.origins import OriginGuard
 from parley.surfaces.page import environment
 from parley.surfaces.probes import probe_routes
+from parley.surfaces.receipts import receipt_routes
 from parley.surfaces.sse import ID_PATTERN, chat_routes
 from parley.surfaces.start import ExplainedStart, cannot_start
 from parley.surfaces.unknown import unknown_routes
@@ -43,7 +48,6 @@ from parley.surfaces.visitors import Visitors
 from providers.ladder import open_registry
 
 ROOT = Path(__file__).parent
-_MIGRATION_S = 600.0
 _NO_DATABASE = 1
 # Hugging Face shows a Space's page in a frame of its own.
 _IN_SPACE = "'self' https://huggingface.co"
@@ -57,9 +61,12 @@ environment.prepare(ROOT, config.secret.derive("chainlit login")[-1].hex())
 
 # Chainlit reads its environment when it is imported: not before this line.
 from data_layer.chainlit_layer import ChainlitLayer  # noqa: E402
+from data_layer.contract import check_contract  # noqa: E402
+from data_layer.sharing import SqlSharing  # noqa: E402
 from parley.surfaces.page.gate import GateConfig  # noqa: E402
 from parley.surfaces.page.mount import mount_page  # noqa: E402
 from parley.surfaces.page.socket import Page  # noqa: E402
+from parley.surfaces.page.uploads import UploadConfig  # noqa: E402
 
 configure_logs(config.logs)
 logger = get_logger("parley.app")
@@ -101,20 +108,41 @@ async def _open(app: FastAPI, stack: AsyncExitStack) -> Engine:
     registry = await stack.enter_async_context(aclosing(await open_registry(config.providers)))
     # Not a line of the log: it is said whatever LOG_LEVEL is.
     sys.stderr.write(f"Model: {registry.choice.line}\n")
+    await bring_up_to_date(config.database)
     database = await stack.enter_async_context(open_database(config.database))
-    # A server that is not there is noticed within the usual time, not within a migration's.
-    await database.read(lambda _connection: None)
-    # A migration of a large table takes its time, and so does waiting for another replica's.
-    patient = replace(config.database, command_timeout_s=_MIGRATION_S, busy_timeout_s=_MIGRATION_S)
-    async with open_database(patient) as patient_database:
-        await migrate(patient_database)
     writer = await stack.enter_async_context(open_writer(database))
-    turns = SqlTurnStore(database, writer)
-    context = WindowedContext(config.context, MemoryContextStore(), turns)
+    storage = LocalStorage(config.storage)
+    await storage.sweep()
+    redis = None
+    if config.redis:
+        redis = await stack.enter_async_context(open_redis_store(config.redis))
+    turns, contexts = SqlTurnStore(database, writer), redis or MemoryContextStore()
+    receipts = TurnReceipts(turns)
+    context = WindowedContext(config.context, contexts, turns)
+    elements = SqlElements(database, writer, storage)
+    check_contract()
+    layer = ChainlitLayer(database, writer, elements=elements, contexts=contexts)
+    stack.push_async_callback(layer.close)
     engine = await stack.enter_async_context(
         open_engine(config.engine, registry, context, turns, MemoryTurnLog())
     )
-    _add_routes(app, engine, database, ChainlitLayer(SqlThreads(database, writer)))
+    _add_routes(
+        app,
+        probe_routes(
+            lambda: check_schema(database),
+            redis.trouble if redis else None,
+            version=__version__,
+            environment=config.server.environment,
+        ),
+        chat_routes(engine, callers, config.server.body_limit_bytes),
+        receipt_routes(receipts, callers, config.server.api_v1),
+        download_routes(elements),
+    )
+    sharing = SqlSharing(database, writer) if config.server.allow_sharing else None
+    _mount_page(
+        app,
+        Page(engine, callers, layer, elements, receipts, sharing, config.server.api_v1),
+    )
     return engine
 
 
@@ -127,31 +155,25 @@ def _explained(app: FastAPI) -> Iterator[None]:
         cannot_start(app.state, error.message, EXIT_CODE)
         raise
     except (StorageUnavailable, OSError) as error:
-        url = normalise_url(config.database.url).render_as_string(hide_password=True)
-        what = error.message if isinstance(error, StorageUnavailable) else str(error)
-        cannot_start(app.state, f"DATABASE_URL={url}: {what}", _NO_DATABASE)
+        cannot_start(app.state, explained(config.database.url, error), _NO_DATABASE)
         raise
 
 
-def _add_routes(
-    app: FastAPI, engine: Engine, database: Database, data_layer: ChainlitLayer
-) -> None:
-    server = config.server
-    routers = [
-        probe_routes(
-            lambda: check_schema(database), version=__version__, environment=server.environment
-        ),
-        chat_routes(engine, callers, server.body_limit_bytes),
-    ]
+def _add_routes(app: FastAPI, *routers: APIRouter) -> None:
     for router in routers:
         app.include_router(router)
     app.router.routes.extend(unknown_routes(routers))
+
+
+def _mount_page(app: FastAPI, page: Page) -> None:
+    server, storage = config.server, config.storage
     gate = GateConfig(
         server.body_limit_bytes,
         server.socket_limit,
         frame_ancestors=_IN_SPACE if server.in_space else "'self'",
     )
-    mount_page(app, Page(engine, callers, data_layer), gate)
+    uploads = UploadConfig(storage.waiting_directory, storage.limit_bytes, server.upload_limit)
+    mount_page(app, page, gate, uploads)
 
 
 def _build() -> FastAPI:

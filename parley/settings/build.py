@@ -8,10 +8,13 @@ from typing import Literal
 from uuid import uuid4
 
 from data_layer.database import DatabaseConfig
+from data_layer.storage import StorageConfig
 from parley.auth.keys import Secret
 from parley.chat.engine import EngineConfig
 from parley.chat.running import RunConfig
 from parley.context.builder import ContextConfig
+from parley.context.redis_address import read_redis_url
+from parley.context.redis_store import RedisConfig
 from parley.observability.logs import LogConfig
 from parley.settings.environment import Environment, origin_of
 from parley.settings.problems import ConfigurationError, Problem, read_environment
@@ -29,11 +32,14 @@ class ServerConfig:
     port: int
     environment: str
     public_url: str | None
+    api_v1: str
     origins: frozenset[str]
     cors_allow_origins: tuple[str, ...]
     body_limit_bytes: int
+    upload_limit: int
     socket_limit: int
     allow_guests: bool
+    allow_sharing: bool
     in_space: bool
 
 
@@ -44,8 +50,10 @@ class Config:
     server: ServerConfig
     logs: LogConfig
     database: DatabaseConfig
+    storage: StorageConfig
     providers: ProvidersConfig
     context: ContextConfig
+    redis: RedisConfig | None
     engine: EngineConfig
     secret: Secret
 
@@ -56,9 +64,16 @@ def load_config() -> Config:
     return Config(
         server=_server(environment),
         logs=LogConfig(environment.log_level, environment.log_format or _log_format(environment)),
-        database=DatabaseConfig(environment.database_url),
+        database=DatabaseConfig(
+            environment.database_url,
+            environment.database_pool_size,
+            environment.database_timeout_seconds,
+            environment.database_timeout_seconds,
+        ),
+        storage=StorageConfig(environment.storage_directory, environment.limit_upload_bytes),
         providers=_providers(environment),
         context=_context(environment),
+        redis=_redis(environment),
         engine=_engine(environment),
         secret=Secret(
             environment.parley_secret or _kept_secret(_SECRET_FILE),
@@ -89,11 +104,14 @@ def _server(environment: Environment) -> ServerConfig:
         port=environment.port,
         environment=environment.environment,
         public_url=public_url,
+        api_v1=environment.api_v1,
         origins=frozenset(origins),
         cors_allow_origins=environment.cors_allow_origins,
         body_limit_bytes=environment.limit_body_bytes,
+        upload_limit=environment.limit_uploads,
         socket_limit=environment.limit_sockets,
         allow_guests=environment.allow_guests is not False,
+        allow_sharing=environment.allow_sharing,
         in_space=environment.space_host is not None,
     )
 
@@ -122,6 +140,12 @@ def _context(environment: Environment) -> ContextConfig:
         system_prompt=environment.system_prompt or default.system_prompt,
         answer_tokens=environment.max_tokens or default.answer_tokens,
     )
+
+
+def _redis(environment: Environment) -> RedisConfig | None:
+    if environment.redis_url is None:
+        return None
+    return RedisConfig(read_redis_url(environment.redis_url), environment.redis_ttl_seconds)
 
 
 def _engine(environment: Environment) -> EngineConfig:

@@ -3,7 +3,9 @@
 docs/settings.md is made from this class (docs.py), and .env.example is checked against it.
 """
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -11,7 +13,8 @@ from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, model
 from pydantic.config import JsonDict
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from data_layer.database import normalise_url
+from data_layer.address import UnusableParameter, normalise_url
+from parley.context.redis_address import read_redis_url
 
 SECRET: JsonDict = {"secret": True}
 
@@ -19,11 +22,18 @@ SECRET: JsonDict = {"secret": True}
 def _database_url(value: str) -> str:
     try:
         normalise_url(value)
+    except UnusableParameter:
+        raise
     except ValueError:
         # Not its own words: they may quote a piece of the password.
         raise ValueError(
             "not a URL of SQLite or PostgreSQL; @ : / ? # in a password are written as %40 %3A ..."
         ) from None
+    return value
+
+
+def _redis_url(value: str) -> str:
+    read_redis_url(value)
     return value
 
 
@@ -38,6 +48,12 @@ def origin_of(url: str) -> str:
     """Give the origin of a URL as browsers write it."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def _path_prefix(value: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
+        raise ValueError("write a path such as /api/v1, with a slash before it and none after")
+    return value
 
 
 def _comma_separated(value: object) -> object:
@@ -99,6 +115,9 @@ class Environment(BaseSettings):
     cors_allow_origins: Origins = Field(
         (), description="Other sites whose pages may call the API, comma-separated."
     )
+    api_v1: Annotated[str, AfterValidator(_path_prefix)] = Field(
+        "/api/v1", description="Where the REST API begins."
+    )
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)
     ] = Field("INFO", description="How much is logged.")
@@ -109,7 +128,21 @@ class Environment(BaseSettings):
     database_url: Annotated[str, AfterValidator(_database_url)] = Field(
         "sqlite+aiosqlite:///./.parley/parley.db",
         json_schema_extra=SECRET,
-        description="SQLite, or postgresql+asyncpg://user:password@host/name.",
+        description="SQLite, or postgresql+asyncpg://user:password@host/name?sslmode=verify-full;"
+        " libpq's TLS parameters are understood.",
+    )
+    database_pool_size: Count = Field(
+        5, description="Connections to PostgreSQL, as many again under load; readers of SQLite."
+    )
+    database_timeout_seconds: float = Field(
+        5.0,
+        gt=0,
+        le=600,
+        description="How long a connection, a statement or a lock may take. A migration has 600.",
+    )
+
+    storage_directory: Path = Field(
+        Path(".parley/files"), description="Where the files of conversations are kept."
     )
 
     parley_secret: str | None = Field(
@@ -125,6 +158,10 @@ class Environment(BaseSettings):
     )
     allow_guests: bool | None = Field(
         None, description="Anonymous use; by default on in development, to be said elsewhere."
+    )
+    allow_sharing: bool = Field(
+        False,
+        description="Users may share a conversation: whoever is let in and has its link reads it.",
     )
     space_host: str | None = Field(None, description="Set by Hugging Face Spaces.")
 
@@ -165,12 +202,27 @@ class Environment(BaseSettings):
     max_history_messages: Count | None = Field(
         None, description="Earlier messages that the model sees."
     )
+    redis_url: Annotated[str, AfterValidator(_redis_url)] | None = Field(
+        None,
+        validation_alias=_names("REDIS_URL", "REDIS_OM_URL"),
+        json_schema_extra=SECRET,
+        description="Redis 6.2 or later for active contexts, which are in memory without it."
+        " Also rediss://, unix:// and redis+sentinel://host1:26379,host2:26379/mymaster/0.",
+    )
+    redis_ttl_seconds: int = Field(
+        24 * 60 * 60,
+        ge=1,
+        le=10 * 365 * 24 * 60 * 60,
+        description="How long Redis keeps a context that nobody uses.",
+    )
     stream_flush_ms: int = Field(
         20, ge=0, le=1000, description="Text within this window is one event; 0: one per chunk."
     )
 
     limit_message_bytes: Count = Field(64 * 1024, description="Size of a message.")
     limit_body_bytes: Count = Field(1024 * 1024, description="Size of a request's body.")
+    limit_upload_bytes: Count = Field(50 * 1024 * 1024, description="Size of a file.")
+    limit_uploads: Count = Field(8, description="Files being received at once, per process.")
     limit_answer_chars: Count = Field(1024 * 1024, description="Length of an answer.")
     limit_running_turns: Count = Field(10, description="Answers being written, per user.")
     limit_queued_turns: Count = Field(50, description="Messages waiting, per user.")

@@ -12,9 +12,17 @@ _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def probe_routes(
-    check_storage: Callable[[], Awaitable[None]], *, version: str, environment: str
+    check_storage: Callable[[], Awaitable[None]],
+    find_trouble: Callable[[], Awaitable[str | None]] | None,
+    *,
+    version: str,
+    environment: str,
 ) -> APIRouter:
-    """Make the routes; `check_storage` raises a `ParleyError` that says what is wrong."""
+    """Make the routes.
+
+    `check_storage` raises a `ParleyError` that says what is wrong; `find_trouble` says what is
+    wrong with a server that Parley can do without: it is ready all the same.
+    """
     router = APIRouter(tags=["probes"])
 
     @router.get("/health", summary="For load balancers: the process serves")
@@ -31,6 +39,8 @@ def probe_routes(
             await check_storage()
         except ParleyError as error:
             return JSONResponse({"status": "not ready", "reason": error.message}, 503)
+        if find_trouble and (trouble := await find_trouble()):
+            return JSONResponse({"status": "degraded", "reason": trouble})
         return JSONResponse({"status": "ready"})
 
     @router.get("/metrics", summary="Prometheus text")

@@ -15,8 +15,24 @@ from tests.models.llama_server import llama_process
 from tests.server import ParleyProcess
 from tests.sse_reader import read_events, read_lines
 
-OWN_PATHS = {"/chat", "/health", "/livez", "/readyz", "/metrics"}
-CLOSED = ["/docs", "/redoc", "/mcp", "/auth/jwt", "/project/file", "/feedback", "/mcp/x", "/docs/"]
+OWN_PATHS = {
+    "/api/v1/turns/{turn_id}/context",
+    "/chat",
+    "/files/{file_id}",
+    "/health",
+    "/livez",
+    "/readyz",
+    "/metrics",
+}
+CLOSED = [
+    "/docs",
+    "/redoc",
+    "/mcp",
+    "/auth/jwt",
+    "/project/element",
+    "/mcp/x",
+    "/docs/",
+]
 
 
 async def test_the_demo_answers_as_text(client: httpx2.AsyncClient) -> None:

@@ -161,6 +161,7 @@ async def test_ones_own_thread_is_shown(parley: ParleyProcess, cookie: str) -> N
         thread = await socket.next("resume_thread")
     assert [(step["type"], step["output"]) for step in thread["steps"]] == [
         ("user_message", "hi"),
+        ("run", ""),
         ("assistant_message", "Hello there."),
     ]
 
@@ -324,7 +325,7 @@ async def test_asking_twice_shows_once(parley: ParleyProcess, cookie: str) -> No
             await socket.emit("connection_successful")
         await socket.next("update_message")
         await _settled(socket)
-        assert len(socket.all("new_message")) == 1
+        assert [step["type"] for step in socket.all("new_message")] == ["run", "assistant_message"]
 
 
 async def _talk(socket: PageSocket, text: str) -> None:

@@ -89,6 +89,7 @@ EMITTER = {
     "send_token": ["self", "id", "token", "is_sequence", "is_input"],
     "resume_thread": ["self", "thread_dict"],
     "send_resume_thread_error": ["self", "error"],
+    "set_favorites": ["self", "steps"],
 }
 SESSION = {
     "id",
@@ -185,7 +186,7 @@ def test_every_closed_door_is_a_route(door: str) -> None:
     assert any(path == door or path.startswith(door + "/") for path in paths)
 
 
-@pytest.mark.parametrize("path", ["/docs", "/docs/x", "/mcp", "/mcp/", "/project/thread/share"])
+@pytest.mark.parametrize("path", ["/docs", "/docs/x", "/mcp", "/mcp/", "/project/element"])
 def test_a_closed_door_is_closed(path: str) -> None:
     assert is_closed(path)
 

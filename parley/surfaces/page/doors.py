@@ -1,5 +1,6 @@
 """Doors of Chainlit that stay closed: what Parley does not offer, or not yet, is not there."""
 
+UPLOADS = "/project/file"
 CLOSED = (
     # Its internals, and connections that a user names.
     "/docs",
@@ -11,17 +12,16 @@ CLOSED = (
     "/auth/header",
     "/auth/oauth",
     "/copilot",
-    # Reads a whole upload into memory before it looks at its size.
-    "/project/file",
     # These carry no owner to the data layer, which does not keep what they write yet.
-    "/project/action",
     "/project/element",
-    "/project/share",
-    "/project/thread/share",
-    "/feedback",
 )
 
 
 def is_closed(path: str) -> bool:
     """Whether a path leads to a closed door, or to anything behind it."""
     return any(path == door or path.startswith(door + "/") for door in CLOSED)
+
+
+def is_upload(path: str) -> bool:
+    """Whether a path is one of the files of a session: these doors are ours (uploads.py)."""
+    return path == UPLOADS or path.startswith(UPLOADS + "/")

@@ -7,6 +7,7 @@ import chainlit as cl
 from chainlit.data.base import BaseDataLayer
 from chainlit.server import app
 from chainlit.types import ThreadDict
+from chainlit.user import User
 
 
 @cl.data_layer
@@ -19,3 +20,9 @@ def data_layer() -> BaseDataLayer:
 @cl.on_chat_resume
 async def on_chat_resume(_thread: ThreadDict) -> None:
     """Make threads resumable: without this hook the page does not offer it (see socket.py)."""
+
+
+@cl.on_shared_thread_view
+async def on_shared_thread_view(_thread: ThreadDict, _viewer: User | None) -> bool:
+    """Let the page offer sharing where it is switched on; what is shown, sharing.py decides."""
+    return False

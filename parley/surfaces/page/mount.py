@@ -16,26 +16,47 @@ from parley.surfaces.failures import add_refusal_handlers
 from parley.surfaces.page.gate import Gate, GateConfig
 from parley.surfaces.page.html import without_foreign
 from parley.surfaces.page.packets import TextPacket
+from parley.surfaces.page.ratings import rating_routes
+from parley.surfaces.page.receipt_button import button_routes
+from parley.surfaces.page.sharing import sharing_routes
 from parley.surfaces.page.socket import Page, take_over_socket
+from parley.surfaces.page.uploads import FILES_LIMIT, UploadConfig, Uploads
 
 _HOOKS = Path(__file__).with_name("hooks.py")
 
 
-def mount_page(app: FastAPI, page: Page, gate: GateConfig) -> None:
+def mount_page(app: FastAPI, page: Page, gate: GateConfig, uploads: UploadConfig) -> None:
     """Mount the page; call it once, after every other route: it answers all that is left."""
     chainlit_app.state.page = page
     # Chainlit's own default lets any site read with the visitor's cookies.
     config.project.allow_origins = []
     # Its configuration file knows light and dark only, the page also what the visitor prefers.
     setattr(config.ui, "default_theme", "system")  # noqa: B010 - its type says no, the page yes
+    _take_uploads(uploads)
     chainlit.server.get_html_template = without_foreign(chainlit.server.get_html_template)
     chainlit_app.dependency_overrides[get_current_user] = _page_user
     # What the data layer refuses goes through Chainlit's routes.
     add_refusal_handlers(chainlit_app)
+    config.features.allow_thread_sharing = page.sharing is not None
+    # Before Chainlit's own, of the same paths.
+    chainlit_app.router.routes[:0] = [
+        *rating_routes(page.data_layer),
+        *button_routes(page.receipts, page.api_prefix),
+        *sharing_routes(page.sharing, page.attachments),
+    ]
     take_over_socket(page)
     sio.packet_class = TextPacket
     mount_chainlit(app, str(_HOOKS), path="/")
-    chainlit_app.add_middleware(Gate, config=gate)
+    chainlit_app.add_middleware(Gate, config=gate, uploads=Uploads(uploads))
+
+
+def _take_uploads(uploads: UploadConfig) -> None:
+    """Have the page say the limit that holds, and keep what waits where files are kept."""
+    feature = config.features.spontaneous_file_upload
+    if feature:
+        feature.max_files = FILES_LIMIT
+        feature.max_size_mb = max(1, uploads.limit_bytes // 1_000_000)  # the page's megabytes
+    chainlit.config.FILES_DIRECTORY = uploads.directory
 
 
 async def _page_user() -> PersistedUser:

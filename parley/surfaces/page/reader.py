@@ -22,6 +22,8 @@ from parley.chat.events import Attempt, ErrorEvent, Event, Snapshot, TextEvent
 from parley.chat.turns import Turn, error_step_id
 from parley.observability.logs import get_logger
 from parley.surfaces.page.markdown import Escaper, shown
+from parley.surfaces.page.receipt_button import offer_receipts
+from parley.surfaces.page.runs import run_around, run_id_of
 
 logger = get_logger(__name__)
 
@@ -110,7 +112,10 @@ class _Reader:
         if self._bubble.sent is not None:
             # The whole text once more: it repairs whatever was lost on the way.
             await self._frame_ready()
-            await self._emitter.update_step(self._answer())
+            answer = self._answer()
+            await self._emitter.update_step(answer)
+            await self._emitter.update_step(run_around(answer, ended=True))
+            await offer_receipts(self._session, [answer["id"]])
         await self._emitter.task_end()  # type: ignore[no-untyped-call]  # Chainlit has no type here
 
     async def _show(self, text: str) -> None:
@@ -122,6 +127,7 @@ class _Reader:
         bubble.text, before = text, bubble.sent
         bubble.sent = bubble.escaper.escape(text)
         if before is None:
+            await self._emitter.send_step(run_around(self._answer(), ended=False))
             await self._emitter.send_step(self._answer())
         elif bubble.sent.startswith(before):
             new = bubble.sent[len(before) :]
@@ -141,7 +147,9 @@ class _Reader:
 
     def _answer(self) -> StepDict:
         turn = self._bubble.turn
-        return _step(turn.answer_step_id, turn.thread_id, self._bubble.sent or "")
+        answer = _step(turn.answer_step_id, turn.thread_id, self._bubble.sent or "")
+        answer["parentId"] = run_id_of(answer["id"])
+        return answer
 
 
 def _step(step_id: str, thread_id: str, output: str) -> StepDict:

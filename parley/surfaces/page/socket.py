@@ -23,13 +23,20 @@ from chainlit.user import PersistedUser
 from starlette.requests import HTTPConnection
 
 from parley.auth.callers import Callers
+from parley.chat.attachments import Attachments
 from parley.chat.engine import Engine
 from parley.chat.errors import InvalidRequest, ParleyError, Unauthenticated
 from parley.chat.owner import current_owner
+from parley.chat.receipts import Receipts
 from parley.chat.turns import Owner, Turn, TurnRequest
 from parley.observability.logs import get_logger
+from parley.surfaces.page.attached import attach_files, file_ids
+from parley.surfaces.page.favorites import mark_favorite, show_favorites
 from parley.surfaces.page.markdown import shown
 from parley.surfaces.page.reader import SocketGone, read_turn, show_error, socket_ready
+from parley.surfaces.page.receipt_button import offer_receipts
+from parley.surfaces.page.runs import is_answer, with_runs
+from parley.surfaces.page.sharing import Sharing
 
 logger = get_logger(__name__)
 
@@ -42,19 +49,21 @@ _UNUSED = (
     "audio_end",
     "chat_settings_change",
     "chat_settings_edit",
-    "fetch_favorites",
-    "message_favorite",
     "window_message",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What the page's handlers work with."""
+    """What the page's handlers work with; `sharing` is None where it is switched off."""
 
     engine: Engine
     callers: Callers
     data_layer: BaseDataLayer
+    attachments: Attachments
+    receipts: Receipts
+    sharing: Sharing | None
+    api_prefix: str
 
 
 def take_over_socket(page: Page) -> None:
@@ -67,6 +76,8 @@ def take_over_socket(page: Page) -> None:
     sio.on("client_message", handlers.client_message)
     sio.on("edit_message", handlers.edit_message)
     sio.on("stop", handlers.stop)
+    sio.on("fetch_favorites", handlers.fetch_favorites)
+    sio.on("message_favorite", handlers.message_favorite)
     for event in _UNUSED:
         sio.handlers["/"].pop(event, None)
     # Polling needs sticky routing to connect at all, and delays a shutdown by 24 s.
@@ -128,6 +139,16 @@ class _Handlers:
         """Stop the turn that runs in the session's thread."""
         session = WebsocketSession.require(sid)
         await self._do(session, self._stop(session))
+
+    async def fetch_favorites(self, sid: str, *_: object) -> None:
+        """Show the user's favourites."""
+        session = WebsocketSession.require(sid)
+        await self._do(session, show_favorites(session, self._page.data_layer))
+
+    async def message_favorite(self, sid: str, payload: object = None, *_: object) -> None:
+        """Mark a message as a favourite, or take the mark away."""
+        session = WebsocketSession.require(sid)
+        await self._do(session, mark_favorite(session, self._page.data_layer, payload))
 
     async def _connect(self, sid: str, environ: dict[str, Any], auth: object) -> bool:
         owner = self._page.callers.of_browser(HTTPConnection(environ["asgi.scope"]))
@@ -191,21 +212,27 @@ class _Handlers:
         thread = await self._page.data_layer.get_thread(session.thread_id) if known else None
         if thread is None:
             return
-        if not session.has_first_interaction:
-            session.has_first_interaction = True
-            await _first_interaction(session, "resume")
+        # Said again after a lost connection, which may have lost that too: without it the page
+        # offers neither Stop nor thumbs.
+        begun_here = thread["name"] if session.has_first_interaction else None
+        session.has_first_interaction = True
+        await _first_interaction(session, begun_here or "resume")
         for step in thread["steps"]:
             if step["type"] != "user_message":  # shown as it was typed
                 step["output"] = shown(step["output"])
+        thread["steps"] = with_runs(thread["steps"])
         # A whole thread is large: a client that asks again and again gets it when it took the last.
         await socket_ready(session, session.socket_id, most_waiting=1)
         await emitter.resume_thread(thread)
+        answers = [s["id"] for s in thread["steps"] if is_answer(s)]
+        await offer_receipts(session, answers)
         running = await self._page.engine.running(_owner(session).id, session.thread_id)
         if running:
             await self._read(session, running)
 
     async def _answer(self, session: WebsocketSession, payload: object) -> None:
         message_id, text = _message(payload)
+        files = file_ids(payload, text)
         request = TurnRequest(
             owner=_owner(session),
             thread_id=session.thread_id,
@@ -217,6 +244,8 @@ class _Handlers:
         if not session.has_first_interaction:
             session.has_first_interaction = True
             await _first_interaction(session, text[:_INTERACTION_CHARS])
+        if files and begun.created:
+            await attach_files(session, self._page.attachments, request.owner, begun.turn, files)
         await self._read(session, begun.turn)
 
     async def _stop(self, session: WebsocketSession) -> None:

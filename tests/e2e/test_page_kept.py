@@ -1,0 +1,138 @@
+"""What the page's routes and socket do with ratings, favourites and sharing, and for whom."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import pytest
+
+from tests.e2e.page_socket import new_guest, page_socket
+from tests.e2e.support import DEMO, client_of, select
+from tests.server import ParleyProcess
+
+
+@pytest.fixture(scope="module")
+def sharing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ParleyProcess]:
+    environment = {**DEMO, "ALLOW_SHARING": "true"}
+    with ParleyProcess(tmp_path_factory.mktemp("sharing"), environment) as parley:
+        yield parley
+
+
+@asynccontextmanager
+async def guest_of(parley: ParleyProcess) -> AsyncIterator[httpx2.AsyncClient]:
+    cookie = await new_guest(parley)
+    async with client_of(parley) as client:
+        client.headers["cookie"] = cookie
+        yield client
+
+
+async def new_thread(parley: ParleyProcess, client: httpx2.AsyncClient) -> dict[str, Any]:
+    """Say something on the page; gives the steps that it shows, by type."""
+    async with page_socket(parley, client.headers["cookie"]) as socket:
+        step_id = await socket.say("my secret question")
+        await socket.next("task_end")
+        steps = {step["type"]: step for step in socket.all("new_message")}
+        assert steps["assistant_message"]["parentId"] == steps["run"]["id"]
+        return {**steps, "user_message": {"id": step_id}}
+
+
+def rating(step_id: str, value: int = 1) -> dict[str, Any]:
+    return {"feedback": {"forId": step_id, "value": value}, "sessionId": str(uuid4())}
+
+
+async def test_rating_of_a_run_is_the_answers(demo: ParleyProcess) -> None:
+    async with guest_of(demo) as ada:
+        steps = await new_thread(demo, ada)
+        sent = await ada.put("/feedback", json=rating(steps["run"]["id"]))
+        assert (sent.status_code, sent.json()["success"]) == (200, True)
+        kept = select(demo, "SELECT id, step_id, value FROM feedbacks")
+        answer_id = steps["assistant_message"]["id"].replace("-", "")
+        feedback_id = sent.json()["feedbackId"]
+        assert kept == [(feedback_id.replace("-", ""), answer_id, 1)]
+        again = await ada.request("DELETE", "/feedback", json={"feedbackId": feedback_id})
+        assert again.json() == {"success": True}
+        assert select(demo, "SELECT 1 FROM feedbacks") == []
+
+
+async def test_bad_ratings_are_refused_as_such(demo: ParleyProcess) -> None:
+    async with guest_of(demo) as ada, guest_of(demo) as grace:
+        run_id = (await new_thread(demo, ada))["run"]["id"]
+        for client, body, status in (
+            (grace, rating(run_id), 404),
+            (ada, rating(str(uuid4())), 404),
+            (ada, rating("not an id"), 404),
+            (ada, rating(run_id, 2), 422),
+            (ada, {"feedback": {}}, 422),
+        ):
+            got = await client.put("/feedback", json=body)
+            assert got.status_code == status, got.text
+        async with client_of(demo) as nobody:
+            assert (await nobody.put("/feedback", json=rating(run_id))).status_code == 401
+        assert select(demo, "SELECT 1 FROM feedbacks") == []
+
+
+async def test_favourites_of_others_are_refused(demo: ParleyProcess) -> None:
+    async with guest_of(demo) as ada, guest_of(demo) as grace:
+        step_id = (await new_thread(demo, ada))["user_message"]["id"]
+        wanted = {"message": {"id": step_id, "metadata": {"favorite": True}}}
+        async with page_socket(demo, grace.headers["cookie"]) as socket:
+            for payload in (wanted, {"message": {"id": "no id"}}, {"message": 1}, None):
+                await socket.emit("message_favorite", payload)
+            await socket.next_error(4)
+            assert not any(socket.all("set_favorites"))
+        async with page_socket(demo, ada.headers["cookie"]) as socket:
+            await socket.emit("message_favorite", wanted)
+            (kept,) = await socket.next("set_favorites")
+            assert (kept["id"], kept["output"]) == (step_id, "my secret question")
+
+
+async def test_sharing_is_off_unless_allowed(demo: ParleyProcess) -> None:
+    async with guest_of(demo) as ada:
+        thread_id = (await new_thread(demo, ada))["run"]["threadId"]
+        asked = {"threadId": thread_id, "isShared": True}
+        assert (await ada.put("/project/thread/share", json=asked)).status_code == 404
+        assert (await ada.get(f"/project/share/{thread_id}")).status_code == 404
+        settings = await ada.get("/project/settings")
+        assert settings.json()["threadSharing"] is False
+        assert select(demo, "SELECT 1 FROM threads WHERE shared_at IS NOT NULL") == []
+
+
+async def test_shared_thread_shows_no_more_than_text(sharing: ParleyProcess) -> None:
+    async with guest_of(sharing) as ada, guest_of(sharing) as grace:
+        thread_id = (await new_thread(sharing, ada))["run"]["threadId"]
+        path, asked = f"/project/share/{thread_id}", {"threadId": thread_id, "isShared": True}
+        refused = await grace.put("/project/thread/share", json=asked)
+        assert (refused.status_code, (await grace.get(path)).status_code) == (404, 404)
+        assert (await ada.put("/project/thread/share", json=asked)).status_code == 200
+        seen = await grace.get(path)
+        assert [step["type"] for step in seen.json()["steps"]] == [
+            "user_message",
+            "assistant_message",
+        ]
+        ((owner_id, identifier),) = select(
+            sharing,
+            "SELECT users.id, identifier FROM users JOIN threads ON owner_id = users.id"
+            " WHERE threads.id = ?",
+            thread_id.replace("-", ""),
+        )
+        assert owner_id not in seen.text.replace("-", "")
+        assert identifier not in seen.text
+        async with client_of(sharing) as nobody:
+            assert (await nobody.get(path)).status_code == 401
+        await ada.put("/project/thread/share", json={**asked, "isShared": False})
+        assert (await grace.get(path)).status_code == 404
+
+
+async def test_connection_lost_early_loses_no_buttons(demo: ParleyProcess) -> None:
+    """The page offers Stop and thumbs once it was told of the thread, which may have been lost."""
+    async with guest_of(demo) as ada:
+        auth = {"sessionId": str(uuid4()), "clientType": "webapp"}
+        async with page_socket(demo, ada.headers["cookie"], auth) as socket:
+            await socket.say("Hello?")
+            first = await socket.next("first_interaction")
+        async with page_socket(demo, ada.headers["cookie"], auth) as socket:
+            await socket.emit("connection_successful")
+            assert await socket.next("first_interaction") == first
+            await socket.next("resume_thread")
