@@ -9,7 +9,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from parley.auth.callers import Callers
 from parley.chat.errors import NotFound, Unauthenticated
 from parley.chat.receipts import Receipts, Seen
+from parley.chat.turns import Owner
 from parley.surfaces.receipt_text import receipt_markdown
+from parley.surfaces.sse import ID_PATTERN
 
 # One's own words, also to a cache between us.
 _PRIVATE = {"cache-control": "private, no-store", "x-content-type-options": "nosniff"}
@@ -27,10 +29,7 @@ def receipt_routes(receipts: Receipts, callers: Callers, prefix: str) -> APIRout
     async def context(
         request: Request, turn_id: str, format: Literal["json", "markdown"] = "json"
     ) -> Response:
-        owner = callers.of_browser(request)
-        if owner is None:
-            raise Unauthenticated("Nobody is known to be calling. Open the page first.")
-        seen = await receipts.seen(owner.id, _uuid(turn_id))
+        seen = await receipts.seen(_owner(request, callers).id, _uuid(turn_id))
         if format == "markdown":
             return PlainTextResponse(receipt_markdown(seen), headers=_PRIVATE)
         return JSONResponse(seen_json(seen), headers=_PRIVATE)
@@ -55,6 +54,17 @@ def seen_json(seen: Seen) -> dict[str, object]:
     ]
     proof = {"turn_id": seen.turn_id, "verified": seen.texts is not None}
     return proof | receipt | {"messages": messages}
+
+
+def _owner(request: Request, callers: Callers) -> Owner:
+    """Recognise a browser, or a caller of ``/chat`` by the session id that it talks under."""
+    session_id = request.headers.get("x-session-id")
+    if session_id is not None and ID_PATTERN.fullmatch(session_id):
+        return callers.of_session(request, session_id).owner
+    owner = callers.of_browser(request)
+    if owner is None:
+        raise Unauthenticated("Nobody is known to be calling: send a cookie or X-Session-Id.")
+    return owner
 
 
 def _uuid(turn_id: str) -> str:

@@ -82,3 +82,15 @@ async def test_receipt_is_its_owners_alone(faked: Faked, faked_client: httpx2.As
     assert [response.status_code for response in (stranger, missing, no_id)] == [404] * 3
     messages = {r.json()["error"]["message"] for r in (stranger, missing, no_id)}
     assert messages == {"There is no such turn."}
+
+
+async def test_session_id_reads_its_own_receipt(
+    faked: Faked, faked_client: httpx2.AsyncClient
+) -> None:
+    faked.will_reply(sse(*answer("Good day")))
+    turn_id = await say(faked_client, "Hello")
+    path = f"/api/v1/turns/{turn_id}/context"
+    wanted = {"receipts": 200, "other": 404, "no id!": 401}
+    for session_id, status in wanted.items():
+        got = await faked_client.get(path, headers={"x-session-id": session_id})
+        assert got.status_code == status
