@@ -31,7 +31,7 @@ from data_layer.feedbacks import Rating, SqlFeedbacks
 from data_layer.local_storage import LocalStorage
 from data_layer.opened import open_thread
 from data_layer.rows import AnyRow
-from data_layer.step_dicts import step_write, thread_dict
+from data_layer.step_dicts import listed_thread, step_write
 from data_layer.step_merge import Stamps
 from data_layer.steps import SqlSteps
 from data_layer.storable import uuid_of, uuid_or_none
@@ -136,7 +136,7 @@ class ChainlitLayer(BaseDataLayer):
             startCursor=pagination.cursor,
             endCursor=page.next_cursor,
         )
-        return PaginatedResponse(info, [thread_dict(row, owner) for row in page.rows])
+        return PaginatedResponse(info, [listed_thread(row, owner) for row in page.rows])
 
     @override
     async def get_thread(self, thread_id: str) -> ThreadDict | None:

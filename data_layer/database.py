@@ -40,6 +40,9 @@ class DatabaseConfig:
     url: str = "sqlite+aiosqlite:///./.parley/parley.db"
     pool_size: int = 5
     command_timeout_s: float = 5.0
+    # Short: the writes of everybody wait behind the one that waits for a row. Longer than the
+    # second after which PostgreSQL looks for a deadlock, which it then ends by itself.
+    lock_timeout_s: float = 2.0
     busy_timeout_s: float = 5.0
 
 
@@ -116,6 +119,9 @@ class _Sqlite:
 @asynccontextmanager
 async def _open_postgres(url: URL, config: DatabaseConfig) -> AsyncIterator[Database]:
     timeout_ms = str(int(config.command_timeout_s * 1000))
+    # Below the driver's own, so that it is the server that says why.
+    statement_ms = str(int(config.command_timeout_s * 900))
+    lock_ms = str(int(min(config.lock_timeout_s, config.command_timeout_s) * 1000))
     url, arguments = driver_arguments(url)
     engine = create_async_engine(
         url,
@@ -132,8 +138,8 @@ async def _open_postgres(url: URL, config: DatabaseConfig) -> AsyncIterator[Data
             "command_timeout": config.command_timeout_s,
             "server_settings": {
                 "application_name": "parley",
-                "statement_timeout": timeout_ms,
-                "lock_timeout": timeout_ms,
+                "statement_timeout": statement_ms,
+                "lock_timeout": lock_ms,
                 "idle_in_transaction_session_timeout": timeout_ms,
             },
         },

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from data_layer.address import shown_url
-from parley.chat.errors import InvalidRequest, StorageUnavailable
+from parley.chat.errors import InvalidRequest, StorageBusy, StorageUnavailable
 
 _UNAVAILABLE = "The database cannot be reached. Try again in a moment."
 _BUSY = "The database is busy. Try again in a moment."
@@ -24,9 +24,10 @@ _DAMAGED = "The database is damaged: it has to be restored from a backup."
 _NO_TLS = "The database does not offer TLS: the server has to, or sslmode has to be another."
 
 # Connection exceptions, no such user or database, idle in a transaction for too long, out of
-# resources, a lock that was not free in time, shut down or cancelled by a timeout; a server that
-# is read-only, as a standby is.
-_UNAVAILABLE_SQLSTATES = ("08", "28", "3D", "25006", "25P03", "53", "55P03", "57")
+# resources, shut down; a server that is read-only, as a standby is.
+_UNAVAILABLE_SQLSTATES = ("08", "28", "3D", "25006", "25P03", "53", "57")
+# A lock that was not free in time, a statement that took too long: of these rows, not of all.
+_HELD_SQLSTATES = {"55P03", "57014"}
 # The longest that fits says it.
 _SQLSTATES = {
     "28": "The database refuses the user or the password.",
@@ -34,7 +35,6 @@ _SQLSTATES = {
     "25006": _READ_ONLY,
     "53": "The database has no room for more connections.",
     "53100": _FULL,
-    "55P03": _BUSY,
 }
 _SQLITE = {
     sqlite3.SQLITE_BUSY: _BUSY,
@@ -69,6 +69,8 @@ def translated() -> Iterator[None]:
         state = getattr(error.orig, "sqlstate", None) or ""
         if state in _BAD_TEXT_SQLSTATES or _is_bad_text(error):
             raise _not_storable() from None
+        if state in _HELD_SQLSTATES:
+            raise StorageBusy(_BUSY, retry_after_s=1) from error
         if said := _said(error, state):
             raise _unavailable(said) from error
         raise

@@ -6,11 +6,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from data_layer.database import Database
-from data_layer.tables import metadata, threads, users
+from data_layer.tables import feedbacks, metadata, threads, users
 from data_layer.writer import Writer
 
 # Each before what it refers to. A table without an owner goes with the thread that it refers to.
 _OWNED = [table for table in reversed(metadata.sorted_tables) if "owner_id" in table.c]
+# What is in a thread is its owner's, and found by an index of threads; but feedback is of whoever
+# gave it, and others gave theirs in this user's threads.
+_OF_OTHERS_TOO = {feedbacks}
 
 
 async def count_rows(database: Database, user_id: str) -> Mapping[str, int]:
@@ -42,7 +45,9 @@ def _forget(connection: Connection, user_id: str) -> dict[str, int]:
         connection.execute(locked.with_for_update()).all()
     counts = _count(connection, user_id)
     for table in _OWNED:
-        connection.execute(sa.delete(table).where(table.c.owner_id == user_id))
+        connection.execute(sa.delete(table).where(_of(user_id, table)))
+        if table in _OF_OTHERS_TOO:
+            connection.execute(sa.delete(table).where(table.c.owner_id == user_id))
     connection.execute(sa.delete(users).where(users.c.id == user_id))
     return counts
 
@@ -50,9 +55,19 @@ def _forget(connection: Connection, user_id: str) -> dict[str, int]:
 def _count(connection: Connection, user_id: str) -> dict[str, int]:
     rows = sa.select(sa.func.count())
     return {
-        table.name: connection.execute(rows.where(table.c.owner_id == user_id)).scalar_one()
+        table.name: connection.execute(
+            rows.where(table.c.owner_id == user_id, _of(user_id, table))
+        ).scalar_one()
         for table in reversed(_OWNED)
     }
+
+
+def _of(user_id: str, table: sa.Table) -> sa.ColumnElement[bool]:
+    """What is the user's in a table, by the index that leads to it."""
+    if "thread_id" not in table.c:
+        return table.c.owner_id == user_id
+    mine = sa.select(threads.c.id).where(threads.c.owner_id == user_id)
+    return table.c.thread_id.in_(mine)
 
 
 async def scrub(database: Database) -> bool:

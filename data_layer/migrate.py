@@ -36,7 +36,12 @@ class Migration:
 
 def patient(config: DatabaseConfig) -> DatabaseConfig:
     """Give the same database more time, for work that is done once on all of it."""
-    return replace(config, command_timeout_s=_PATIENCE_S, busy_timeout_s=_PATIENCE_S)
+    return replace(
+        config,
+        command_timeout_s=_PATIENCE_S,
+        lock_timeout_s=_PATIENCE_S,
+        busy_timeout_s=_PATIENCE_S,
+    )
 
 
 async def bring_up_to_date(config: DatabaseConfig) -> Migration:

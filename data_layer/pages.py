@@ -20,6 +20,10 @@ from data_layer.tables import feedbacks, threads
 from parley.chat.errors import InvalidRequest
 
 LARGEST_PAGE = 100
+# What a list shows: metadata may have a megabyte in each thread.
+LISTED_COLUMNS = tuple(
+    threads.c[name] for name in ("id", "name", "tags", "created_at", "last_active_at", "shared_at")
+)
 # Of this many a page is sorted; where there are more, they are met soon on the way through all.
 _FEW = 1000
 
@@ -65,7 +69,7 @@ def page_statement(
     if among is not None:
         mine = threads.c.owner_id.between(owner_id, owner_id) & threads.c.id.in_(among)
     statement = (
-        sa.select(threads)
+        sa.select(*LISTED_COLUMNS)
         .where(mine, threads.c.deleted_at.is_(None))
         .order_by(threads.c.last_active_at.desc(), threads.c.id.desc())
         .limit(limit + 1)

@@ -13,19 +13,39 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.engine import Connection
 
-from data_layer.pages import decode_cursor, encode_cursor, is_rated, not_ours, page_size
+from data_layer.pages import (
+    LISTED_COLUMNS,
+    decode_cursor,
+    encode_cursor,
+    is_rated,
+    not_ours,
+    page_size,
+)
 from data_layer.rows import AnyRow
 from data_layer.snippet import Snippet, snippet_of
 from data_layer.tables import search_documents, steps, threads
 from data_layer.words import LARGEST_TEXT, MESSAGE, TITLE, Kind, Query, owner_place, query_of
 
-_MOST_HITS = 1000
-# Where one document in four matches, the newest are walked through until there are enough: the
-# index would first collect every hit there is.
-_ONE_IN = 4
-_SAMPLE = 200
-_WALK = _MOST_HITS * _ONE_IN
 
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much a search looks at.
+
+    Where of the newest `sample` documents one in `one_in` matches, the newest are walked through
+    until there are `most_hits`: the index would first collect every hit there is.
+    """
+
+    most_hits: int = 1000
+    sample: int = 200
+    one_in: int = 4
+
+    @property
+    def walk(self) -> int:
+        """How many documents a walk looks at."""
+        return self.most_hits * self.one_in
+
+
+_EFFORT = Effort()
 _documents = search_documents.c
 # SQLite's FTS5 table; its own name is the column that a MATCH is on.
 _index = sa.table("search_index", sa.column("rowid", sa.Integer), sa.column("search_index"))
@@ -57,13 +77,14 @@ class _Asked:
     owner_id: str
     kind: Kind
     query: Query
+    effort: Effort
 
     def words(self) -> tuple[list[str], list[str]]:
         place = owner_place(self.owner_id, self.kind)
         return [place + w for w in self.query.words], [place + w for w in self.query.begins]
 
 
-def search_threads(
+def search_threads(  # noqa: PLR0913 - the first two say where, the rest what
     connection: Connection,
     owner_id: str,
     text: str,
@@ -71,21 +92,22 @@ def search_threads(
     limit: int,
     cursor: str | None = None,
     feedback: int | None = None,
+    effort: Effort = _EFFORT,
 ) -> SearchPage:
     """Find the owner's threads; raises `InvalidRequest` for a cursor that is none of ours.
 
-    A text without a word finds nothing. The last word may be the beginning of one.
+    A text that has no word, only signs, finds nothing. The last word may be the beginning of one.
     """
     after = _place_of(cursor) if cursor else None
     query, size = query_of(text), page_size(limit)
     if not (query.words or query.begins):
         return SearchPage([], None)
     of_thread = _ranked(
-        _hits(connection, _Asked(owner_id, TITLE, query)),
-        _hits(connection, _Asked(owner_id, MESSAGE, query)),
+        _hits(connection, _Asked(owner_id, TITLE, query, effort)),
+        _hits(connection, _Asked(owner_id, MESSAGE, query, effort)),
     )
     ranked = (
-        sa.select(threads, of_thread.c.score, of_thread.c.newest, of_thread.c.message)
+        sa.select(*LISTED_COLUMNS, of_thread.c.score, of_thread.c.newest, of_thread.c.message)
         .join(of_thread, of_thread.c.thread_id == threads.c.id)
         .where(threads.c.owner_id == owner_id, threads.c.deleted_at.is_(None))
         .order_by(of_thread.c.score.desc(), of_thread.c.newest.desc())
@@ -106,17 +128,41 @@ def search_threads(
 
 def _hits(connection: Connection, asked: _Asked) -> AnySelect:
     """Select the newest documents that match, in the way that costs less."""
-    sample = _walked(connection, asked, _SAMPLE).subquery()
+    sample = _walked(connection, asked, asked.effort.sample).subquery()
     met = connection.execute(sa.select(sa.func.count()).select_from(sample)).scalar_one()
-    if met * _ONE_IN >= _SAMPLE:
-        return _walked(connection, asked, _WALK)
+    if met * asked.effort.one_in >= asked.effort.sample:
+        walked = connection.execute(_walked(connection, asked, asked.effort.walk)).all()
+        # Otherwise what is older has hits that belong to these.
+        if len(walked) == asked.effort.most_hits or not _has_more_than(
+            connection, asked, asked.effort.walk
+        ):
+            return sa.select(_documents.id, _documents.thread_id, _documents.step_id).where(
+                _documents.id.in_([row.id for row in walked]),
+                _documents.owner_id == asked.owner_id,
+            )
     return _INDEXED[connection.dialect.name](asked)
+
+
+def _has_more_than(connection: Connection, asked: _Asked, documents: int) -> bool:
+    beyond = _newest(asked).with_only_columns(_documents.id).offset(documents).limit(1)
+    return connection.execute(beyond).first() is not None
 
 
 def _walked(connection: Connection, asked: _Asked, documents: int) -> AnySelect:
     """Select what matches among the newest documents, by looking at each."""
+    newest = _newest(asked).limit(documents).subquery()
+    return (
+        sa.select(newest.c.id, newest.c.thread_id, newest.c.step_id)
+        .where(_MATCHES[connection.dialect.name](newest.c.words, asked))
+        .order_by(newest.c.id.desc())
+        .limit(asked.effort.most_hits)
+    )
+
+
+def _newest(asked: _Asked) -> AnySelect:
+    """Select the documents of a kind, the newest first."""
     is_title = _documents.step_id.is_(None)
-    newest = (
+    return (
         sa.select(search_documents)
         .where(
             # Said as a range, so that the order is only to be had from the index of owners: where
@@ -125,13 +171,6 @@ def _walked(connection: Connection, asked: _Asked, documents: int) -> AnySelect:
             is_title if asked.kind == TITLE else ~is_title,
         )
         .order_by(_documents.owner_id, _documents.id.desc())
-        .limit(documents)
-        .subquery()
-    )
-    return (
-        sa.select(newest.c.id, newest.c.thread_id, newest.c.step_id)
-        .where(_MATCHES[connection.dialect.name](newest.c.words, asked))
-        .limit(_MOST_HITS)
     )
 
 
@@ -159,7 +198,7 @@ def _indexed_in_postgres(asked: _Asked) -> AnySelect:
         sa.select(found.c.id, found.c.thread_id, found.c.step_id)
         .where(found.c.owner_id == asked.owner_id)
         .order_by(found.c.id.desc())
-        .limit(_MOST_HITS)
+        .limit(asked.effort.most_hits)
     )
 
 
@@ -171,7 +210,7 @@ def _indexed_in_sqlite(asked: _Asked) -> AnySelect:
         .join_from(_index, search_documents, _documents.id == _index.c.rowid)
         .where(_index.c.search_index.bool_op("MATCH")(text), _documents.owner_id == asked.owner_id)
         .order_by(_index.c.rowid.desc())
-        .limit(_MOST_HITS)
+        .limit(asked.effort.most_hits)
     )
 
 

@@ -211,13 +211,8 @@ def _step_dict(row: AnyRow, thread_id: str, feedback: Mapping[str, FeedbackDict]
     return cast(StepDict, shown)
 
 
-def thread_dict(
-    row: AnyRow,
-    owner: Owner,
-    shown: Sequence[StepDict] = (),
-    elements: Sequence[ElementDict] = (),
-) -> ThreadDict:
-    """Show a thread's row."""
+def listed_thread(row: AnyRow, owner: Owner) -> ThreadDict:
+    """Show a thread of a list: without its metadata, but for what the list shows of them."""
     return ThreadDict(
         id=row.id,
         # The sidebar groups and sorts by this key: it wants the last activity.
@@ -226,7 +221,21 @@ def thread_dict(
         userId=owner.id,
         userIdentifier=owner.identifier,
         tags=row.tags or [],
-        metadata={**row.metadata, "is_shared": row.shared_at is not None},
-        steps=list(shown),
-        elements=list(elements),
+        metadata={"is_shared": row.shared_at is not None},
+        steps=[],
+        elements=[],
+    )
+
+
+def thread_dict(
+    row: AnyRow,
+    owner: Owner,
+    shown: Sequence[StepDict] = (),
+    elements: Sequence[ElementDict] = (),
+) -> ThreadDict:
+    """Show a thread's row with what it holds."""
+    listed = listed_thread(row, owner)
+    metadata = {**row.metadata, **(listed["metadata"] or {})}
+    return ThreadDict(
+        **{**listed, "metadata": metadata, "steps": list(shown), "elements": list(elements)}
     )

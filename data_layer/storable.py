@@ -5,8 +5,8 @@ None, as Chainlit's own encoder has it.
 """
 
 import json
-import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -16,26 +16,60 @@ from parley.chat.messages import storable_text
 
 LARGEST_JSON_BYTES = 1024 * 1024
 _DEEPEST = 100
+# NUL, and halves of surrogate pairs, as JSON in ASCII spells them; the pairs are looked at too.
+_SUSPECT = re.compile(r"\\u(0000|d[89a-f])")
 
 
-def storable_json(value: object, *, depth: int = 0) -> Any:
-    """Copy a JSON value, made storable; raises `InvalidRequest` where it is nested too deep."""
-    if depth > _DEEPEST:
-        raise InvalidRequest(f"This is nested deeper than {_DEEPEST} levels. Make it flatter.")
+def storable_json(value: object) -> Any:
+    """Copy a JSON value, made storable.
+
+    Raises `TooLarge` for one of more than 1 MiB, `InvalidRequest` for one that is nested too deep.
+    Measured before it is looked at piece by piece, which would hold up everybody for a large one.
+    """
+    try:
+        text = json.dumps(value, default=_plain, skipkeys=True)
+    except (RecursionError, ValueError):  # also for what refers to itself
+        raise _too_deep() from None
+    if len(text) > LARGEST_JSON_BYTES:
+        raise TooLarge(f"This has {len(text)} bytes as JSON, the limit is {LARGEST_JSON_BYTES}.")
+    copied = json.loads(text, parse_constant=_no_number)
+    _check_depth(copied)
+    return _cleaned(copied) if _SUSPECT.search(text) else copied
+
+
+def _plain(value: object) -> Any:
+    return dict(value) if isinstance(value, Mapping) else None
+
+
+def _no_number(_: str) -> None:
+    """NaN and the infinities are no JSON."""
+
+
+def _check_depth(value: object) -> None:
+    level = [value]
+    for _ in range(_DEEPEST + 1):
+        level = [item for one in level for item in _items(one)]
+        if not level:
+            return
+    raise _too_deep()
+
+
+def _items(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _cleaned(value: Any) -> Any:
     if isinstance(value, str):
         return storable_text(value)
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {
-            storable_text(str(key)): storable_json(item, depth=depth + 1)
-            for key, item in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [storable_json(item, depth=depth + 1) for item in value]
-    return None
+    if isinstance(value, dict):
+        return {storable_text(key): _cleaned(item) for key, item in value.items()}
+    return [_cleaned(item) for item in value] if isinstance(value, list) else value
+
+
+def _too_deep() -> InvalidRequest:
+    return InvalidRequest(f"This is nested deeper than {_DEEPEST} levels. Make it flatter.")
 
 
 def check_size(value: object, what: str) -> None:

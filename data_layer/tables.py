@@ -220,6 +220,7 @@ feedbacks = sa.Table(
     sa.Column("created_at", UtcTime, nullable=False),
     sa.UniqueConstraint("step_id", "owner_id"),
 )
+sa.Index("ix_feedbacks_thread", feedbacks.c.thread_id)
 sa.Index("ix_feedbacks_value", feedbacks.c.owner_id, feedbacks.c.value, feedbacks.c.thread_id)
 
 # Steps and elements that were deleted: Chainlit's writes come in any order, and a create that comes

@@ -114,6 +114,10 @@ class StorageUnavailable(ParleyError):
     code, status = "storage_unavailable", 503
 
 
+class StorageBusy(StorageUnavailable):
+    """Something that the write needs is held by someone else for too long; the database is there."""
+
+
 class ShuttingDown(ParleyError):
     """The process is on its way out and begins nothing new."""
 

@@ -15,7 +15,7 @@ from sqlalchemy import event
 from data_layer.begin import begin_turn
 from data_layer.database import Database
 from data_layer.pages import read_page
-from data_layer.search import search_threads
+from data_layer.search import Effort, search_threads
 from data_layer.tables import feedbacks, steps, threads, users
 from data_layer.turns import _history
 from parley.chat.turns import Owner
@@ -167,15 +167,15 @@ async def test_rare_word_is_found_in_the_index(database: Database, crowd: Owner)
     )
 
 
-async def test_common_word_is_found_on_a_walk(
-    database: Database, crowd: Owner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_common_word_is_found_on_a_walk(database: Database, crowd: Owner) -> None:
     """Through the newest documents of this owner, in the order of the index."""
-    monkeypatch.setattr("data_layer.search._SAMPLE", 20)
-    monkeypatch.setattr("data_layer.search._WALK", 200)
-    *_, found, _ = await plans(database, lambda c: search_threads(c, crowd.id, "comm", limit=20))
-    assert_indexed(found, "ix_search_documents_messages")
-    assert not re.search(r"search_index|pk_search_documents", found), found
+    effort = Effort(most_hits=50, sample=20)
+    all_plans = await plans(
+        database, lambda c: search_threads(c, crowd.id, "comm", limit=20, effort=effort)
+    )
+    (walk,) = [plan for plan in all_plans[2:] if "ix_search_documents_messages" in plan][:1]
+    assert_indexed(walk, "ix_search_documents_messages")
+    assert not any("search_index" in plan for plan in all_plans[2:]), all_plans
 
 
 async def test_history_is_read_by_keys(database: Database, crowd: Owner) -> None:

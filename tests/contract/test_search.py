@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from data_layer.database import Database, DatabaseConfig, open_database
 from data_layer.migrate import alembic_config, migrate
-from data_layer.search import SearchHit
+from data_layer.search import Effort, SearchHit, search_threads
 from data_layer.tables import search_documents, steps
 from data_layer.threads import SqlThreads
 from data_layer.turns import SqlTurnStore
@@ -152,17 +152,34 @@ async def test_pages_of_a_search_go_on_where_they_ended(
 
 
 async def test_common_word_is_found_by_a_walk(
-    threads: SqlThreads, turns: SqlTurnStore, owner: Owner, monkeypatch: pytest.MonkeyPatch
+    database: Database, turns: SqlTurnStore, owner: Owner
 ) -> None:
     """The newest hits, and the same ones, whether the index is asked or not."""
-    monkeypatch.setattr("data_layer.search._MOST_HITS", 4)
     for number in range(9):
         await say(turns, owner, f"word {number}")
-    by_index = await found(threads, owner, "word")
-    monkeypatch.setattr("data_layer.search._SAMPLE", 4)
-    monkeypatch.setattr("data_layer.search._WALK", 16)
+    by_index = await found_with(database, owner, Effort(most_hits=4, sample=200))
+    by_walk = await found_with(database, owner, Effort(most_hits=4, sample=4))
     assert len(by_index) == 4
-    assert await found(threads, owner, "wor") == by_index
+    assert by_walk == by_index
+
+
+async def test_common_word_of_late_hides_no_old_thread(
+    database: Database, turns: SqlTurnStore, owner: Owner
+) -> None:
+    """It is common among the newest, where the walk ends, and rare before."""
+    old = [await say(turns, owner, "word") for _ in range(3)]
+    for _ in range(30):
+        await say(turns, owner, "other")
+    new = [await say(turns, owner, "word") for _ in range(2)]
+    found = await found_with(database, owner, Effort(most_hits=10, sample=4, one_in=2))
+    assert found == [*reversed(new), *reversed(old)]
+
+
+async def found_with(database: Database, owner: Owner, effort: Effort) -> list[str]:
+    page = await database.read(
+        lambda c: search_threads(c, owner.id, "word", limit=20, effort=effort)
+    )
+    return [hit.thread.id for hit in page.hits]
 
 
 async def test_new_name_takes_the_place_of_the_old(

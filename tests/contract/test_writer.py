@@ -15,7 +15,7 @@ from data_layer.begin import ensure_user
 from data_layer.database import Database, DatabaseConfig, Operation, open_database
 from data_layer.tables import metadata, users
 from data_layer.writer import Writer, open_writer
-from parley.chat.errors import Conflict, ShuttingDown, StorageUnavailable
+from parley.chat.errors import Conflict, ShuttingDown, StorageBusy, StorageUnavailable
 from parley.chat.turns import Owner
 from tests.contract.support import an_owner
 
@@ -249,6 +249,36 @@ async def test_deadlock_of_two_replicas_costs_neither_its_write(postgres_url: st
             lambda c: c.execute(sa.select(users.c.metadata)).scalars().all()
         )
         assert left == [{"name": tries[-1]}] * 2, "the whole of the last one"
+
+
+@pytest.mark.needs_postgres
+async def test_row_that_someone_holds_hurts_only_its_writer(postgres_url: str) -> None:
+    config = DatabaseConfig(url=postgres_url, lock_timeout_s=0.1)
+    held, others = an_owner(), [an_owner() for _ in range(20)]
+    async with open_database(config) as database, open_database(config) as rival:
+        await database.write(metadata.create_all)
+        await database.write(add(held))
+        is_held, may_go = asyncio.Event(), asyncio.Event()
+
+        def hold(connection: sa.Connection) -> None:
+            set_name(connection, held, "rival")
+            is_held.set()
+            await_only(may_go.wait())
+
+        async with asyncio.TaskGroup() as tasks, open_writer(database) as writer:
+            tasks.create_task(rival.write(hold))
+            await is_held.wait()
+            blocked = writer.write(lambda c: set_name(c, held, "mine"))
+            told = await asyncio.gather(
+                *(writer.write(add(owner)) for owner in others[:10]),
+                blocked,
+                *(writer.write(add(owner)) for owner in others[10:]),
+                return_exceptions=True,
+            )
+            may_go.set()
+        failed = [error for error in told if isinstance(error, Exception)]
+        assert [type(error) for error in failed] == [StorageBusy]
+        assert isinstance(told[10], StorageBusy)
 
 
 def set_name(connection: sa.Connection, owner: Owner, name: str) -> None:
