@@ -252,7 +252,7 @@ class Engine:
             return
         try:
             await self._turns.checkpoint(running.turn, answer)
-            running.checkpointed(answer)
+            running.checkpointed()
         except StaleFence:
             running.lose()
         except Exception as error:  # noqa: BLE001 - the turn's boundary: the next one tries again

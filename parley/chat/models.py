@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from parley.chat.errors import ProviderError
 from parley.chat.messages import Message
 
 
@@ -57,6 +58,16 @@ class Sampling:
     stop: tuple[str, ...] = ()
     seed: int | None = None
 
+    def or_else(self, defaults: "Sampling") -> "Sampling":
+        """Give what is set here, and the defaults for what is not."""
+        return Sampling(
+            max_tokens=defaults.max_tokens if self.max_tokens is None else self.max_tokens,
+            temperature=defaults.temperature if self.temperature is None else self.temperature,
+            top_p=defaults.top_p if self.top_p is None else self.top_p,
+            stop=self.stop or defaults.stop,
+            seed=defaults.seed if self.seed is None else self.seed,
+        )
+
 
 class Tokenizer(Protocol):
     """Counts tokens as a model does; `name` says which tokenizer it is."""
@@ -71,10 +82,26 @@ class Tokenizer(Protocol):
         ...
 
 
+class Tries(Protocol):
+    """Who sent a request, where the request may be tried again on the way."""
+
+    def may_retry(self, error: ProviderError, pause_s: float) -> bool:
+        """Say whether, after this failure and a pause, there may be another try."""
+        ...
+
+    def begin(self) -> None:
+        """Take note that the pause is over, and the next try begins."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """One provider call: the upstream's name of the model and exactly what it gets to see."""
+    """One provider call: the upstream's name of the model and exactly what it gets to see.
+
+    `tries`, where it is there, hears of each further try and may forbid it.
+    """
 
     model: str
     messages: tuple[Message, ...]
     sampling: Sampling = field(default_factory=Sampling)
+    tries: Tries | None = field(default=None, compare=False, repr=False)

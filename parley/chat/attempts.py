@@ -1,0 +1,277 @@
+"""Attempts: the provider calls of one turn, over its model's fallbacks, until one gives an answer.
+
+Another model is called where that may help: not for what the content filter refused, nor for a
+failure that is not the provider's. After text was shown the answer begins again. What a provider
+tries again on the way (`Tries`) is an attempt like any other.
+"""
+
+from collections import deque
+from dataclasses import dataclass, replace
+from time import monotonic
+
+from parley.chat.deltas import Delta, Finish, FinishReason, Reasoning, Text
+from parley.chat.errors import (
+    BrokenStream,
+    ContentFiltered,
+    ContextOverflow,
+    ContextTooLong,
+    InternalError,
+    ParleyError,
+    ProviderError,
+    UnknownModel,
+)
+from parley.chat.models import CompletionRequest
+from parley.chat.ports import Catalogue, ContextBuilder, Route
+from parley.chat.recorder import Recorder
+from parley.chat.turns import AttemptRecord, Context, Turn
+from parley.chat.usage import Usage
+from parley.observability import metrics
+from parley.observability.logs import get_logger
+
+logger = get_logger(__name__)
+
+_TOO_LONG = (ContextTooLong, ContextOverflow)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLimits:
+    """How many provider calls a turn may make, and until when it may begin another.
+
+    `patience_s` is the longest pause before the same provider is asked again while there is
+    another one to ask.
+    """
+
+    most: int = 8
+    total_s: float = 300.0
+    patience_s: float = 2.0
+
+
+class Attempts:
+    """Calls providers for one turn; says how each call ended.
+
+    `usage`, `finish_reason` and `context` are those of the last call.
+    """
+
+    def __init__(
+        self,
+        turn: Turn,
+        limits: AttemptLimits,
+        catalogue: Catalogue,
+        context: ContextBuilder,
+        recorder: Recorder,
+    ) -> None:
+        """Prepare to answer `turn` into `recorder`; `run` does it."""
+        self.records: list[AttemptRecord] = []
+        self.usage: Usage | None = None
+        self.finish_reason: FinishReason | None = None
+        self.context: Context | None = None
+        # Set from outside: call nobody any more, and leave the stream.
+        self.must_leave = False
+        self._turn = turn
+        self._limits = limits
+        self._catalogue = catalogue
+        self._builder = context
+        self._recorder = recorder
+        self._began_at = monotonic()
+        self._fallbacks: deque[str] = deque()
+        self._seen: set[str] = set()
+        self._failed: list[str] = []
+
+    async def run(self) -> None:
+        """Answer the turn; raises what the last attempt failed with, naming those before it."""
+        route = self._catalogue.resolve(self._turn.model)
+        reason = ""
+        self._note(route)
+        while True:
+            try:
+                await self._attempt(route, reason)
+            except ParleyError as error:
+                following = self._following(route, error)
+                if following is None:
+                    self._name_failed(error)
+                    raise
+                kind = type(error).__name__
+                self._failed.append(f"{route.info.id} ({kind})")
+                logger.info(
+                    "Another model is asked",
+                    turn_id=self._turn.id,
+                    failed=route.info.id,
+                    error=kind,
+                    model=following.info.id,
+                )
+                reason = f"failover after {kind}"
+                route = following
+            else:
+                return
+
+    def may_retry(self, pause_s: float) -> bool:
+        """Whether the provider that is being asked may be asked again after a pause."""
+        waits_long = bool(self._fallbacks) and pause_s > self._limits.patience_s
+        return not self.must_leave and not waits_long and self._has_more(1, pause_s)
+
+    def began(self, route: Route, reason: str) -> None:
+        """Announce a call; what was shown of an earlier one is taken back."""
+        self.usage = self.finish_reason = None
+        number = len(self.records) + 1
+        self._recorder.attempt(number, route.info.provider, route.upstream_model, reason)
+
+    def ended(self, route: Route, reason: str, outcome: str, began_at: float) -> None:
+        """Keep the record of a call."""
+        tokens = self.usage.output_tokens if self.usage else self.counted_output()
+        self.records.append(
+            AttemptRecord(
+                provider=route.info.provider,
+                model=route.upstream_model,
+                reason=reason,
+                outcome=outcome,
+                output_tokens=tokens,
+                duration_ms=round((monotonic() - began_at) * 1000),
+            )
+        )
+
+    def counted_output(self) -> int:
+        """Count the tokens of what is there of the answer."""
+        text = self._recorder.text + self._recorder.reasoning
+        return self._builder.count(text) if text else 0
+
+    async def _attempt(self, route: Route, reason: str) -> None:
+        context = await self._builder.build(self._turn, route)
+        self.context = context
+        if context.rule:
+            self._recorder.pruned(context)
+        call, outcome = _Call(self, self._turn, route, reason), "cancelled"
+        try:
+            await self._stream(route, replace(context.request, tries=call))
+            outcome = "cancelled" if self.must_leave else "completed"
+        except ProviderError as error:
+            outcome = type(error).__name__
+            call.log(error)
+            raise
+        finally:
+            self._recorder.flush()
+            call.end(outcome)
+
+    async def _stream(self, route: Route, request: CompletionRequest) -> None:
+        async with route.provider.stream(request) as deltas:
+            async for delta in deltas:
+                if type(delta) is Text:
+                    self._recorder.add(delta.text)
+                else:
+                    self._take(delta)
+                # Besides being cancelled: on Python 3.11 a cancellation can get lost.
+                if self.must_leave or self._recorder.is_full:
+                    break
+        self._recorder.check_length()
+        if self.finish_reason is None and not self.must_leave:
+            raise BrokenStream("The model's answer broke off.", provider=route.info.provider)
+
+    def _take(self, delta: Delta) -> None:
+        match delta:
+            case Reasoning(text=text):
+                self._recorder.add(text, is_text=False)
+            case Usage():
+                self.usage = delta
+            case Finish(reason=reason):
+                self.finish_reason = reason
+            case _:
+                raise InternalError("The model called a tool, and no tool was offered to it.")
+
+    def _note(self, route: Route) -> None:
+        """Queue the fallbacks of a model that has its turn now, or is passed over."""
+        self._seen.add(route.info.id)
+        self._fallbacks.extend(route.fallbacks)
+
+    def _following(self, route: Route, error: ParleyError) -> Route | None:
+        """Find the next model to ask after this failure; None where none may be asked."""
+        if self.must_leave or self.finish_reason or not _helps(error) or not self._has_more():
+            return None
+        while self._fallbacks:
+            following = self._resolved(self._fallbacks.popleft())
+            if following is None or following.info.id in self._seen:
+                continue  # fallbacks may lead back
+            if not following.info.capabilities.is_model:
+                continue  # the demo's answer would be taken for one
+            self._note(following)
+            if not isinstance(error, _TOO_LONG) or _is_larger(following, route):
+                return following
+        return None
+
+    def _resolved(self, model_id: str) -> Route | None:
+        try:
+            return self._catalogue.resolve(model_id)
+        except UnknownModel:
+            logger.warning("Fallback is no model", turn_id=self._turn.id, model=model_id)
+            return None
+
+    def _has_more(self, running: int = 0, pause_s: float = 0.0) -> bool:
+        """Whether another call may be made, beside those that are running."""
+        spent_s = monotonic() + pause_s - self._began_at
+        calls = len(self.records) + running
+        return calls < self._limits.most and spent_s <= self._limits.total_s
+
+    def _name_failed(self, error: ParleyError) -> None:
+        """Name, in the error that the user sees, what was tried before it."""
+        if self._failed:
+            error.message += f" Tried before it: {', '.join(self._failed)}."
+
+
+class _Call:
+    """The tries of one model, as its provider makes them; see `Tries`."""
+
+    def __init__(self, attempts: Attempts, turn: Turn, route: Route, reason: str) -> None:
+        self._attempts = attempts
+        self._turn = turn
+        self._route = route
+        self._reason = reason
+        self.begin()
+
+    def begin(self) -> None:
+        self._began_at = monotonic()
+        self._is_open = True
+        self._attempts.began(self._route, self._reason)
+
+    def may_retry(self, error: ProviderError, pause_s: float) -> bool:
+        if not self._attempts.may_retry(pause_s):
+            return False
+        self.log(error)
+        kind = type(error).__name__
+        self.end(kind)
+        self._reason = f"retry after {kind}"
+        return True
+
+    def end(self, outcome: str) -> None:
+        """Keep the record of the try that is under way; in a pause there is none."""
+        if self._is_open:
+            self._is_open = False
+            self._attempts.ended(self._route, self._reason, outcome, self._began_at)
+
+    def log(self, error: ProviderError) -> None:
+        kind, route = type(error).__name__, self._route
+        metrics.PROVIDER_ERRORS.labels(route.info.provider, kind).inc()
+        logger.warning(
+            "Provider call failed",
+            turn_id=self._turn.id,
+            provider=route.info.provider,
+            model=route.upstream_model,
+            error=kind,
+            upstream_status=error.upstream_status,
+            reason=error.message,
+        )
+
+
+def _helps(error: ParleyError) -> bool:
+    """Whether another model may answer after this failure.
+
+    Also after a refused key or request: another provider has another key, and other rules. What a
+    content filter refused is not carried to the next one.
+    """
+    if isinstance(error, ProviderError):
+        return not isinstance(error, ContentFiltered)
+    return isinstance(error, ContextTooLong)
+
+
+def _is_larger(following: Route, route: Route) -> bool:
+    """Whether a model's window may hold what another's did not."""
+    wide = following.info.capabilities.context_window
+    narrow = route.info.capabilities.context_window
+    return wide is None or narrow is None or wide > narrow
