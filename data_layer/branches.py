@@ -12,7 +12,7 @@ from parley.chat.errors import NotFound
 
 def branch_of(
     tip: str | sa.ScalarSelect[str] | sa.BindParameter[str],
-    owner_id: str | sa.BindParameter[str],
+    owner_id: str | sa.ScalarSelect[str] | sa.BindParameter[str],
     limit: int | sa.BindParameter[int],
 ) -> sa.CTE:
     """Walk from the turn `tip` towards the first, at most `limit` turns, all of this owner.

@@ -21,7 +21,7 @@ from data_layer.tables import QUEUED, RUNNING, steps, threads, turns
 from data_layer.writer import Writer
 from parley.chat.deltas import FinishReason
 from parley.chat.errors import Conflict, NotFound, StaleFence, interrupted
-from parley.chat.turns import Answer, Begun, Exchange, NewTurn, Turn, TurnState
+from parley.chat.turns import Answer, Begun, Exchange, NewTurn, Turn, TurnState, most_walked
 
 _LOST = "the turn has another owner, is over or was deleted"
 _queue = turns.alias("queue")
@@ -41,6 +41,11 @@ _CHECKPOINT = (
         sa.exists().where(_STILL_MINE),
     )
     .values(output=sa.bindparam("text"), reasoning=sa.bindparam("thinking"))
+)
+_KEEP_RECEIPT = (
+    sa.update(turns)
+    .where(_STILL_MINE)
+    .values(receipt=sa.bindparam("seen", type_=turns.c.receipt.type))
 )
 _END_TURN = (
     sa.update(turns)
@@ -161,6 +166,8 @@ def _checkpoint(connection: Connection, turn: Turn, answer: Answer) -> None:
     )
     if saved.rowcount == 0:
         raise StaleFence(_LOST)
+    if answer.receipt is not None:
+        connection.execute(_KEEP_RECEIPT, _mine(turn) | {"seen": dict(answer.receipt)})
 
 
 def _finish(connection: Connection, turn: Turn, answer: Answer) -> Turn | None:
@@ -264,18 +271,22 @@ def _stop(connection: Connection, owner_id: str, turn_id: str) -> Turn:
 def _history(
     connection: Connection, owner_id: str, turn_id: str, limit: int, limit_chars: int
 ) -> Sequence[Exchange]:
-    branch = branch_of(turn_id, owner_id, limit)
-    said = sa.func.length(_user.c.output) + sa.func.length(_answer.c.output)
+    branch = branch_of(turn_id, owner_id, most_walked(limit))
     # Texts are measured where they are, so that what is too long never leaves the database.
-    chars = sa.func.sum(said).over(order_by=branch.c.depth).label("chars")
+    said = sa.func.length(_user.c.output) + sa.func.length(_answer.c.output)
+    is_answered = sa.case((_answer.c.output != "", 1), else_=0)
     measured = (
         _exchanges(branch.join(turns, turns.c.id == branch.c.id))
-        .add_columns(branch.c.depth, chars)
+        .add_columns(
+            branch.c.depth,
+            sa.func.sum(said).over(order_by=branch.c.depth).label("chars"),
+            sa.func.sum(is_answered).over(order_by=branch.c.depth).label("answered"),
+        )
         .subquery("measured")
     )
     rows = connection.execute(
         sa.select(*list(measured.c)[:4])
-        .where(measured.c.chars <= limit_chars)
+        .where(measured.c.chars <= limit_chars, measured.c.answered <= limit)
         .order_by(measured.c.depth.desc())
     )
     return [Exchange(*row) for row in rows]

@@ -12,6 +12,7 @@
     ├── UnknownModel          404 unknown_model
     ├── ContextTooLong        400 context_too_long
     ├── StorageUnavailable    503 storage_unavailable
+    │   └── StorageBusy       503 storage_unavailable
     ├── ShuttingDown          503 shutting_down
     ├── InternalError         500 internal
     ├── StaleFence            500 internal              (never leaves the engine)

@@ -81,6 +81,8 @@ class ContextPruned:
     dropped_messages: int
     dropped_tokens: int
     rule: str
+    # There is more, that was not counted: older turns that were not even read.
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)

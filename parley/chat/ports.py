@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from parley.chat.deltas import Delta
 from parley.chat.events import Event
-from parley.chat.models import CompletionRequest, Health, ModelInfo, Tokenizer
+from parley.chat.models import CompletionRequest, Health, ModelInfo, Sampling, Tokenizer
 from parley.chat.turns import Answer, Begun, Context, ContextRecord, Exchange, NewTurn, Turn
 
 
@@ -48,6 +48,8 @@ class Route:
     provider: Provider
     upstream_model: str
     fallbacks: tuple[str, ...] = ()
+    # How answers are drawn where a turn does not say.
+    defaults: Sampling = field(default_factory=Sampling)
 
 
 class Catalogue(Protocol):
@@ -87,7 +89,10 @@ class TurnStore(Protocol):
         ...
 
     async def checkpoint(self, turn: Turn, answer: Answer) -> None:
-        """Save what is there of the answer; raises `StaleFence` if the turn has another owner."""
+        """Save what is there of the answer, and its receipt where one is given.
+
+        Raises `StaleFence` if the turn has another owner.
+        """
         ...
 
     async def finish(self, turn: Turn, answer: Answer) -> Turn | None:
@@ -127,7 +132,8 @@ class TurnStore(Protocol):
     ) -> Sequence[Exchange]:
         """Read the newest turns of the branch that ends in `turn_id`, oldest first.
 
-        At most `limit` of them, and as many as have together at most `limit_chars` characters.
+        At most `limit` that were answered, at most `most_walked(limit)` in all, and as many as
+        have together at most `limit_chars` characters.
         """
         ...
 

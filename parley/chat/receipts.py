@@ -6,7 +6,7 @@ from typing import Protocol
 
 from parley.chat.messages import Role
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,13 @@ class Receipt:
     """What the model saw of a thread: ids and counts, and no text but the operator's prompt.
 
     `more_before`: older turns were not even read. `system_prompt` is there where the turn has none
-    of its own. `digest` is that of the request (parley/context/receipt.py).
+    of its own. `upstream_model` and `sampling` are what the provider was told; `digest` is that of
+    the request (parley/context/receipt.py).
     """
 
     model: str
+    upstream_model: str
+    sampling: Mapping[str, object]
     messages: tuple[ReceiptMessage, ...]
     dropped: tuple[DroppedTurn, ...]
     more_before: bool

@@ -46,6 +46,7 @@ class Recorder:
         self._pending_is_text = True
         self._offsets = {True: 0, False: 0}
         self._taken = 0
+        self._restarts = 0
         self._flushed_at = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -64,6 +65,11 @@ class Recorder:
     def length(self) -> int:
         """Characters of answer and thinking that readers may have."""
         return self._offsets[True] + self._offsets[False]
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How far the answer is: how often it began again, and its length since then."""
+        return self._restarts, self.length
 
     @property
     def time_to_first_chunk_ms(self) -> int | None:
@@ -89,12 +95,24 @@ class Recorder:
                 context.dropped_messages,
                 context.dropped_tokens,
                 context.rule,
+                context.more_dropped,
             )
         )
 
     def attempt(self, number: int, provider: str, model: str, reason: str) -> None:
-        """Say that a provider is called."""
-        self._emit(Attempt(self._turn.id, self._seq(), number, provider, model, reason, keep=True))
+        """Say that a provider is called; what readers have of another one's answer goes."""
+        self.flush()
+        keep = self.length == 0
+        if not keep:
+            self._begin_again()
+        self._emit(Attempt(self._turn.id, self._seq(), number, provider, model, reason, keep))
+
+    def _begin_again(self) -> None:
+        self._texts.clear()
+        self._thoughts.clear()
+        self._offsets = {True: 0, False: 0}
+        self._taken = 0
+        self._restarts += 1
 
     def add(self, text: str, *, is_text: bool = True) -> None:
         """Take a piece of the answer, or of the thinking; called once for each token.

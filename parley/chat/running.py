@@ -4,23 +4,20 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from time import monotonic
 
-from parley.chat.deltas import Delta, Finish, FinishReason, Reasoning, Text
+from parley.chat.attempts import AttemptLimits, Attempts
+from parley.chat.deltas import FinishReason
 from parley.chat.errors import (
-    BrokenStream,
     InternalError,
     ParleyError,
-    ProviderError,
     StorageUnavailable,
     interrupted,
 )
 from parley.chat.messages import storable_text
-from parley.chat.models import CompletionRequest
-from parley.chat.ports import Catalogue, ContextBuilder, Route, TurnLog, TurnStore
+from parley.chat.ports import Catalogue, ContextBuilder, TurnLog, TurnStore
 from parley.chat.recorder import Recorder
 from parley.chat.saving import Saver
-from parley.chat.turns import Answer, AttemptRecord, Context, Turn, TurnState
+from parley.chat.turns import Answer, Context, Turn, TurnState
 from parley.chat.usage import Usage
 from parley.observability import metrics
 from parley.observability.logs import get_logger
@@ -42,6 +39,7 @@ class RunConfig:
     save_retry_s: float = 30.0
     first_pause_s: float = 0.1
     longest_pause_s: float = 2.0
+    attempts: AttemptLimits = field(default_factory=AttemptLimits)
 
 
 @dataclass(slots=True)
@@ -51,9 +49,10 @@ class _Outcome:
     state: TurnState = TurnState.INTERRUPTED
     finish_reason: FinishReason = FinishReason.INTERRUPTED
     error: ParleyError | None = None
-    usage: Usage | None = None
-    attempts: list[AttemptRecord] = field(default_factory=list)
-    context: Context | None = None
+
+
+# How far an answer is, and the context that it is of.
+_Saved = tuple[tuple[int, int], Context | None]
 
 
 class RunningTurn:
@@ -71,11 +70,10 @@ class RunningTurn:
         """Prepare to run `turn`; `run` does it."""
         self.turn = turn
         self._config = config
-        self._catalogue = catalogue
-        self._context = context
         self._recorder = Recorder(
             turn, log, window_s=config.window_s, limit_chars=config.answer_limit_chars
         )
+        self._attempts = Attempts(turn, config.attempts, catalogue, context, self._recorder)
         self._outcome = _Outcome()
         self._scope = asyncio.timeout(None)
         self._stop_requested = False
@@ -87,9 +85,10 @@ class RunningTurn:
             pauses_s=(config.first_pause_s, config.longest_pause_s),
             process_ends=self._interrupted,
         )
-        self._must_leave = False
         self._is_ending = False
-        self._saved_length = 0
+        # How far the answer was when it was last saved, and last given to be saved.
+        self._saved: _Saved = (self._recorder.progress, None)
+        self._given: _Saved = self._saved
         if turn.stop_requested:
             self.stop()
 
@@ -115,14 +114,19 @@ class RunningTurn:
 
     def partial_answer(self, *, again: bool = False) -> Answer | None:
         """What is there of the answer; None if it may not be saved, or is and not `again`."""
-        has_grown = self._recorder.length > self._saved_length
-        if not self.turn.keep or self._is_ending or not (has_grown or again):
+        progress = self._recorder.progress  # an answer that began again may be shorter
+        context = self._attempts.context
+        has_changed = (progress, context) != self._saved
+        if not self.turn.keep or self._is_ending or not (has_changed or again):
             return None
-        return Answer(text=self._recorder.text, reasoning=self._recorder.reasoning)
+        # What the model sees is kept once, and before anything is known of the answer.
+        receipt = context.receipt if context and context is not self._saved[1] else None
+        self._given = (progress, context)
+        return Answer(text=self._recorder.text, reasoning=self._recorder.reasoning, receipt=receipt)
 
-    def checkpointed(self, answer: Answer) -> None:
-        """Take note that this partial answer is saved."""
-        self._saved_length = len(answer.text) + len(answer.reasoning)
+    def checkpointed(self) -> None:
+        """Take note that the partial answer that was given last is saved."""
+        self._saved = self._given
 
     async def run(self) -> Turn | None:
         """Run the turn to its `Done`; give the turn that is next in its thread."""
@@ -137,7 +141,7 @@ class RunningTurn:
 
     def _leave(self) -> None:
         """Make the stream's scope expire; harmless before it is entered and after it is left."""
-        self._must_leave = True
+        self._attempts.must_leave = True
         with suppress(RuntimeError):
             self._scope.reschedule(0)
 
@@ -146,8 +150,8 @@ class RunningTurn:
         outcome = self._outcome
         try:
             async with self._scope:
-                if not self._must_leave:
-                    await self._complete(self._catalogue.resolve(self.turn.model))
+                if not self._attempts.must_leave:
+                    await self._attempts.run()
         except ParleyError as error:
             outcome.error = error
         except Exception as error:  # the turn's boundary: the reader is told, the log has the story
@@ -160,78 +164,13 @@ class RunningTurn:
         elif outcome.error:
             self._fail(outcome.error)
 
-    async def _complete(self, route: Route) -> None:
-        context = await self._context.build(self.turn, route)
-        self._outcome.context = self._saver.built = context
-        if context.dropped_messages:
-            self._recorder.pruned(context)
-        self._recorder.attempt(1, route.info.provider, route.upstream_model, "")
-        began_at, ended = monotonic(), "cancelled"
-        try:
-            await self._stream(route, context.request)
-            ended = "cancelled" if self._must_leave else "completed"
-        except ProviderError as error:
-            ended = type(error).__name__
-            self._log_failed_call(route, error)
-            raise
-        finally:
-            self._recorder.flush()
-            self._outcome.attempts.append(self._attempt(route, ended, began_at))
-
-    def _log_failed_call(self, route: Route, error: ProviderError) -> None:
-        kind = type(error).__name__
-        metrics.PROVIDER_ERRORS.labels(route.info.provider, kind).inc()
-        logger.warning(
-            "Provider call failed",
-            turn_id=self.turn.id,
-            provider=route.info.provider,
-            model=route.upstream_model,
-            error=kind,
-            upstream_status=error.upstream_status,
-            reason=error.message,
-        )
-
-    async def _stream(self, route: Route, request: CompletionRequest) -> None:
-        async with route.provider.stream(request) as deltas:
-            async for delta in deltas:
-                if type(delta) is Text:
-                    self._recorder.add(delta.text)
-                else:
-                    self._take(delta)
-                # Besides being cancelled: on Python 3.11 a cancellation can get lost.
-                if self._must_leave or self._recorder.is_full:
-                    break
-        self._recorder.check_length()
-        if self._outcome.state is TurnState.INTERRUPTED and not self._must_leave:
-            raise BrokenStream("The model's answer broke off.", provider=route.info.provider)
-
-    def _take(self, delta: Delta) -> None:
-        match delta:
-            case Reasoning(text=text):
-                self._recorder.add(text, is_text=False)
-            case Usage():
-                self._outcome.usage = delta
-            case Finish(reason=reason):
-                self._outcome.state = TurnState.COMPLETED
-                self._outcome.finish_reason = reason
-            case _:
-                raise InternalError("The model called a tool, and no tool was offered to it.")
-
-    def _attempt(self, route: Route, ended: str, began_at: float) -> AttemptRecord:
-        usage = self._outcome.usage
-        tokens = usage.output_tokens if usage else self._counted_output()
-        return AttemptRecord(
-            provider=route.info.provider,
-            model=route.upstream_model,
-            reason="",
-            outcome=ended,
-            output_tokens=tokens,
-            duration_ms=round((monotonic() - began_at) * 1000),
-        )
-
     async def _end(self) -> Turn | None:
         """Save the end, then send `Done`: nobody sees it before it is saved."""
         self._is_ending = True
+        self._saver.built = self._attempts.context
+        if self._outcome.state is TurnState.INTERRUPTED and self._attempts.finish_reason:
+            self._outcome.state = TurnState.COMPLETED
+            self._outcome.finish_reason = self._attempts.finish_reason
         if self._outcome.state is TurnState.INTERRUPTED:
             self._outcome.error = interrupted()
         answer = await self._save(self._final_answer())
@@ -280,17 +219,16 @@ class RunningTurn:
         self._outcome.finish_reason = FinishReason.INTERRUPTED
 
     def _final_answer(self) -> Answer:
-        outcome = self._outcome
-        usage = outcome.usage or self._estimated_usage()
+        outcome, attempts = self._outcome, self._attempts
         error = outcome.error
         return Answer(
             state=outcome.state,
             text=self._recorder.text,
             reasoning=self._recorder.reasoning,
             finish_reason=outcome.finish_reason,
-            usage=usage,
-            attempts=tuple(outcome.attempts),
-            receipt=outcome.context.receipt if outcome.context else None,
+            usage=attempts.usage or self._estimated_usage(),
+            attempts=tuple(attempts.records),
+            receipt=attempts.context.receipt if attempts.context else None,
             error_code=error.code if error else None,
             error_message=storable_text(error.message) if error else None,
             time_to_first_chunk_ms=self._recorder.time_to_first_chunk_ms,
@@ -300,17 +238,14 @@ class RunningTurn:
 
     def _estimated_usage(self) -> Usage | None:
         """Count what the provider did not; None where nothing was sent to one."""
-        if not self._outcome.context or not self._outcome.attempts:
+        attempts = self._attempts
+        if not attempts.context or not attempts.records:
             return None
         return Usage(
-            input_tokens=self._outcome.context.input_tokens,
-            output_tokens=self._counted_output(),
+            input_tokens=attempts.context.input_tokens,
+            output_tokens=attempts.counted_output(),
             estimated=True,
         )
-
-    def _counted_output(self) -> int:
-        text = self._recorder.text + self._recorder.reasoning
-        return self._context.count(text) if text else 0
 
     def _announce_end(self, answer: Answer) -> None:
         error = self._outcome.error

@@ -162,6 +162,11 @@ class Exchange:
     answer_tokens: int | None = None
 
 
+def most_walked(limit: int) -> int:
+    """How many turns are looked at for `limit` that were answered: some may not have been."""
+    return 4 * limit + 20
+
+
 @dataclass(frozen=True, slots=True)
 class ContextRecord:
     """The active context of a thread, valid for the branch that ends in `head_turn_id`.
@@ -178,7 +183,8 @@ class ContextRecord:
 class Context:
     """One completion, what was left out of it, and the receipt for both.
 
-    `record` is what the completion was made of; with the answer it is the next turn's.
+    `record` is what the completion was made of; with the answer it is the next turn's. With
+    `more_dropped` there is more that was left out, uncounted: older turns that were not even read.
     """
 
     request: CompletionRequest
@@ -186,6 +192,7 @@ class Context:
     input_tokens: int
     dropped_messages: int
     dropped_tokens: int
+    more_dropped: bool
     rule: str
     receipt: Mapping[str, object]
 

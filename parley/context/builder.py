@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from parley.chat.messages import Message, Role
-from parley.chat.models import CompletionRequest, Tokenizer
+from parley.chat.models import CompletionRequest, Sampling, Tokenizer
 from parley.chat.ports import ContextStore, Route, TurnStore
-from parley.chat.turns import Context, ContextRecord, Exchange, Turn
+from parley.chat.turns import Context, ContextRecord, Exchange, Turn, most_walked
 from parley.context.receipt import receipt_of
 from parley.context.tokens import ESTIMATE, Count, TokenCounts, estimate_tokens
 from parley.context.window import CountedTurn, Limits, Window, window
+
+# The rule of older turns that an active context does not hold.
+ACTIVE_CONTEXT = "active_context"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,8 @@ class ContextConfig:
     history_messages: int | None = None
     system_prompt: str = "You are a helpful assistant. Answer in the language of the question."
     answer_tokens: int = 1024
-    # An active context has at most this many turns and characters, whatever the limits allow.
+    # An active context has at most this many turns and characters, whatever the limits allow:
+    # the rule `ACTIVE_CONTEXT`.
     most_turns: int = 200
     most_chars: int = 512 * 1024
 
@@ -45,10 +49,12 @@ class WindowedContext:
         record = await self._record(turn)
         tokenizer = route.provider.tokenizer(route.upstream_model)
         history, counts = await self._counted(record, present, tokenizer)
+        more = _more_before(turn, record)
         present_tokens = sum(count.tokens for count in counts)
-        cut = window(history, present_tokens, self._limits(turn, route))
+        sampling = turn.sampling.or_else(route.defaults)
+        cut = window(history, present_tokens, self._limits(sampling, route))
         request = CompletionRequest(
-            route.upstream_model, (*present[:-1], *_messages_of(cut), present[-1]), turn.sampling
+            route.upstream_model, (*present[:-1], *_messages_of(cut), present[-1]), sampling
         )
         receipt = receipt_of(
             turn,
@@ -56,7 +62,7 @@ class WindowedContext:
             request,
             cut,
             counts,
-            more_before=_more_before(turn, record),
+            more_before=more,
         )
         dropped = [t for t, rule in cut.dropped if rule == cut.rule]
         counted_by = tokenizer.name if tokenizer else ESTIMATE
@@ -66,7 +72,8 @@ class WindowedContext:
             input_tokens=receipt.input_tokens,
             dropped_messages=2 * len(dropped),
             dropped_tokens=sum(t.tokens for t in dropped),
-            rule=cut.rule,
+            more_dropped=more,
+            rule=cut.rule or (ACTIVE_CONTEXT if more else ""),
             receipt=receipt.to_json(),
         )
 
@@ -115,16 +122,17 @@ class WindowedContext:
         return history, [counts[message.text] for message in present]
 
     def _newest(self, exchanges: Sequence[Exchange]) -> tuple[Exchange, ...]:
-        """Bound an active context as the rebuild from the rows is bounded."""
-        chars = first = 0
-        for first in range(len(exchanges), -1, -1):
-            if first == 0 or len(exchanges) - first == self._most_turns():
-                break
-            said = exchanges[first - 1]
+        """Bound an active context as the rebuild from the rows is bounded (`TurnStore.history`)."""
+        most = self._most_turns()
+        chars = answered = 0
+        kept: list[Exchange] = []
+        for said in reversed(exchanges[-most_walked(most) :]):
             chars += len(said.user_text) + len(said.answer_text)
-            if chars > self._config.most_chars:
+            answered += bool(said.answer_text)
+            if chars > self._config.most_chars or answered > most:
                 break
-        return tuple(exchanges[first:])
+            kept.append(said)
+        return tuple(reversed(kept))
 
     def _most_turns(self) -> int:
         """One more than is shown, so that the receipt can say that something was dropped."""
@@ -133,14 +141,21 @@ class WindowedContext:
             return self._config.most_turns
         return min(most + 1, self._config.most_turns)
 
-    def _limits(self, turn: Turn, route: Route) -> Limits:
+    def _limits(self, sampling: Sampling, route: Route) -> Limits:
         return Limits(
             history_tokens=self._config.history_tokens,
             history_turns=self._config.history_turns,
             history_messages=self._config.history_messages,
             context_window=route.info.capabilities.context_window,
-            answer_tokens=turn.sampling.max_tokens or self._config.answer_tokens,
+            answer_tokens=sampling.max_tokens or self._answer_tokens(route),
         )
+
+    def _answer_tokens(self, route: Route) -> int:
+        """Room for an answer whose length nobody has set: not all of a small model's window."""
+        context_window = route.info.capabilities.context_window
+        if context_window is None:
+            return self._config.answer_tokens
+        return min(self._config.answer_tokens, context_window // 4)
 
 
 def _messages_of(cut: Window) -> list[Message]:

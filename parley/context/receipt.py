@@ -7,7 +7,7 @@ from dataclasses import asdict
 import msgspec
 
 from parley.chat.messages import Message, Role
-from parley.chat.models import CompletionRequest
+from parley.chat.models import CompletionRequest, Sampling
 from parley.chat.receipts import VERSION, DroppedTurn, Receipt, ReceiptMessage
 from parley.chat.turns import Exchange, Turn
 from parley.context.tokens import Count
@@ -48,6 +48,8 @@ def receipt_of(
     )
     return Receipt(
         model=model,
+        upstream_model=request.model,
+        sampling=asdict(request.sampling),
         messages=messages,
         dropped=tuple(DroppedTurn(t.exchange.turn_id, t.tokens, rule) for t, rule in cut.dropped),
         more_before=more_before,
@@ -59,7 +61,7 @@ def receipt_of(
 
 
 def rebuild(
-    receipt: Receipt, turn: Turn, exchanges: Sequence[Exchange], upstream_model: str
+    receipt: Receipt, turn: Turn, exchanges: Sequence[Exchange]
 ) -> CompletionRequest | None:
     """Make the request again from the receipt and the rows; None where the rows have changed.
 
@@ -75,15 +77,20 @@ def rebuild(
         if text is None:
             return None
         messages.append(Message.of(message.role, text))
-    request = CompletionRequest(upstream_model, tuple(messages), turn.sampling)
+    sampling = msgspec.convert(receipt.sampling, Sampling)
+    request = CompletionRequest(receipt.upstream_model, tuple(messages), sampling)
     return request if digest_of(request) == receipt.digest else None
 
 
 def digest_of(request: CompletionRequest) -> str:
-    """SHA-256 of the request as JSON: sorted keys, no spaces, UTF-8."""
+    """SHA-256 of the request as JSON: sorted keys, no spaces, UTF-8, 1.0 and not 1 for a fraction."""
+    sampling = asdict(request.sampling)
+    for fraction in ("temperature", "top_p"):
+        if sampling[fraction] is not None:
+            sampling[fraction] = float(sampling[fraction])
     document = {
         "model": request.model,
         "messages": [{"role": m.role.value, "content": m.text} for m in request.messages],
-        "sampling": asdict(request.sampling),
+        "sampling": sampling,
     }
     return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()

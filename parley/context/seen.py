@@ -16,11 +16,11 @@ class TurnReceipts:
     async def seen(self, owner_id: str, turn_id: str) -> Seen:  # noqa: D102 - see the port
         turn = await self._turns.turn(owner_id, turn_id)
         receipt = read_receipt(turn.answer.receipt)
-        if receipt is None or not turn.answer.attempts:
+        if receipt is None:
             raise NotFound("There is no receipt for this turn: no model was asked, or not yet.")
         wanted = {message.turn_id for message in receipt.messages if message.turn_id}
         exchanges = await self._turns.exchanges(owner_id, sorted(wanted))
-        request = rebuild(receipt, turn, exchanges, turn.answer.attempts[-1].model)
+        request = rebuild(receipt, turn, exchanges)
         texts = tuple(message.text for message in request.messages) if request else None
         return Seen(turn.id, receipt, texts)
 

@@ -1,5 +1,7 @@
 """``GET {API_V1}/turns/{turn_id}/context``: what the model saw for an answer."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Literal
 from uuid import UUID
 
@@ -29,7 +31,7 @@ def receipt_routes(receipts: Receipts, callers: Callers, prefix: str) -> APIRout
     async def context(
         request: Request, turn_id: str, format: Literal["json", "markdown"] = "json"
     ) -> Response:
-        seen = await receipts.seen(_owner(request, callers).id, _uuid(turn_id))
+        seen = await _seen(receipts, _owners(request, callers), _uuid(turn_id))
         if format == "markdown":
             return PlainTextResponse(receipt_markdown(seen), headers=_PRIVATE)
         return JSONResponse(seen_json(seen), headers=_PRIVATE)
@@ -56,15 +58,27 @@ def seen_json(seen: Seen) -> dict[str, object]:
     return proof | receipt | {"messages": messages}
 
 
-def _owner(request: Request, callers: Callers) -> Owner:
-    """Recognise a browser, or a caller of ``/chat`` by the session id that it talks under."""
+async def _seen(receipts: Receipts, owners: Sequence[Owner], turn_id: str) -> Seen:
+    *before, last = owners
+    for owner in before:
+        with suppress(NotFound):
+            return await receipts.seen(owner.id, turn_id)
+    return await receipts.seen(last.id, turn_id)
+
+
+def _owners(request: Request, callers: Callers) -> Sequence[Owner]:
+    """Recognise a browser, or a caller of ``/chat`` by the session id that it talks under.
+
+    Under a new secret that caller is a new owner, and still the one before.
+    """
     session_id = request.headers.get("x-session-id")
     if session_id is not None and ID_PATTERN.fullmatch(session_id):
-        return callers.of_session(request, session_id).owner
+        session = callers.of_session(request, session_id)
+        return [each.owner for each in (session.before, session) if each]
     owner = callers.of_browser(request)
     if owner is None:
         raise Unauthenticated("Nobody is known to be calling: send a cookie or X-Session-Id.")
-    return owner
+    return [owner]
 
 
 def _uuid(turn_id: str) -> str:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from parley.chat.deltas import FinishReason
 from parley.chat.errors import Conflict, NotFound, RateLimited, StaleFence, interrupted
 from parley.chat.requests import begun_turn, too_many_running
-from parley.chat.turns import Answer, Begun, Exchange, NewTurn, Turn, TurnState
+from parley.chat.turns import Answer, Begun, Exchange, NewTurn, Turn, TurnState, most_walked
 
 
 @dataclass
@@ -66,7 +66,10 @@ class MemoryTurnStore:
 
     async def checkpoint(self, turn: Turn, answer: Answer) -> None:
         row = self._still_mine(turn)
-        kept = replace(row.turn.answer, text=answer.text, reasoning=answer.reasoning)
+        receipt = row.turn.answer.receipt if answer.receipt is None else answer.receipt
+        kept = replace(
+            row.turn.answer, text=answer.text, reasoning=answer.reasoning, receipt=receipt
+        )
         row.turn = replace(row.turn, answer=kept)
 
     async def finish(self, turn: Turn, answer: Answer) -> Turn | None:
@@ -118,12 +121,14 @@ class MemoryTurnStore:
     ) -> Sequence[Exchange]:
         branch: list[Exchange] = []
         next_id: str | None = turn_id
-        while next_id is not None and len(branch) < limit:
+        walk = most_walked(limit)
+        while next_id is not None and len(branch) < walk:
             row = self._rows.get(next_id)
             if row is None or row.turn.owner_id != owner_id:
                 break
             limit_chars -= len(row.turn.text) + len(row.turn.answer.text)
-            if limit_chars < 0:
+            limit -= bool(row.turn.answer.text)
+            if limit_chars < 0 or limit < 0:
                 break
             branch.insert(0, _exchange(row.turn))
             next_id = row.turn.parent_id

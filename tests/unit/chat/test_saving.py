@@ -240,13 +240,18 @@ async def test_checkpoint_is_taken_once_for_each_text() -> None:
     running = run(store, context, provider, log)
     task = asyncio.ensure_future(running.run())
     call = await provider.call()
+    seen = running.partial_answer()
+    assert seen is not None
+    assert seen.receipt is not None, "what the model sees, before it has said anything"
+    running.checkpointed()
     assert running.partial_answer() is None
     call.say("Good ")
     await log.until(TextEvent)
     answer = running.partial_answer()
     assert answer is not None
+    assert (answer.text, answer.receipt) == ("Good ", None)
     assert running.partial_answer() == answer
-    running.checkpointed(answer)
+    running.checkpointed()
     assert running.partial_answer() is None
     call.finish()
     await task

@@ -139,3 +139,34 @@ async def test_edit_sees_what_came_before_it() -> None:
     await desk.answer(edited, "re b2")
     after = await desk.begin("c")
     assert said(await desk.build(after))[1:] == ["a", "re a", "b2", "re b2", "c"]
+
+
+async def test_unanswered_turns_take_nobodys_place() -> None:
+    desk = Desk(ContextConfig(history_turns=2))
+    await desk.answer(await desk.begin("my name is Ada"), "Hello Ada")
+    for _ in range(9):
+        await desk.answer(await desk.begin("hm"), "")
+    turn = await desk.begin("what is my name?")
+    for context in (await desk.build(turn), await desk.rebuild(turn)):
+        assert said(context)[1:] == ["my name is Ada", "Hello Ada", "what is my name?"]
+        assert context.rule == ""
+
+
+async def test_what_was_not_read_is_said() -> None:
+    desk = Desk(ContextConfig(most_chars=100))
+    for text in ("short", "x" * 101, "last"):
+        await desk.answer(await desk.begin(text), "answer")
+    context = await desk.build(await desk.begin())
+    assert said(context)[1:] == ["last", "answer", "question"]
+    assert (context.rule, context.more_dropped, context.dropped_messages) == (
+        "active_context",
+        True,
+        0,
+    )
+
+
+async def test_small_model_answers_small_messages() -> None:
+    desk = Desk()
+    route = OneModel(ScriptedProvider(), context_window=512).resolve(None)
+    context = await desk.builder.build(await desk.begin("hi"), route)
+    assert said(context)[1:] == ["hi"]

@@ -41,7 +41,7 @@ async def remade(desk: Desk, turn: Turn, context: Context) -> CompletionRequest 
     wanted = {message.turn_id for message in receipt.messages if message.turn_id}
     exchanges = await desk.rows.exchanges(turn.owner_id, sorted(wanted))
     stored = await desk.rows.turn(turn.owner_id, turn.id)
-    return rebuild(receipt, stored, exchanges, context.request.model)
+    return rebuild(receipt, stored, exchanges)
 
 
 @settings(max_examples=700, deadline=None)
@@ -77,11 +77,15 @@ def test_any_change_changes_the_digest() -> None:
     others = [
         replace(request, model="other"),
         replace(request, sampling=Sampling(seed=1)),
+        replace(request, sampling=Sampling(temperature=1.0)),
+        replace(request, sampling=Sampling(max_tokens=1)),
+        replace(request, sampling=Sampling(top_p=1.0)),
+        replace(request, sampling=Sampling(stop=("1",))),
         replace(request, messages=(request.messages[0], longer)),
         replace(request, messages=request.messages[:1]),
         replace(request, messages=(replace(request.messages[0], role=Role.USER), longer)),
     ]
-    assert len({digest_of(each) for each in (request, *others)}) == 6
+    assert len({digest_of(each) for each in (request, *others)}) == 10
 
 
 async def test_receipt_says_what_was_dropped_and_why() -> None:
@@ -91,7 +95,7 @@ async def test_receipt_says_what_was_dropped_and_why() -> None:
     context = await desk.build(await desk.begin("secret"))
     receipt = read_receipt(context.receipt)
     assert receipt is not None
-    assert [dropped.rule for dropped in receipt.dropped] == ["no_answer"]
+    assert [dropped.rule for dropped in receipt.dropped] == ["MAX_HISTORY_TURNS", "no_answer"]
     assert receipt.more_before
     assert [message.role for message in receipt.messages] == ["system", "user", "assistant", "user"]
     assert receipt.input_tokens == sum(message.tokens for message in receipt.messages)
@@ -106,11 +110,11 @@ async def test_changed_rows_are_not_passed_off_as_seen() -> None:
     receipt = read_receipt((await desk.build(turn)).receipt)
     assert isinstance(receipt, Receipt)
     exchanges = await desk.rows.exchanges(turn.owner_id, [str(turn.parent_id)])
-    assert rebuild(receipt, turn, exchanges, "one")
-    assert rebuild(receipt, turn, [], "one") is None
-    assert rebuild(receipt, replace(turn, text="2"), exchanges, "one") is None
+    assert rebuild(receipt, turn, exchanges)
+    assert rebuild(receipt, turn, []) is None
+    assert rebuild(receipt, replace(turn, text="2"), exchanges) is None
     forged = [replace(exchange, answer_text="forged") for exchange in exchanges]
-    assert rebuild(receipt, turn, forged, "one") is None
+    assert rebuild(receipt, turn, forged) is None
 
 
 @pytest.mark.parametrize("stored", [None, {}, {"version": 1, "kept_turns": []}])

@@ -10,6 +10,8 @@ from parley.surfaces.receipts import seen_json
 
 RECEIPT = Receipt(
     model="p:m",
+    upstream_model="m",
+    sampling={},
     messages=(
         ReceiptMessage(Role.SYSTEM, None, 1200, "o200k"),
         ReceiptMessage(Role.USER, "t", 1, "estimate"),

@@ -57,7 +57,7 @@ GOLDEN: list[tuple[Event, str]] = [
         ContextPruned("t", SEQ, 4, 900, "history_turns"),
         (
             '{"type":"context_pruned","turn_id":"t","seq":4294967297,'
-            '"content":{"dropped_messages":4,"dropped_tokens":900,"rule":"history_turns"}}'
+            '"content":{"dropped_messages":4,"dropped_tokens":900,"rule":"history_turns","more":false}}'
         ),
     ),
     (
