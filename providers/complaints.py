@@ -24,6 +24,7 @@ MAX_SAID_CHARS = 300
 
 _BY_STATUS: dict[int, type[ProviderError]] = {
     401: CredentialsRefused,
+    402: CredentialsRefused,  # Hugging Face, OpenRouter: what the key may spend is spent
     403: CredentialsRefused,
     408: Overloaded,
     424: ProviderFault,  # TGI: the generation failed
@@ -34,7 +35,7 @@ _BY_STATUS: dict[int, type[ProviderError]] = {
 
 _OVERFLOW = (
     r"context[_ ](length|window|size)|too many tokens|(prompt|input) is too long"
-    r"|max_new_tokens. must be <=|inputs. must have less than"
+    r"|max_new_tokens. must be <=|inputs. must have less than|input token count.{0,60}exceeds"
 )
 # The first that matches counts: an overflow is also an invalid request.
 _BY_TEXT: tuple[tuple[type[ProviderError], re.Pattern[str]], ...] = tuple(

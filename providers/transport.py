@@ -5,7 +5,7 @@ and redirects are not followed: both would send keys where nobody meant to.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 
 import aiohttp
@@ -37,14 +37,16 @@ class Transport:
         self._closed = False
 
     @asynccontextmanager
-    async def events(self, path: str, body: object) -> AsyncGenerator[EventSource]:
-        """Post `body` as JSON and give the events of the answer.
+    async def events(
+        self, path: str, body: object, headers: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[EventSource]:
+        """Post `body` as JSON, with `headers` over the connection's, and give the events of the answer.
 
         Leaving closes the socket on every path; only after an answer whose reader called it
         complete the connection goes back to the pool. Raises `ProviderError`.
         """
         begun_at = asyncio.get_running_loop().time()
-        response = await self._post(path, self._encode(body), begun_at)
+        response = await self._post(path, self._encode(body), begun_at, headers)
         self._open.add(response)
         try:
             await self._accept(response)
@@ -88,12 +90,16 @@ class Transport:
                     raise await self._refusal(response)
                 return await _bounded(response, _MAX_BODY_BYTES)
 
-    async def _post(self, path: str, body: bytes, begun_at: float) -> aiohttp.ClientResponse:
+    async def _post(
+        self, path: str, body: bytes, begun_at: float, headers: Mapping[str, str] | None
+    ) -> aiohttp.ClientResponse:
         deadlines = self.connection.deadlines
         limit_s, phase = min((deadlines.first_event_s, "first_event"), (deadlines.total_s, "total"))
         with self._translated(phase):
             async with asyncio.timeout_at(begun_at + limit_s):
-                return await self._opened().post(self._url(path), data=body, allow_redirects=False)
+                return await self._opened().post(
+                    self._url(path), data=body, headers=headers, allow_redirects=False
+                )
 
     @contextmanager
     def _translated(self, phase: str) -> Generator[None]:
