@@ -1,0 +1,204 @@
+"""Pull: fetching a GGUF from the Hub, for somebody who said yes to it.
+
+Gives progress, goes on where an earlier one stopped, checks the checksum, and puts the file into
+huggingface_hub's own cache, where it appears when it is complete. huggingface_hub's download (2.4)
+forgets what an interrupted one has got, and does not check; hub.py asks by its client.
+"""
+
+import asyncio
+import hashlib
+import shutil
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import ExitStack, aclosing, asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import aiohttp
+import filelock
+from huggingface_hub import hf_hub_url
+
+from parley.chat.errors import BrokenStream, ProtocolViolation, ProviderError, TooLarge
+from providers.hub import ASK_S, Offer, hub_error, megabytes, refused
+
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=ASK_S, sock_read=30.0)
+_PIECE_BYTES = 1024 * 1024
+_WAIT_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a pull is."""
+
+    done_bytes: int
+    total_bytes: int
+
+
+async def pull(offer: Offer) -> AsyncGenerator[Progress]:
+    """Fetch what was offered; the last progress is given once the file is in its place.
+
+    Leaving or cancelling keeps what has come, and the next pull goes on from there, without a byte
+    twice. Several at once, in any processes, are one download: the others wait and show its
+    progress. Raises `ProviderError`, and `TooLarge` where there is no room.
+    """
+    with _disk(offer):
+        offer.blob.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(f"{offer.part}.lock", thread_local=False)
+    while not _acquired(lock):
+        yield Progress(offer.done_bytes, offer.size_bytes)
+        await asyncio.sleep(_WAIT_S)
+    with ExitStack() as held:
+        held.callback(lock.release)
+        async with aclosing(_fetch(offer)) as sizes:
+            async for size_bytes in sizes:
+                yield Progress(size_bytes, offer.size_bytes)
+        with _disk(offer):
+            await asyncio.to_thread(_put_in_place, offer)
+    yield Progress(offer.size_bytes, offer.size_bytes)
+
+
+def _acquired(lock: filelock.BaseFileLock) -> bool:
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        return False
+    return True
+
+
+async def _fetch(offer: Offer) -> AsyncGenerator[int]:
+    """Complete the blob, giving the bytes that are there."""
+    if offer.blob.is_file():
+        return
+    with _disk(offer):
+        await asyncio.to_thread(_check_room, offer)
+        part = await asyncio.to_thread(_Part, offer.part)
+    with closing(part):
+        if part.size_bytes > offer.size_bytes:
+            part.empty()
+        async with aclosing(_download(offer, part)) as sizes:
+            async for size_bytes in sizes:
+                yield size_bytes
+    _check(offer, part)
+    offer.part.replace(offer.blob)
+
+
+def _check(offer: Offer, part: "_Part") -> None:
+    if part.digest() == offer.sha256:
+        return
+    offer.part.unlink()
+    raise hub_error(
+        ProtocolViolation,
+        f"sent {offer.reference} with another checksum than it names. What came was deleted:"
+        " pull it again.",
+    )
+
+
+async def _download(offer: Offer, part: "_Part") -> AsyncGenerator[int]:
+    if part.size_bytes == offer.size_bytes:
+        return
+    async with _answer(offer, part) as response:
+        if response.status == 200:
+            part.empty()
+        async for piece in response.content.iter_chunked(_PIECE_BYTES):
+            with _disk(offer):
+                await asyncio.to_thread(part.write, piece)
+            yield part.size_bytes
+    if part.size_bytes < offer.size_bytes:
+        raise _interrupted(offer, part)
+
+
+@asynccontextmanager
+async def _answer(offer: Offer, part: "_Part") -> AsyncGenerator[aiohttp.ClientResponse]:
+    """Ask for what is missing; raises where it breaks off."""
+    file, hub = offer.reference.file or "", offer.hub
+    url = hf_hub_url(offer.reference.repo, file, revision=offer.commit, endpoint=hub.endpoint)
+    headers = {"Accept-Encoding": "identity"}
+    if part.size_bytes:
+        headers["Range"] = f"bytes={part.size_bytes}-"
+    if hub.token:
+        headers["Authorization"] = f"Bearer {hub.token}"  # aiohttp drops it at another host
+    try:
+        # As huggingface_hub: where the Hub is reached through a proxy, the environment says so.
+        async with (
+            aiohttp.ClientSession(
+                trust_env=True, timeout=_TIMEOUT, read_bufsize=_PIECE_BYTES
+            ) as session,
+            session.get(url, headers=headers, max_redirects=5) as response,
+        ):
+            if response.status not in {200, 206}:
+                raise refused(hub, offer.reference, response.status)
+            yield response
+    except (aiohttp.ClientError, TimeoutError) as exc:
+        raise _interrupted(offer, part) from exc
+
+
+class _Part:
+    """What has come of a file, and its checksum so far."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it, and read what an earlier pull has left."""
+        path.touch(exist_ok=True)
+        self._file: BinaryIO = path.open("r+b")
+        self._hash = hashlib.sha256()
+        self.size_bytes = 0
+        while piece := self._file.read(_PIECE_BYTES):
+            self._hash.update(piece)
+            self.size_bytes += len(piece)
+
+    def write(self, piece: bytes) -> None:
+        self._file.write(piece)
+        self._hash.update(piece)
+        self.size_bytes += len(piece)
+
+    def empty(self) -> None:
+        self._file.seek(0)
+        self._file.truncate()
+        self._hash, self.size_bytes = hashlib.sha256(), 0
+
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _check_room(offer: Offer) -> None:
+    needed = offer.size_bytes - offer.done_bytes
+    free = shutil.disk_usage(offer.blob.parent).free
+    if free < needed:
+        raise TooLarge(
+            f"{megabytes(needed)} are needed for {offer.reference} in {offer.hub.directory},"
+            f" and {megabytes(free)} are free. Make room, or set HF_HUB_CACHE to another place."
+        )
+
+
+def _put_in_place(offer: Offer) -> None:
+    """Name the blob in its snapshot, and the snapshot as the branch's, as huggingface_hub does."""
+    if not offer.path.is_file():
+        offer.path.parent.mkdir(parents=True, exist_ok=True)
+        offer.path.unlink(missing_ok=True)
+        depth = len(Path(offer.reference.file or "").parts) + 1
+        try:
+            offer.path.symlink_to(Path(*[".."] * depth, "blobs", offer.sha256))
+        except OSError:  # Windows without the right to link
+            shutil.copyfile(offer.blob, offer.path)
+    ref = offer.blob.parent.parent / "refs" / "main"
+    ref.parent.mkdir(parents=True, exist_ok=True)
+    ref.write_text(offer.commit)
+
+
+def _interrupted(offer: Offer, part: "_Part") -> ProviderError:
+    done, total = megabytes(part.size_bytes), megabytes(offer.size_bytes)
+    what = f"broke off {offer.reference} after {done} of {total}. Pull again: it goes on there."
+    return hub_error(BrokenStream, what)
+
+
+@contextmanager
+def _disk(offer: Offer) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise TooLarge(
+            f"{offer.reference} cannot be kept in {offer.hub.directory}: {exc.strerror or exc}."
+            " Make room there, or set HF_HUB_CACHE to another place."
+        ) from exc
