@@ -2,6 +2,8 @@
 
 from providers.config import Connection, Deadlines, LoopbackPorts, ProvidersConfig
 from providers.demo import DemoProvider
+from providers.door import ask, connect
+from providers.function import provider
 from providers.ladder import open_registry
 from providers.openai_compatible import OpenAICompatible
 from providers.registry import Choice, Registry
@@ -15,5 +17,8 @@ __all__ = [
     "OpenAICompatible",
     "ProvidersConfig",
     "Registry",
+    "ask",
+    "connect",
     "open_registry",
+    "provider",
 ]

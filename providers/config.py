@@ -1,6 +1,6 @@
 """What a provider is before it is opened: a connection, and what settings know of providers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -35,6 +35,8 @@ class Connection:
     deadlines: Deadlines = field(default_factory=Deadlines)
     # aiohttp's own limit of 100 makes request 101 wait behind a hundred slow answers.
     max_connections: int = 512
+    # What one dialect alone wants to know: Hugging Face's `provider`.
+    options: Mapping[str, str] = field(default_factory=dict)
     key_setting: str = "the provider's key"
     url_setting: str = "the provider's base URL"
     model_setting: str = "the model's name"
@@ -47,6 +49,7 @@ class Offer:
     connection: Connection
     model: str | None
     reason: str
+    dialect: str = "openai"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +66,47 @@ class LoopbackPorts:
 
 
 @dataclass(frozen=True, slots=True)
+class Function:
+    """A Python function that answers as a provider; `origin` is the file and line it is in."""
+
+    name: str
+    call: Callable[..., object]
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """A model as `parley.toml` has it, under the id that users see; None is what it leaves open.
+
+    `api_key` is what `api_key_env` names. With a `base_url` no other key is ever sent there.
+    """
+
+    id: str
+    provider: str
+    model: str | None = None
+    label: str | None = None
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    api_key_env: str | None = None
+    context_window: int | None = None
+    fallbacks: tuple[str, ...] = ()
+    max_tokens: int | None = None
+    temperature: float | None = None
+    tools: bool | None = None
+    vision: bool | None = None
+    reasoning: bool | None = None
+    max_concurrent: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ProvidersConfig:
     """What settings know of providers; None is what nobody has set.
 
     `openai_model` None means OpenAI's small model at OpenAI, and the first model of the server's
     own list behind an `openai_base_url`. `default_model` is ``provider:model``, `llm_provider` a
-    provider alone. `max_tokens` and `temperature` apply where a request says nothing.
+    provider alone; `file_default` is the default model of `parley.toml`, which they overrule.
+    `max_tokens` and `temperature` apply where a request says nothing. `functions` are those that
+    plug-in files registered, by name.
     """
 
     openai_api_key: str | None = field(default=None, repr=False)
@@ -76,9 +114,19 @@ class ProvidersConfig:
     openai_model: str | None = None
     tgi_base_url: str | None = None
     tgi_api_key: str | None = field(default=None, repr=False)
+    hf_token: str | None = field(default=None, repr=False)
+    hf_model: str | None = None
+    hf_provider: str = "auto"
+    gemini_api_key: str | None = field(default=None, repr=False)
+    gemini_model: str = "gemini-2.5-flash"
+    gemini_temperature: float | None = 0.7
+    local_model: str | None = None
     default_model: str | None = None
     llm_provider: str | None = None
     detect_local: bool = True
     max_tokens: int | None = None
     temperature: float | None = None
     deadlines: Deadlines = field(default_factory=Deadlines)
+    models: tuple[ModelConfig, ...] = ()
+    file_default: str | None = None
+    functions: Mapping[str, Function] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 from parley.chat.deltas import Delta, Finish, FinishReason, Text
 from parley.chat.messages import Role
 from parley.chat.models import Capabilities, CompletionRequest, Health, HealthState, ModelInfo
+from providers.embedded import is_installed
 
 DEMO_MODEL = ModelInfo(
     id="demo:echo",
@@ -33,6 +34,7 @@ To connect a model, set one of these and restart:
 - `TGI_BASE_URL` for Text Generation Inference
 
 Or start Ollama on this machine and restart: it is found by itself."""
+_PULL = " Or run `parley models pull`, which fetches a small model, and restart."
 
 
 class DemoProvider:
@@ -78,4 +80,4 @@ def answer_to(request: CompletionRequest) -> str:
     if len(question) > _MAX_ECHO_CHARS:
         question = question[:_MAX_ECHO_CHARS] + "…"
     quoted = "\n".join(f"> {line}" for line in (question or "(nothing)").splitlines())
-    return _ANSWER.format(question=quoted)
+    return _ANSWER.format(question=quoted) + (_PULL if is_installed() else "")

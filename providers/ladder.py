@@ -1,23 +1,27 @@
 """The ladder: which model answers when nobody says which, in fixed order and with the reason.
 
-Explicit model; keys and URLs of the environment; a model server on this machine; the demo.
+Explicit model; `parley.toml` and its plug-ins; keys and URLs of the environment; a model server
+on this machine; a GGUF that was fetched before; the demo.
 """
+
+import asyncio
+from dataclasses import replace
 
 from parley.chat.errors import ProviderError, TimedOut, UnknownModel, Unreachable
 from parley.chat.models import ModelInfo, Sampling
-from parley.chat.ports import Route
-from providers.config import Connection, LoopbackPorts, Offer, ProvidersConfig
+from parley.chat.ports import Provider, Route
+from providers.config import Connection, LoopbackPorts, ModelConfig, Offer, ProvidersConfig
 from providers.demo import DEMO_MODEL, DemoProvider
+from providers.embedded import DIALECT, offer_kept
 from providers.encodings import load_encoding
+from providers.health import Watched
 from providers.loopback import LOCAL_PROVIDERS, detect
-from providers.openai_compatible import (
-    FIRST_LISTED,
-    OPENAI_BASE_URL,
-    OPENAI_DEFAULT_MODEL,
-    OpenAICompatible,
-    base_url,
-)
+from providers.openai_compatible import FIRST_LISTED, OPENAI_BASE_URL, OPENAI_DEFAULT_MODEL
+from providers.opening import Opening
+from providers.profiles import profile
+from providers.references import model_name
 from providers.registry import Choice, Registry
+from providers.standard import default_model, of_row, offers
 
 _DEMO_REASON = "no key, no base URL and no model server on this machine was found"
 
@@ -29,74 +33,120 @@ async def open_registry(config: ProvidersConfig, ports: LoopbackPorts | None = N
     Raises `UnknownModel` where the explicit model's provider is neither configured nor found.
     """
     setting, wanted = _explicit(config)
-    name, _, model = wanted.partition(":")
-    offers = _configured(config)
-    if _looks_local(config, name, offers):
-        offers += await detect(ports or LoopbackPorts(), config.deadlines)
-    defaults = Sampling(max_tokens=config.max_tokens, temperature=config.temperature)
-    routes: list[Route] = []
-    for offer in offers:
-        asked = model if offer.connection.name == name else ""
-        routes += await _routes(offer, asked, defaults)
+    opening = Opening(config)
+    rows = {row.id: row for row in _rows(config)}
+    routes = await _of_rows(rows, opening, config)
+    if wanted not in _names(routes):
+        name, _, model = wanted.partition(":")
+    else:
+        name, model = "", ""
+    found = _uncovered(config, name)
+    if _looks_local(config, name, found, routes):
+        found += await detect(ports or LoopbackPorts(), config.deadlines)
+    if _looks_kept(config, name, found, routes):
+        found += await offer_kept(config.deadlines)
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(
+                _routes(offer, model if offer.connection.name == name else "", opening)
+            )
+            for offer in found
+        ]
+    routes += [route for task in tasks for route in task.result()]
     if not routes or name == DEMO_MODEL.provider:
-        routes.append(Route(DEMO_MODEL, DemoProvider(), DEMO_MODEL.name))
-    return Registry(routes, _choice(setting, wanted, routes, offers))
+        routes.append(Route(DEMO_MODEL, _demo(), DEMO_MODEL.name))
+    try:
+        choice = _choice(setting, wanted, routes, found)
+    except UnknownModel:
+        await opening.aclose()
+        raise
+    registry = Registry(routes, choice, rows)
+    registry.learn()
+    return registry
 
 
 def _explicit(config: ProvidersConfig) -> tuple[str, str]:
     """The setting that names a model or a provider, and what it says; nothing where none does."""
     if config.default_model:
         return "DEFAULT_MODEL", config.default_model.strip()
-    return "LLM_PROVIDER", (config.llm_provider or "").strip()
+    if config.llm_provider:
+        return "LLM_PROVIDER", config.llm_provider.strip()
+    return "default_model", (config.file_default or "").strip()
 
 
-def _configured(config: ProvidersConfig) -> list[Offer]:
-    offers = []
-    if config.openai_api_key or config.openai_base_url:
-        offers.append(_openai(config))
-    if config.tgi_base_url:
-        offers.append(_tgi(config, config.tgi_base_url))
-    return offers
+def _rows(config: ProvidersConfig) -> list[ModelConfig]:
+    """The rows of the file, and one for each function of a plug-in that has none there."""
+    named = {row.provider for row in config.models}
+    return [
+        *config.models,
+        *(ModelConfig(name, name) for name in config.functions if name not in named),
+    ]
 
 
-def _openai(config: ProvidersConfig) -> Offer:
-    connection = Connection(
-        "openai",
-        config.openai_base_url or OPENAI_BASE_URL,
-        config.openai_api_key,
-        deadlines=config.deadlines,
-        key_setting="OPENAI_API_KEY",
-        url_setting="OPENAI_BASE_URL",
-        model_setting="OPENAI_MODEL",
-    )
-    model = config.openai_model or (None if config.openai_base_url else OPENAI_DEFAULT_MODEL)
-    setting = "OPENAI_API_KEY" if config.openai_api_key else "OPENAI_BASE_URL"
-    return Offer(connection, model, f"{setting} is set")
+def _names(routes: list[Route]) -> set[str]:
+    names = set()
+    for route in routes:
+        info = route.info
+        names |= {info.id, info.provider, f"{info.provider}:{info.name}"}
+    return names
 
 
-def _tgi(config: ProvidersConfig, url: str) -> Offer:
-    connection = Connection(
-        "tgi",
-        base_url(url).removesuffix("/v1") + "/v1",
-        config.tgi_api_key,
-        deadlines=config.deadlines,
-        key_setting="TGI_API_KEY",
-        url_setting="TGI_BASE_URL",
-    )
-    return Offer(connection, "tgi", "TGI_BASE_URL is set")
+def _uncovered(config: ProvidersConfig, name: str) -> list[Offer]:
+    """What the environment configures and no row of the file uses, or is asked for by name."""
+    used = {row.provider for row in config.models if not row.base_url}
+    return [o for o in offers(config) if o.dialect not in used or o.dialect == name]
 
 
-def _looks_local(config: ProvidersConfig, name: str, offers: list[Offer]) -> bool:
+def _looks_local(
+    config: ProvidersConfig, name: str, found: list[Offer], routes: list[Route]
+) -> bool:
     if name:
-        return name in LOCAL_PROVIDERS - {offer.connection.name for offer in offers}
-    return config.detect_local and not offers
+        return name in LOCAL_PROVIDERS - {offer.connection.name for offer in found}
+    return config.detect_local and not found and not routes
 
 
-async def _routes(offer: Offer, asked: str, defaults: Sampling) -> list[Route]:
+def _looks_kept(
+    config: ProvidersConfig, name: str, found: list[Offer], routes: list[Route]
+) -> bool:
+    if name:
+        return name == DIALECT and name not in {offer.connection.name for offer in found}
+    return config.detect_local and not found and not routes
+
+
+def _demo() -> Provider:
+    return Watched(DemoProvider(), Connection(DEMO_MODEL.provider, ""))
+
+
+async def _of_rows(
+    rows: dict[str, ModelConfig], opening: Opening, config: ProvidersConfig
+) -> list[Route]:
+    routes = []
+    for row in rows.values():
+        route = _of_row(row, opening, config)
+        await load_encoding(route.upstream_model)
+        routes.append(route)
+    return routes
+
+
+def _of_row(row: ModelConfig, opening: Opening, config: ProvidersConfig) -> Route:
+    if row.provider == DEMO_MODEL.provider:
+        info = replace(DEMO_MODEL, id=row.id, label=row.label or DEMO_MODEL.label)
+        return Route(info, _demo(), DEMO_MODEL.name, row.fallbacks)
+    upstream = row.model or default_model(row.provider, config, row.base_url)
+    if row.provider == DIALECT and upstream:
+        upstream = model_name(upstream)
+    upstream = upstream or (row.provider if row.provider in config.functions else FIRST_LISTED)
+    label = row.label or (row.id if upstream == FIRST_LISTED else upstream)
+    info = ModelInfo(row.id, row.provider, upstream, label, profile(upstream, None, row))
+    provider = opening.provider(row.provider, of_row(row, config), row)
+    return Route(info, provider, upstream, row.fallbacks, opening.defaults(row.provider, row))
+
+
+async def _routes(offer: Offer, asked: str, opening: Opening) -> list[Route]:
     """The routes of one provider; the model that was asked for is its default."""
-    provider = OpenAICompatible(offer.connection, defaults)
+    provider = opening.provider(offer.dialect, offer.connection)
     try:
-        listed = await _listed(provider)
+        listed = await _listed(offer, provider)
         first = next(iter(listed), OPENAI_DEFAULT_MODEL)
     except (Unreachable, TimedOut):
         listed, first = {}, FIRST_LISTED
@@ -104,22 +154,28 @@ async def _routes(offer: Offer, asked: str, defaults: Sampling) -> list[Route]:
     names = list(dict.fromkeys(models)) or [first]
     for name in names:
         await load_encoding(name)
-    return [_route(provider, name, listed.get(name)) for name in names]
+    defaults = opening.defaults(offer.dialect)
+    return [_route(provider, name, listed.get(name), defaults) for name in names]
 
 
-def _route(provider: OpenAICompatible, model: str, listed: ModelInfo | None) -> Route:
+def _route(provider: Watched, model: str, listed: ModelInfo | None, defaults: Sampling) -> Route:
     """Make a route; what the server lists of the model, its context window above all, is kept."""
     name = provider.connection.name
     info = listed or ModelInfo(f"{name}:{model}", name, model, model)
-    return Route(info, provider, model)
+    can = profile(model, listed.capabilities if listed else None)
+    return Route(replace(info, capabilities=can), provider, model, defaults=defaults)
 
 
-async def _listed(provider: OpenAICompatible) -> dict[str, ModelInfo]:
+async def _listed(offer: Offer, provider: Watched) -> dict[str, ModelInfo]:
     """What the server offers, by name; raises `Unreachable` and `TimedOut` if it is not up.
 
-    OpenAI's own list is not asked for: it is long, and says nothing of context windows.
+    OpenAI's own list is not asked for: it is long, and says nothing of context windows. Nor are
+    those of SDKs: they would have to be imported for the start.
     """
-    if provider.connection.base_url == OPENAI_BASE_URL:
+    if (
+        offer.dialect not in {"openai", "tgi", "local"}
+        or offer.connection.base_url == OPENAI_BASE_URL
+    ):
         return {}
     try:
         return {info.name: info for info in await provider.models()}
@@ -129,15 +185,26 @@ async def _listed(provider: OpenAICompatible) -> dict[str, ModelInfo]:
         return {}  # not every server has a list
 
 
-def _choice(setting: str, wanted: str, routes: list[Route], offers: list[Offer]) -> Choice:
+def _choice(setting: str, wanted: str, routes: list[Route], found: list[Offer]) -> Choice:
     if not wanted:
-        reason = offers[0].reason if offers else _DEMO_REASON
-        return Choice(routes[0].info.id, reason)
+        return Choice(routes[0].info.id, _reason(routes[0], found))
+    told = f"{setting} is set" + (" in parley.toml" if setting == "default_model" else "")
     for route in routes:
-        if wanted in {route.info.id, route.info.provider}:
-            return Choice(route.info.id, f"{setting} is set")
+        if wanted == route.info.id:
+            return Choice(route.info.id, told)
+    for route in routes:
+        if wanted in _names([route]):
+            return Choice(route.info.id, told)
     known = ", ".join(route.info.id for route in routes)
     raise UnknownModel(
         f"{setting} is {wanted}, but that provider is neither configured nor found. Set its key"
         f" or base URL, or write one of these as provider:model: {known}."
     )
+
+
+def _reason(route: Route, found: list[Offer]) -> str:
+    if route.info.provider == DEMO_MODEL.provider and route.info.id == DEMO_MODEL.id:
+        return _DEMO_REASON
+    if found and route.info.id.startswith(f"{found[0].connection.name}:"):
+        return found[0].reason
+    return "it is the first in parley.toml"

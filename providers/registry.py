@@ -1,13 +1,28 @@
-"""The registry: which models are configured, and where a model id leads."""
+"""The registry: which models are configured, where a model id leads, and how they are doing."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from parley.chat.errors import UnknownModel
-from parley.chat.models import ModelInfo
+from parley.chat.errors import ProviderError, UnknownModel
+from parley.chat.models import Health, ModelInfo
 from parley.chat.ports import Route
+from parley.observability.logs import get_logger
 from providers.complaints import one_line
+from providers.config import ModelConfig
+from providers.health import Watched
+from providers.openai_compatible import OPENAI_BASE_URL
+from providers.profiles import profile
+
+logger = get_logger(__name__)
+
+# How old a provider's health may be, how long it may be asked for, and how long the very first
+# reader of the list waits for what nobody knows yet.
+_FRESH_S = 30.0
+_ASKED_S = 5.0
+_FIRST_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +44,32 @@ class Registry:
     Only what is configured resolves: a provider's other models would be a way around its limits.
     """
 
-    def __init__(self, routes: Sequence[Route], choice: Choice) -> None:
-        """Take the routes in order; the one of the choice is the default, and goes first."""
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        choice: Choice,
+        rows: Mapping[str, ModelConfig] | None = None,
+    ) -> None:
+        """Take the routes in order; the one of the choice is the default, and goes first.
+
+        `rows` is what the file says of them, by id.
+        """
         ordered = sorted(routes, key=lambda route: route.info.id != choice.model_id)
         self.choice = choice
         self._routes = {route.info.id: route for route in ordered}
+        self._rows = rows or {}
+        self._asking: dict[int, asyncio.Task[None]] = {}
 
     def resolve(self, model_id: str | None) -> Route:
-        """Find a route by ``provider:model``, by provider alone, or the default for None.
+        """Find a route by its id, by ``provider:model``, by provider alone; None is the default.
 
         Raises `UnknownModel`, which lists the ids that are known.
         """
         wanted = self.choice.model_id if model_id is None else model_id
+        if wanted in self._routes:
+            return self._routes[wanted]
         for route in self._routes.values():
-            if wanted in {route.info.id, route.info.provider}:
+            if wanted in {f"{route.info.provider}:{route.info.name}", route.info.provider}:
                 return route
         known = ", ".join(self._routes)
         raise UnknownModel(f"There is no model {one_line(wanted)!r}. Known are: {known}.")
@@ -51,8 +78,81 @@ class Registry:
         """List the configured models, the default first."""
         return [route.info for route in self._routes.values()]
 
+    async def health(self) -> Mapping[str, Health]:
+        """How the models' providers are doing, by model id, as far as is known.
+
+        What is old is asked for again behind the reader's back; only where nothing is known yet
+        the reader waits, shortly. No provider that is silent slows this.
+        """
+        now = asyncio.get_running_loop().time()
+        stale = [
+            provider
+            for provider in self._watched()
+            if provider.known is None or now - provider.known_at > _FRESH_S
+        ]
+        first = [task for p in stale if (task := self._ask(p)) and p.known is None]
+        if first:
+            await asyncio.wait(first, timeout=_FIRST_S)
+        return {
+            route.info.id: route.provider.known
+            for route in self._routes.values()
+            if isinstance(route.provider, Watched) and route.provider.known is not None
+        }
+
+    def learn(self) -> None:
+        """Ask the servers of rows, in the background, for what they know of their models."""
+        for provider in self._watched():
+            url = provider.connection.base_url
+            if url and url != OPENAI_BASE_URL and self._ids_of(provider) & self._rows.keys():
+                self._ask(provider)
+
     async def aclose(self) -> None:
         """Close every provider, also when closing one fails."""
+        tasks = list(self._asking.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         async with AsyncExitStack() as stack:
             for provider in {id(r.provider): r.provider for r in self._routes.values()}.values():
                 stack.push_async_callback(provider.aclose)
+
+    def _watched(self) -> list[Watched]:
+        providers = {id(route.provider): route.provider for route in self._routes.values()}
+        return [provider for provider in providers.values() if isinstance(provider, Watched)]
+
+    def _ids_of(self, provider: Watched) -> set[str]:
+        return {key for key, route in self._routes.items() if route.provider is provider}
+
+    def _ask(self, provider: Watched) -> asyncio.Task[None] | None:
+        """Ask a provider that is not being asked already."""
+        if id(provider) in self._asking:
+            return None
+        task = self._asking[id(provider)] = _started(self._refresh(provider))
+        task.add_done_callback(lambda _: self._asking.pop(id(provider), None))
+        return task
+
+    async def _refresh(self, provider: Watched) -> None:
+        try:
+            async with asyncio.timeout(_ASKED_S):
+                await provider.health()
+                if self._ids_of(provider) & self._rows.keys():
+                    self._take_over(provider, await provider.models())
+        except TimeoutError:
+            provider.silent()
+        except ProviderError as error:
+            # Without a list nothing is learned; how it is doing was said before.
+            logger.debug("models not listed", error=type(error).__name__)
+
+    def _take_over(self, provider: Watched, listed: Sequence[ModelInfo]) -> None:
+        """Put what the server lists of a model, its window above all, into its row's route."""
+        by_name = {info.name: info.capabilities for info in listed}
+        for key in self._ids_of(provider):
+            route = self._routes[key]
+            if route.info.name in by_name and key in self._rows:
+                can = profile(route.info.name, by_name[route.info.name], self._rows[key])
+                self._routes[key] = replace(route, info=replace(route.info, capabilities=can))
+
+
+def _started(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Start a task; the registry keeps it, and cancels and awaits it when it closes."""
+    return asyncio.get_running_loop().create_task(work)

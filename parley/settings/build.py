@@ -17,8 +17,10 @@ from parley.context.redis_address import read_redis_url
 from parley.context.redis_store import RedisConfig
 from parley.observability.logs import LogConfig
 from parley.settings.environment import Environment, origin_of
-from parley.settings.problems import ConfigurationError, Problem, read_environment
+from parley.settings.file import FileConfig, read_file
+from parley.settings.problems import ConfigurationError, Problem, examine_environment
 from parley.settings.secret import kept_secret
+from parley.surfaces.starters import Starter
 from providers.config import ProvidersConfig
 
 _SECRET_FILE = Path(".parley/secret")
@@ -38,6 +40,7 @@ class ServerConfig:
     body_limit_bytes: int
     upload_limit: int
     socket_limit: int
+    sockets_per_user: int
     allow_guests: bool
     allow_sharing: bool
     in_space: bool
@@ -56,11 +59,15 @@ class Config:
     redis: RedisConfig | None
     engine: EngineConfig
     secret: Secret
+    starters: tuple[Starter, ...] = ()
 
 
 def load_config() -> Config:
-    """Read the environment; raises `ConfigurationError` with all that is wrong."""
-    environment = read_environment()
+    """Read environment and file; raises `ConfigurationError` with all that is wrong."""
+    environment, problems = examine_environment()
+    file, more = read_file(environment)
+    if problems or more:
+        raise ConfigurationError(problems + more)
     return Config(
         server=_server(environment),
         logs=LogConfig(environment.log_level, environment.log_format or _log_format(environment)),
@@ -71,7 +78,7 @@ def load_config() -> Config:
             environment.database_timeout_seconds,
         ),
         storage=StorageConfig(environment.storage_directory, environment.limit_upload_bytes),
-        providers=_providers(environment),
+        providers=_providers(environment, file),
         context=_context(environment),
         redis=_redis(environment),
         engine=_engine(environment),
@@ -79,6 +86,7 @@ def load_config() -> Config:
             environment.parley_secret or _kept_secret(_SECRET_FILE),
             environment.parley_secret_previous,
         ),
+        starters=file.starters,
     )
 
 
@@ -110,24 +118,35 @@ def _server(environment: Environment) -> ServerConfig:
         body_limit_bytes=environment.limit_body_bytes,
         upload_limit=environment.limit_uploads,
         socket_limit=environment.limit_sockets,
+        sockets_per_user=environment.limit_sockets_per_user,
         allow_guests=environment.allow_guests is not False,
         allow_sharing=environment.allow_sharing,
         in_space=environment.space_host is not None,
     )
 
 
-def _providers(environment: Environment) -> ProvidersConfig:
+def _providers(environment: Environment, file: FileConfig) -> ProvidersConfig:
     return ProvidersConfig(
         openai_api_key=environment.openai_api_key,
         openai_base_url=environment.openai_base_url,
         openai_model=environment.openai_model,
         tgi_base_url=environment.tgi_base_url,
         tgi_api_key=environment.tgi_api_key,
+        hf_token=environment.hf_token,
+        hf_model=environment.hf_model,
+        hf_provider=environment.hf_provider,
+        gemini_api_key=environment.gemini_api_key,
+        gemini_model=environment.gemini_model,
+        gemini_temperature=environment.gemini_temperature,
+        local_model=environment.local_model,
         default_model=environment.default_model,
         llm_provider=environment.llm_provider,
         detect_local=environment.detect_local_models,
         max_tokens=environment.max_tokens,
         temperature=environment.temperature,
+        models=file.models,
+        file_default=file.default_model,
+        functions=file.functions,
     )
 
 

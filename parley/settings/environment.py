@@ -182,6 +182,35 @@ class Environment(BaseSettings):
         description="A text-generation-inference server, through its Messages API.",
     )
     tgi_api_key: str | None = Field(None, json_schema_extra=SECRET, description="Its key.")
+    hf_token: str | None = Field(
+        None,
+        validation_alias=_names("HF_TOKEN", "HF_API_KEY", "HUGGINGFACE_API_KEY"),
+        json_schema_extra=SECRET,
+        description="Token of Hugging Face, for its Inference Providers.",
+    )
+    hf_model: str | None = Field(
+        None,
+        validation_alias=_names("HF_MODEL", "MODEL_ID"),
+        description="By default a small instruct model.",
+    )
+    hf_provider: str = Field(
+        "auto", description="The inference provider; auto lets the Hub choose."
+    )
+    gemini_api_key: str | None = Field(None, json_schema_extra=SECRET, description="Google's key.")
+    gemini_model: str = Field("gemini-2.5-flash", description="The model of Gemini.")
+    gemini_temperature: float = Field(
+        0.7, ge=0, le=2, description="Sampling of Gemini, where TEMPERATURE is not set."
+    )
+    local_model: str | None = Field(
+        None,
+        description="A GGUF that Parley serves itself: a path, or org/repo:file.gguf"
+        " (docs/local-models.md).",
+    )
+    parley_config: Path | None = Field(
+        None,
+        description="Models, fallbacks, plug-ins and starters as a file (docs/models.md);"
+        " by default parley.toml, where there is one.",
+    )
     default_model: str | None = Field(
         None, description="provider:model; by default the first that is configured or found."
     )
@@ -227,6 +256,7 @@ class Environment(BaseSettings):
     limit_running_turns: Count = Field(10, description="Answers being written, per user.")
     limit_queued_turns: Count = Field(50, description="Messages waiting, per user.")
     limit_sockets: Count = Field(1000, description="Open pages, per process.")
+    limit_sockets_per_user: Count = Field(20, description="Open pages, per user and process.")
 
 
 def setting_names(field_name: str) -> list[str]:

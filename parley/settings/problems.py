@@ -40,16 +40,26 @@ class ConfigurationError(Exception):
 
 def read_environment() -> Environment:
     """Read the environment; raises `ConfigurationError` with every problem that it has."""
+    environment, problems = examine_environment()
+    if problems:
+        raise ConfigurationError(problems)
+    return environment
+
+
+def examine_environment() -> tuple[Environment, list[Problem]]:
+    """Read the environment, and every problem that it has, with defaults where one is."""
     try:
-        environment = Environment()
+        environment, problems = Environment(), []
     except ValidationError as error:
         problems = [_problem(details) for details in error.errors(include_url=False)]
         # What is wrong beyond single values is looked for all the same, with defaults instead.
-        repaired = _repaired({problem.name.split(" ")[0] for problem in problems})
-        raise ConfigurationError(problems + _beyond_single_values(repaired)) from None
-    if problems := _beyond_single_values(environment):
-        raise ConfigurationError(problems)
-    return environment
+        environment = _repaired({problem.name.split(" ")[0] for problem in problems})
+    return environment, problems + _beyond_single_values(environment)
+
+
+def masked(text: str) -> str:
+    """Leave out the credentials of URLs."""
+    return _CREDENTIALS.sub("//***@", text)
 
 
 def _problem(details: Mapping[str, Any]) -> Problem:
@@ -59,7 +69,7 @@ def _problem(details: Mapping[str, Any]) -> Problem:
         for name in Environment.model_fields
         if location.lower() in {name, *map(str.lower, setting_names(name))}
     )
-    value = "***" if is_secret(field) else _CREDENTIALS.sub("//***@", repr(details["input"]))
+    value = "***" if is_secret(field) else masked(repr(details["input"]))
     reason = str(details["msg"]).removeprefix("Value error, ")
     description = Environment.model_fields[field].description
     first, *others = setting_names(field)

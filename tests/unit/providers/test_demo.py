@@ -32,7 +32,7 @@ async def test_answer_comes_word_by_word() -> None:
 def test_every_answer_says_what_it_is(texts: tuple[str, ...]) -> None:
     answer = answer_to(asked(*texts))
     assert answer.startswith(LABEL)
-    for way in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "TGI_BASE_URL", "Ollama"):
+    for way in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "TGI_BASE_URL", "Ollama", "models pull"):
         assert way in answer
     assert len(answer) < 1500
 

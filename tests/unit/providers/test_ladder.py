@@ -1,13 +1,16 @@
 """The ladder: explicit model, keys and URLs, a server on this machine, the demo; in this order."""
 
-from collections.abc import AsyncGenerator
+import gc
+import warnings
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
 
 from parley.chat.errors import UnknownModel, Unreachable
-from providers.config import LoopbackPorts, ProvidersConfig
+from parley.chat.messages import Message
+from providers.config import Function, LoopbackPorts, ModelConfig, ProvidersConfig
 from providers.ladder import open_registry
 from providers.openai_compatible import FIRST_LISTED
 from providers.registry import Registry
@@ -127,6 +130,18 @@ async def test_tgi_answers_at_any_form_of_its_url(path: str) -> None:
     assert (sent.json["temperature"], sent.json["max_tokens"]) == (0.5, 9)
 
 
+async def test_failed_choice_leaves_no_connection_open() -> None:
+    async with model_server() as server:
+        server.routes["GET /v1/models"] = json_reply({"data": [{"id": "llama"}]})
+        config = ProvidersConfig(openai_base_url=server.base_url, default_model="nosuch")
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            with pytest.raises(UnknownModel):
+                await open_registry(config, NOBODY)
+            gc.collect()
+    assert warned == []
+
+
 # --- on this machine ------------------------------------------------------------------------------
 
 OLLAMA = {
@@ -202,6 +217,94 @@ async def test_local_provider_can_be_asked_for_by_name() -> None:
         async with opened(config, everywhere(server)) as registry:
             assert registry.choice.line == "ollama:llama3.2:3b, because DEFAULT_MODEL is set"
             assert registry.resolve("openai").info.id == "openai:gpt-4o-mini"
+
+
+# --- parley.toml ----------------------------------------------------------------------------------
+
+FAST = ModelConfig("fast", "openai", "gpt-4o", label="Fast", fallbacks=("house",))
+HOUSE = ModelConfig("house", "openai", "llama", base_url="http://127.0.0.1:1/v1")
+FILE = replace(OPENAI, models=(FAST, HOUSE))
+
+
+async def _shout(messages: Sequence[Message]) -> AsyncIterator[str]:
+    yield messages[-1].text.upper()
+
+
+SHOUT = {"shout": Function("shout", _shout)}
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        (FILE, "fast, because it is the first in parley.toml"),
+        (replace(FILE, file_default="house"), "house, because default_model is set in parley.toml"),
+        (replace(FILE, file_default="house", llm_provider="openai"), "fast, because LLM_PROVIDER is set"),
+        (replace(FILE, file_default="house", default_model="fast"), "fast, because DEFAULT_MODEL is set"),
+        (replace(FILE, default_model="openai:gpt-4o"), "fast, because DEFAULT_MODEL is set"),
+        (replace(FILE, default_model="openai:o5"), "openai:o5, because DEFAULT_MODEL is set"),
+        (replace(FILE, tgi_base_url="http://127.0.0.1:1", llm_provider="tgi"), "tgi:tgi, because LLM_PROVIDER is set"),
+        (ProvidersConfig(functions=SHOUT), "shout, because it is the first in parley.toml"),
+        (replace(FILE, functions=SHOUT, file_default="shout"), "shout, because default_model is set in parley.toml"),
+        (ProvidersConfig(hf_token="hf"), "huggingface:Qwen/Qwen2.5-7B-Instruct, because HF_TOKEN is set"),
+        (ProvidersConfig(hf_token="hf", hf_model="o/m"), "huggingface:o/m, because HF_TOKEN is set"),
+        (ProvidersConfig(gemini_api_key="g"), "gemini:gemini-2.5-flash, because GEMINI_API_KEY is set"),
+        (replace(BOTH, hf_token="hf", gemini_api_key="g"), "openai:gpt-4o-mini, because OPENAI_API_KEY is set"),
+    ],
+)  # fmt: skip
+async def test_file_stands_above_keys_and_below_the_environments_word(
+    config: ProvidersConfig, line: str
+) -> None:
+    async with opened(config) as registry:
+        assert registry.choice.line == line
+
+
+async def test_only_rows_and_other_providers_are_offered() -> None:
+    config = replace(FILE, tgi_base_url="http://127.0.0.1:1", functions=SHOUT)
+    async with opened(config) as registry:
+        assert [m.id for m in registry.models()] == ["fast", "house", "shout", "tgi:tgi"]
+        assert registry.resolve("fast").fallbacks == ("house",)
+        assert registry.resolve("fast").info.label == "Fast"
+        assert (await outcome_of(registry.resolve("shout").provider)).text == "HELLO?"
+
+
+@pytest.mark.parametrize(("row_key", "sent"), [(None, None), ("row-key", "Bearer row-key")])
+async def test_key_never_goes_to_another_address(row_key: str | None, sent: str | None) -> None:
+    async with model_server(sse(*answer("a"))) as server:
+        row = replace(HOUSE, base_url=server.base_url, api_key=row_key)
+        async with opened(replace(OPENAI, models=(row,))) as registry:
+            await outcome_of(registry.resolve("house").provider)
+    keys = {request.headers.get("authorization") for request in server.requests}
+    assert keys == {sent}
+
+
+async def test_rows_sampling_is_sent() -> None:
+    async with model_server(sse(*answer("a"))) as server:
+        row = replace(HOUSE, base_url=server.base_url, max_tokens=7, temperature=0.0)
+        config = ProvidersConfig(models=(row,), max_tokens=9, temperature=1.0)
+        async with opened(config) as registry:
+            await outcome_of(registry.resolve("house").provider)
+    (asked,) = (r.json for r in server.requests if r.path == "/v1/chat/completions")
+    assert (asked["max_tokens"], asked["temperature"]) == (7, 0.0)
+
+
+async def test_rows_of_one_server_share_its_connections() -> None:
+    config = replace(FILE, models=(HOUSE, replace(HOUSE, id="again", model="b")))
+    async with opened(config) as registry:
+        assert registry.resolve("house").provider is registry.resolve("again").provider
+
+
+async def test_silent_server_of_a_row_does_not_hold_up_the_start() -> None:
+    async with model_server() as server:
+        server.routes["GET /v1/models"] = raw(hang)
+        rows = (replace(HOUSE, base_url=server.base_url),)
+        async with opened(ProvidersConfig(models=rows)) as registry:
+            assert registry.choice.model_id == "house"
+
+
+@pytest.mark.parametrize("wanted", ["HF", "gemini:x"])
+async def test_default_of_the_file_must_be_there(wanted: str) -> None:
+    with pytest.raises(UnknownModel, match=f"default_model is {wanted}"):
+        await open_registry(replace(FILE, file_default=wanted), NOBODY)
 
 
 def test_ports_are_those_of_the_servers() -> None:

@@ -40,6 +40,14 @@ VALUES: dict[str, tuple[str, object]] = {
     "openai_model": ("m", "m"),
     "tgi_base_url": ("http://tgi:8080", "http://tgi:8080"),
     "tgi_api_key": ("k", "k"),
+    "hf_token": ("hf_1", "hf_1"),
+    "hf_model": ("org/m", "org/m"),
+    "hf_provider": ("together", "together"),
+    "gemini_api_key": ("g", "g"),
+    "gemini_model": ("gemini-3", "gemini-3"),
+    "gemini_temperature": ("0.1", 0.1),
+    "local_model": ("/m/a.gguf", "/m/a.gguf"),
+    "parley_config": ("/etc/parley.toml", Path("/etc/parley.toml")),
     "default_model": ("openai:m", "openai:m"),
     "llm_provider": ("openai", "openai"),
     "detect_local_models": ("false", False),
@@ -60,6 +68,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "limit_running_turns": ("7", 7),
     "limit_queued_turns": ("8", 8),
     "limit_sockets": ("9", 9),
+    "limit_sockets_per_user": ("2", 2),
 }
 REQUIRED_BY_OTHERS = {"ALLOW_GUESTS": "true", "PARLEY_SECRET": "s" * 32}
 WRONG = {

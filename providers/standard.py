@@ -1,0 +1,156 @@
+"""Standard: the connections that the environment describes, and what a row of the file makes of one.
+
+A key goes where its provider is and nowhere else: with a base URL of its own a row of
+`parley.toml` has the key that it names itself, or none.
+"""
+
+from dataclasses import replace
+
+from providers.config import Connection, ModelConfig, Offer, ProvidersConfig
+from providers.embedded import local_connection
+from providers.openai_compatible import OPENAI_BASE_URL, OPENAI_DEFAULT_MODEL, base_url
+from providers.references import model_name
+
+HF_DEFAULT_MODEL = "Qwen/Qwen2.5-7B-Instruct"
+
+# The variables whose keys belong to one provider; what a row needs where it says nothing itself.
+KEY_SETTINGS = {
+    "openai": "OPENAI_API_KEY",
+    "tgi": "TGI_API_KEY",
+    "huggingface": "HF_TOKEN",
+    "gemini": "GEMINI_API_KEY",
+}
+
+
+def offers(config: ProvidersConfig) -> list[Offer]:
+    """What the environment configures, in fixed order."""
+    found = []
+    if config.openai_api_key or config.openai_base_url:
+        setting = "OPENAI_API_KEY" if config.openai_api_key else "OPENAI_BASE_URL"
+        found.append(_offer("openai", f"{setting} is set", config))
+    if config.tgi_base_url:
+        found.append(_offer("tgi", "TGI_BASE_URL is set", config))
+    if config.hf_token:
+        found.append(_offer("huggingface", "HF_TOKEN is set", config))
+    if config.gemini_api_key:
+        found.append(_offer("gemini", "GEMINI_API_KEY is set", config))
+    if config.local_model:
+        found.append(_offer("local", "LOCAL_MODEL is set", config))
+    return found
+
+
+def _offer(name: str, reason: str, config: ProvidersConfig) -> Offer:
+    return Offer(standard(name, config), default_model(name, config), reason, name)
+
+
+def default_model(name: str, config: ProvidersConfig, at: str | None = None) -> str | None:
+    """The model of a provider where nobody named one; None for the first of its server's list."""
+    if name == "openai":
+        elsewhere = at or config.openai_base_url
+        named = None if at else config.openai_model
+        return named or (None if elsewhere else OPENAI_DEFAULT_MODEL)
+    models = {
+        "tgi": "tgi",
+        # An endpoint has one model, and knows its name.
+        "huggingface": None if at else config.hf_model or HF_DEFAULT_MODEL,
+        "gemini": config.gemini_model,
+        "local": model_name(config.local_model) if config.local_model else None,
+    }
+    return models.get(name)
+
+
+def standard(name: str, config: ProvidersConfig) -> Connection:
+    """Give the connection of a provider as the environment has it."""
+    return _CONNECTIONS[name](config) if name in _CONNECTIONS else _bare(name, config)
+
+
+def of_row(row: ModelConfig, config: ProvidersConfig) -> Connection:
+    """Give the connection of a row of the file: its own, or its provider's standard one."""
+    here = f"models.{row.id}"
+    connection = replace(standard(row.provider, config), model_setting=f"{here}.model")
+    if row.provider == "local" and row.model:
+        connection = replace(connection, base_url=row.model)
+    if row.base_url:
+        connection = replace(
+            connection,
+            base_url=row.base_url,
+            api_key=None,
+            url_setting=f"{here}.base_url",
+            key_setting=f"{here}.api_key_env",
+        )
+        if row.provider == "tgi":
+            connection = replace(connection, base_url=_tgi_url(row.base_url))
+    if row.api_key:
+        setting = row.api_key_env or f"{here}.api_key_env"
+        connection = replace(connection, api_key=row.api_key, key_setting=setting)
+    return connection
+
+
+def _bare(name: str, config: ProvidersConfig) -> Connection:
+    return Connection(name, "", deadlines=config.deadlines)
+
+
+def _openai(config: ProvidersConfig) -> Connection:
+    return Connection(
+        "openai",
+        config.openai_base_url or OPENAI_BASE_URL,
+        config.openai_api_key,
+        deadlines=config.deadlines,
+        key_setting="OPENAI_API_KEY",
+        url_setting="OPENAI_BASE_URL",
+        model_setting="OPENAI_MODEL",
+    )
+
+
+def _tgi(config: ProvidersConfig) -> Connection:
+    return Connection(
+        "tgi",
+        _tgi_url(config.tgi_base_url or ""),
+        config.tgi_api_key,
+        deadlines=config.deadlines,
+        key_setting="TGI_API_KEY",
+        url_setting="TGI_BASE_URL",
+    )
+
+
+def _tgi_url(url: str) -> str:
+    return base_url(url).removesuffix("/v1") + "/v1"
+
+
+# The dialects of Hugging Face and Gemini know their own addresses.
+def _huggingface(config: ProvidersConfig) -> Connection:
+    return Connection(
+        "huggingface",
+        "",
+        config.hf_token,
+        deadlines=config.deadlines,
+        options={"provider": config.hf_provider},
+        key_setting="HF_TOKEN",
+        url_setting="HF_PROVIDER",
+        model_setting="HF_MODEL",
+    )
+
+
+def _gemini(config: ProvidersConfig) -> Connection:
+    return Connection(
+        "gemini",
+        "",
+        config.gemini_api_key,
+        deadlines=config.deadlines,
+        key_setting="GEMINI_API_KEY",
+        url_setting="the base URL",
+        model_setting="GEMINI_MODEL",
+    )
+
+
+def _local(config: ProvidersConfig) -> Connection:
+    return local_connection(config.deadlines, config.local_model)
+
+
+_CONNECTIONS = {
+    "openai": _openai,
+    "tgi": _tgi,
+    "huggingface": _huggingface,
+    "gemini": _gemini,
+    "local": _local,
+}
