@@ -10,7 +10,12 @@ import typer
 import uvicorn
 from typing_extensions import override
 
-from parley.commands import export_command, forget_command, migrate_command, read_config
+from parley.commands.configuration import read_config
+from parley.commands.conformance import conformance_command
+from parley.commands.database import export_command, forget_command, migrate_command
+from parley.commands.doctor import doctor_command
+from parley.commands.fake_server import fake_server_command
+from parley.commands.models import models_cli
 from parley.surfaces.start import EXIT_CODE as EXPLAINED_CODE
 
 # uvicorn's own code for a server that did not start.
@@ -26,6 +31,10 @@ cli = typer.Typer(
 cli.command("migrate")(migrate_command)
 cli.command("export")(export_command)
 cli.command("forget")(forget_command)
+cli.command("doctor")(doctor_command)
+cli.command("conformance")(conformance_command)
+cli.command("fake-server")(fake_server_command)
+cli.add_typer(models_cli, name="models")
 
 
 @cli.callback()

@@ -18,24 +18,15 @@ from data_layer.local_storage import LocalStorage
 from data_layer.migrate import Migration, bring_up_to_date, check_schema, migrate, patient
 from data_layer.writer import open_writer
 from parley.chat.errors import ParleyError, StorageUnavailable
+from parley.commands.configuration import read_config
 from parley.context.redis_store import open_redis_store
 from parley.observability.logs import configure_logs
-from parley.settings.build import Config, load_config
-from parley.settings.problems import EXIT_CODE, ConfigurationError
+from parley.settings.build import Config
 
 FAILED = 1
 
 User = Annotated[str, typer.Option("--user", help="The user's identifier or id.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-
-
-def read_config() -> Config:
-    """Read the configuration; one that cannot be used is said, and ends the command."""
-    try:
-        return load_config()
-    except ConfigurationError as error:
-        sys.stderr.write(f"{error}\n")
-        raise typer.Exit(EXIT_CODE) from None
 
 
 def migrate_command(

@@ -1,0 +1,77 @@
+"""Findings of the doctor: one that fails or hangs is a finding, and hides no other."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_layer.database import DatabaseConfig
+from parley.commands.doctor_providers import look_at_providers
+from parley.commands.doctor_stores import look_at_database, look_at_redis
+from parley.commands.findings import Finding, as_json, as_lines, exit_code, look_at
+from providers.config import ProvidersConfig
+from tests.unit.fake_server.support import scripted
+
+FINE, POOR, ILL = (Finding("a", state, "x") for state in ("ok", "warn", "bad"))
+
+
+async def hangs() -> Sequence[Finding]:
+    await asyncio.Event().wait()
+    return []
+
+
+async def fails() -> Sequence[Finding]:
+    raise KeyError("a secret")
+
+
+async def test_what_hangs_is_a_finding() -> None:
+    (finding,) = await look_at("redis", hangs, 0.01)
+    assert finding == Finding("redis", "bad", "did not answer within 0.01 s")
+
+
+async def test_what_should_not_happen_is_a_finding() -> None:
+    (finding,) = await look_at("redis", fails, 1)
+    assert finding.state == "bad"
+    assert "secret" not in finding.said
+
+
+def test_only_what_is_bad_fails() -> None:
+    assert [exit_code([FINE, POOR]), exit_code([FINE, ILL]), exit_code([])] == [0, 1, 0]
+    assert json.loads(as_json([FINE, ILL]))["ok"] is False
+    assert as_lines([FINE, POOR]) == "ok    a  x\nwarn  a  x"
+
+
+async def test_model_that_is_not_listed_is_told() -> None:
+    async with scripted('model = "there"') as server:
+        config = ProvidersConfig(openai_base_url=server.base_url, openai_model="elsewhere")
+        default, provider = await look_at_providers(config, ask=False)
+    assert default.state == "ok"
+    assert (provider.state, provider.said) == ("warn", "it does not list elsewhere")
+
+
+async def test_model_that_does_not_answer_is_bad() -> None:
+    async with scripted('model = "m"\n[[reply]]\nstatus = 400\nerror = "no"') as server:
+        config = ProvidersConfig(openai_base_url=server.base_url)
+        *_, answer = await look_at_providers(config, ask=True)
+    assert (answer.name, answer.state) == ("answer of openai:m", "bad")
+    assert "no" in answer.said
+
+
+async def test_unknown_default_is_bad() -> None:
+    config = ProvidersConfig(default_model="nobody:x", detect_local=False)
+    (finding,) = await look_at_providers(config, ask=False)
+    assert finding.state == "bad"
+    assert "DEFAULT_MODEL" in finding.said
+
+
+async def test_file_that_is_no_database_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    path.write_bytes(b"no database at all, but quite some bytes of it" * 40)
+    (finding,) = await look_at_database(DatabaseConfig(f"sqlite+aiosqlite:///{path}"))
+    assert finding.state == "bad"
+    assert "no SQLite database" in finding.said
+
+
+async def test_no_redis_is_no_fault() -> None:
+    (finding,) = await look_at_redis(None)
+    assert finding.state == "ok"

@@ -1,0 +1,162 @@
+"""The failure matrix as it is shipped: each case has its outcome in our own provider."""
+
+import tomllib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from parley.chat.deltas import Finish, FinishReason, Reasoning, ToolCallDelta
+from parley.chat.errors import (
+    BrokenStream,
+    ContentFiltered,
+    ContextOverflow,
+    CredentialsRefused,
+    ModelMissing,
+    Overloaded,
+    ProtocolViolation,
+    ProviderError,
+    ProviderFault,
+    TimedOut,
+)
+from parley.chat.messages import Message, Role
+from parley.fake_server.exchange import listening
+from parley.fake_server.script import read_script
+from parley.fake_server.server import ScriptedServer
+from providers.openai_compatible import OpenAICompatible
+from tests.unit.providers.support import LONG, REQUEST, SHORT, Outcome, connection, outcome_of
+
+MATRIX = Path(__file__).parents[3] / "examples" / "failure-matrix.toml"
+# Text and finish reason where they are not "Hé you" and stop.
+WELL: dict[str, tuple[str, FinishReason]] = dict.fromkeys(
+    (
+        "keepalives", "events without data", "crlf", "lone cr", "no space", "one byte a packet",
+        "all in one packet", "byte order mark", "many lines of data", "no final blank line",
+        "no done", "no usage", "document in place of a stream", "close ends the stream",
+        "choices empty first", "choices null", "delta missing", "content null",
+        "content in parts", "empty finish reason", "done then hang", "finish then cut", "reasoning", "slow and whole",
+    ),
+    ("Hé you", FinishReason.STOP),
+) | {
+    "no finish reason": ("Hé you", FinishReason.UNKNOWN),
+    "separators of unicode": ("Hé\u2028\u0085 you", FinishReason.STOP),
+    "two megabytes": ("Hé" + "x" * 2**21 + " you", FinishReason.STOP),
+    "tool calls": ("", FinishReason.TOOL_CALLS),
+    "tool calls without index": ("", FinishReason.TOOL_CALLS),
+}  # fmt: skip
+FAILED: dict[str, type[ProviderError]] = {
+    "401 empty": CredentialsRefused,
+    "404 model": ModelMissing,
+    "400 context": ContextOverflow,
+    "400 filter": ContentFiltered,
+    "429": Overloaded,
+    "500": ProviderFault,
+    "503 html": Overloaded,
+    "200 html": ProtocolViolation,
+    "200 empty": BrokenStream,
+    "200 empty document": ProtocolViolation,
+    "200 json of another kind": ProtocolViolation,
+    "bad json": ProtocolViolation,
+    "bad utf-8": ProtocolViolation,
+    "too large an event": ProtocolViolation,
+    "error in the stream": ProviderFault,
+    "error by an event's name": ProviderFault,
+    "overload of tgi": Overloaded,
+    "overload of tgi's messages": Overloaded,
+    "error of vllm": ContextOverflow,
+    "cut before the status": BrokenStream,
+    "reset before the status": BrokenStream,
+    "cut": BrokenStream,
+    "reset": BrokenStream,
+    "close in place of an end": BrokenStream,
+    "clean end without a finish": BrokenStream,
+}
+SILENT = {
+    "hang before the status": "first_event",
+    "hang before the first": "first_event",
+    "keepalives before the first": "first_event",
+    "hang in the middle": "idle",
+    "hang with keepalives": "idle",
+    "byte for byte": "idle",
+}
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ScriptedServer]:
+    server = ScriptedServer(read_script(MATRIX))
+    async with listening(server):
+        yield server
+
+
+async def ask(server: ScriptedServer, case: str, *, patient: bool = True) -> Outcome:
+    deadlines = LONG if patient else SHORT
+    provider = OpenAICompatible(connection(server.base_url, deadlines=deadlines))
+    try:
+        request = replace(REQUEST, messages=(Message.of(Role.USER, case),))
+        return await outcome_of(provider, request)
+    finally:
+        await provider.aclose()
+
+
+@pytest.mark.parametrize(("case", "answer"), WELL.items(), ids=WELL.keys())
+async def test_unusual_answer_is_read(
+    server: ScriptedServer, case: str, answer: tuple[str, FinishReason]
+) -> None:
+    outcome = await ask(server, case)
+    assert outcome.error is None
+    finish = outcome.deltas[-1]
+    assert isinstance(finish, Finish)
+    assert (outcome.text, finish.reason) == answer
+
+
+@pytest.mark.parametrize(("case", "error"), FAILED.items(), ids=FAILED.keys())
+async def test_failure_is_typed(
+    server: ScriptedServer, case: str, error: type[ProviderError]
+) -> None:
+    outcome = await ask(server, case)
+    assert type(outcome.error) is error
+    # The cut may come with the text in one packet; what is certain is that nothing is made up.
+    assert outcome.text in {"", "Hé"}
+    assert outcome.error.streamed == bool(outcome.deltas)
+
+
+@pytest.mark.parametrize(("case", "phase"), SILENT.items(), ids=SILENT.keys())
+async def test_silence_has_its_deadline(server: ScriptedServer, case: str, phase: str) -> None:
+    outcome = await ask(server, case, patient=False)
+    assert isinstance(outcome.error, TimedOut)
+    assert outcome.error.phase == phase
+    await server.left.wait()
+
+
+async def test_finish_then_hang_is_an_end(server: ScriptedServer) -> None:
+    provider = OpenAICompatible(
+        connection(server.base_url, deadlines=replace(LONG, after_finish_s=0.1))
+    )
+    request = replace(REQUEST, messages=(Message.of(Role.USER, "finish then hang"),))
+    outcome = await outcome_of(provider, request)
+    await provider.aclose()
+    assert (outcome.text, outcome.error) == ("Hé you", None)
+
+
+async def test_refused_once_is_answered_then(server: ScriptedServer) -> None:
+    first = await ask(server, "429 then well")
+    assert isinstance(first.error, Overloaded)
+    assert first.error.retry_after_s == 0
+    assert (await ask(server, "429 then well")).text == "Hé you"
+    assert isinstance((limited := await ask(server, "429")).error, Overloaded)
+    assert limited.error is not None
+    assert limited.error.retry_after_s == 7
+
+
+async def test_thinking_and_tools_are_read(server: ScriptedServer) -> None:
+    thought = [d.text for d in (await ask(server, "reasoning")).deltas if isinstance(d, Reasoning)]
+    assert "".join(thought) == "Who asks?"
+    calls = [d for d in (await ask(server, "tool calls")).deltas if isinstance(d, ToolCallDelta)]
+    assert [call.name for call in calls if call.name] == ["search", "read"]
+    assert "".join(call.arguments for call in calls if call.index == 0) == '{"q": "x"}'
+
+
+def test_every_case_is_tested() -> None:
+    cases = {reply["when"][1:-1] for reply in tomllib.loads(MATRIX.read_text())["reply"]}
+    assert cases == {*WELL, *FAILED, *SILENT, "finish then hang", "429 then well"}
