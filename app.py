@@ -20,6 +20,7 @@ from data_layer.elements import SqlElements
 from data_layer.faults import explained
 from data_layer.local_storage import LocalStorage
 from data_layer.migrate import bring_up_to_date, check_schema
+from data_layer.sweeping import sweeping
 from data_layer.turns import SqlTurnStore
 from data_layer.writer import open_writer
 from parley import __version__
@@ -37,6 +38,7 @@ from parley.settings.build import load_config
 from parley.settings.problems import EXIT_CODE, ConfigurationError
 from parley.surfaces.downloads import download_routes
 from parley.surfaces.failures import add_failure_handlers
+from parley.surfaces.models import model_routes
 from parley.surfaces.origins import OriginGuard
 from parley.surfaces.page import environment
 from parley.surfaces.probes import probe_routes
@@ -67,6 +69,7 @@ from parley.surfaces.page.gate import GateConfig  # noqa: E402
 from parley.surfaces.page.mount import mount_page  # noqa: E402
 from parley.surfaces.page.socket import Page  # noqa: E402
 from parley.surfaces.page.uploads import UploadConfig  # noqa: E402
+from parley.surfaces.page.waiting import waiting_files  # noqa: E402
 
 configure_logs(config.logs)
 logger = get_logger("parley.app")
@@ -112,7 +115,6 @@ async def _open(app: FastAPI, stack: AsyncExitStack) -> Engine:
     database = await stack.enter_async_context(open_database(config.database))
     writer = await stack.enter_async_context(open_writer(database))
     storage = LocalStorage(config.storage)
-    await storage.sweep()
     redis = None
     if config.redis:
         redis = await stack.enter_async_context(open_redis_store(config.redis))
@@ -120,9 +122,11 @@ async def _open(app: FastAPI, stack: AsyncExitStack) -> Engine:
     receipts = TurnReceipts(turns)
     context = WindowedContext(config.context, contexts, turns)
     elements = SqlElements(database, writer, storage)
+    await stack.enter_async_context(sweeping(elements.sweep))
     check_contract()
     layer = ChainlitLayer(database, writer, elements=elements, contexts=contexts)
     stack.push_async_callback(layer.close)
+    await stack.enter_async_context(waiting_files(storage.sweep))
     engine = await stack.enter_async_context(
         open_engine(config.engine, registry, context, turns, MemoryTurnLog())
     )
@@ -136,6 +140,7 @@ async def _open(app: FastAPI, stack: AsyncExitStack) -> Engine:
         ),
         chat_routes(engine, callers, config.server.body_limit_bytes),
         receipt_routes(receipts, callers, config.server.api_v1),
+        model_routes(registry, callers, config.server.api_v1),
         download_routes(elements),
     )
     sharing = SqlSharing(database, writer) if config.server.allow_sharing else None
@@ -170,6 +175,7 @@ def _mount_page(app: FastAPI, page: Page) -> None:
     gate = GateConfig(
         server.body_limit_bytes,
         server.socket_limit,
+        server.sockets_per_user,
         frame_ancestors=_IN_SPACE if server.in_space else "'self'",
     )
     uploads = UploadConfig(storage.waiting_directory, storage.limit_bytes, server.upload_limit)
