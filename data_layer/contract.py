@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from chainlit.data.base import BaseDataLayer
 from chainlit.element import ElementDict
 from chainlit.step import StepDict
-from chainlit.types import Feedback, FeedbackDict, ThreadDict
+from chainlit.types import Feedback, FeedbackDict, Pagination, ThreadDict, ThreadFilter
 
 from data_layer.chainlit_layer import ChainlitLayer
 from data_layer.step_dicts import KNOWN_STEP_KEYS
@@ -57,6 +57,8 @@ _KNOWN: _Names = {
     ),
     "Feedback": frozenset(["forId", "value", "threadId", "id", "comment"]),
     "FeedbackDict": frozenset(["forId", "id", "value", "comment"]),
+    "Pagination": frozenset(["first", "cursor"]),
+    "ThreadFilter": frozenset(["feedback", "userId", "search"]),
 }
 
 
@@ -72,7 +74,15 @@ def check_contract() -> None:
 
 
 def _installed() -> _Names:
-    contract = (StepDict, ThreadDict, ElementDict, Feedback, FeedbackDict)
+    contract = (
+        StepDict,
+        ThreadDict,
+        ElementDict,
+        Feedback,
+        FeedbackDict,
+        Pagination,
+        ThreadFilter,
+    )
     names = {one.__name__: frozenset(one.__annotations__) for one in contract}
     return {**names, "BaseDataLayer": _methods(BaseDataLayer)}
 

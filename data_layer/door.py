@@ -13,7 +13,7 @@ which it does first in every request of somebody signed in. Where nobody is, not
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +26,7 @@ from chainlit.user import PersistedUser, User
 from typing_extensions import override
 
 from data_layer.chainlit_layer import ChainlitLayer
+from data_layer.contract import check_contract
 from data_layer.database import Database, DatabaseConfig, Operation, open_database
 from data_layer.door_files import add_downloads
 from data_layer.elements import SqlElements
@@ -58,7 +59,7 @@ def open_data_layer(
     itself when it is first used. Where neither `async with` nor the server closes it (`chainlit
     run` does, `mount_chainlit` does not), its `close` is to be awaited.
     """
-    storage = StorageConfig(Path(storage_directory), limit_upload_bytes)
+    storage = StorageConfig(Path(storage_directory), limit_upload_bytes, "limit_upload_bytes")
     return AppDataLayer(DatabaseConfig(database_url), storage)
 
 
@@ -67,7 +68,7 @@ class AppDataLayer(ChainlitLayer):
 
     def __init__(self, config: DatabaseConfig, storage: StorageConfig) -> None:
         """Prepare it; nothing is opened before the first call."""
-        self._opened = _OpenedLate(config)
+        self._opened = _OpenedLate(config, self._sweep)
         self._writing = _StartedLate(self._opened)
         self._sharing = SqlSharing(self._opened, self._writing)
         self._has_warned = False
@@ -142,6 +143,9 @@ class AppDataLayer(ChainlitLayer):
                 " (docs.chainlit.io/authentication)"
             )
 
+    async def _sweep(self) -> None:
+        await self._files.sweep()
+
     async def _recognise(self, user: User) -> None:
         """Make the user of a session known that began while the database was away."""
         context_var.get().session.user = await self.create_user(user)
@@ -177,10 +181,14 @@ class AppDataLayer(ChainlitLayer):
 
 
 class _OpenedLate(Database):
-    """A database that is migrated and opened when it is first needed."""
+    """A database that is migrated and opened when it is first needed; then `sweep` runs."""
 
-    def __init__(self, config: DatabaseConfig) -> None:
+    def __init__(
+        self, config: DatabaseConfig, sweep: Callable[[], Coroutine[None, None, None]]
+    ) -> None:
         self._config = config
+        self._sweep = sweep
+        self._sweeping: asyncio.Task[None] | None = None
         self._database: Database | None = None
         self._resources = AsyncExitStack()
         self._opening = asyncio.Lock()
@@ -194,7 +202,10 @@ class _OpenedLate(Database):
             if self._is_closed:
                 raise ShuttingDown("The data layer is closed.")
             if self._database is None:
+                check_contract()
                 self._database = await self._open()
+                # Ended by `close`: there is no block that could hold a TaskGroup.
+                self._sweeping = asyncio.create_task(self._sweep())  # noqa: TID251
             return self._database
 
     async def _open(self) -> Database:
@@ -209,6 +220,9 @@ class _OpenedLate(Database):
     async def close(self) -> None:
         """Close it for good."""
         async with self._opening:
+            if self._sweeping is not None:
+                self._sweeping.cancel()
+                await asyncio.wait([self._sweeping])
             self._is_closed, self._database = True, None
             await self._resources.aclose()
 

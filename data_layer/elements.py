@@ -5,7 +5,14 @@ Writes come in any order: an element before its step and its thread, a delete be
 are kept once, and go when the last element goes that has them.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +29,7 @@ from data_layer.locks import KeyedLocks
 from data_layer.rows import AnyRow
 from data_layer.storable import uuid_or_none
 from data_layer.storage import Storage, StoredObject
+from data_layer.sweeping import sweep_files
 from data_layer.tables import elements
 from data_layer.thread_lock import lock_thread, new_thread
 from data_layer.tombstones import bury, is_buried, lock_id
@@ -44,6 +52,16 @@ _NO_FILE = "There is no such file."
 _FIND = sa.select(elements.c.owner_id, elements.c.thread_id, elements.c.object_key).where(
     elements.c.id == sa.bindparam("element")
 )
+# As many ids as every database takes in one statement.
+_PORTION = 1000
+_ALL = (
+    sa.select(elements)
+    .where(
+        elements.c.thread_id == sa.bindparam("thread"), elements.c.owner_id == sa.bindparam("owner")
+    )
+    .order_by(elements.c.created_at, elements.c.id)
+)
+_OF_STEPS = _ALL.where(elements.c.step_id.in_(sa.bindparam("steps", expanding=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +122,10 @@ class SqlElements(Attachments):
             elements.c.owner_id == owner_id,
         )
         return await self._database.read(lambda connection: connection.execute(statement).first())
+
+    async def sweep(self) -> None:
+        """Remove what a crash left, and bytes that no element has; failing to is only logged."""
+        await sweep_files(self._database, self._storage, self.discard)
 
     async def discard(self, owner_id: str, keys: Sequence[str]) -> None:
         """Delete bytes that no element of the owner has any more; failing to is only logged.
@@ -197,13 +219,24 @@ class _Kept:
     unused_keys: Sequence[str] = ()
 
 
-def elements_of(connection: Connection, owner_id: str, thread_id: str) -> Sequence[AnyRow]:
-    """Read the elements of a thread, oldest first."""
-    return connection.execute(
-        sa.select(elements)
-        .where(elements.c.thread_id == thread_id, elements.c.owner_id == owner_id)
-        .order_by(elements.c.created_at, elements.c.id)
-    ).all()
+def elements_of(
+    connection: Connection, owner_id: str, thread_id: str, step_ids: Collection[str] | None = None
+) -> Sequence[AnyRow]:
+    """Read the elements of a thread, oldest first; those of `step_ids`, all with None."""
+    if step_ids is None:
+        return connection.execute(_ALL, {"thread": thread_id, "owner": owner_id}).all()
+    found = [
+        row
+        for some in _portions(sorted(step_ids))
+        for row in connection.execute(
+            _OF_STEPS, {"thread": thread_id, "owner": owner_id, "steps": some}
+        )
+    ]
+    return sorted(found, key=lambda row: (row.created_at, row.id))
+
+
+def _portions(step_ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (step_ids[at : at + _PORTION] for at in range(0, len(step_ids), _PORTION))
 
 
 def delete_elements_of(connection: Connection, owner_id: str, thread_id: str) -> list[str]:
@@ -276,6 +309,9 @@ def _delete(
     connection: Connection, owner: Owner, element_id: str, thread_id: str | None
 ) -> list[str]:
     lock_id(connection, element_id)
+    found = connection.execute(_FIND, {"element": element_id}).first()
+    if found and thread_id not in {None, found.thread_id}:
+        return []  # it is somewhere else, and stays there
     bury(connection, owner, element_id, datetime.now(UTC))
     statement = sa.delete(elements).where(
         elements.c.id == element_id, elements.c.owner_id == owner.id

@@ -1,49 +1,44 @@
 """Local storage: objects as files of this machine, for the server's user alone.
 
 ``<owner>/<aa>/<sha256>``. An object is complete or not there: it is written under another name,
-and gets its own when it is on the disk. Nothing here blocks the event loop.
+and gets its own when it is on the disk. Nothing here blocks the event loop. Servers may share the
+directory: who settles or deletes an object holds a lock that all of them know.
 """
 
-import asyncio
 import errno
 import hashlib
 import os
-import re
 import shutil
 import sys
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from time import time
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 from uuid import UUID, uuid4
 
 from typing_extensions import override
 
-from data_layer.locks import KeyedLocks
-from data_layer.storage import Storage, StorageConfig, StoredObject, Used
+from data_layer.left_files import KEY, PARTS, mark, marked, places, remove_leftovers
+from data_layer.locks import FileLock, KeyedLocks
+from data_layer.off_loop import off_loop
+from data_layer.storage import Place, Storage, StorageConfig, StoredObject, Used
 from parley.chat.errors import NotFound, StorageUnavailable, TooLarge
 from parley.observability.logs import get_logger
 
 logger = get_logger(__name__)
 
-T = TypeVar("T")
-
 _PIECE_BYTES = 256 * 1024
-# A part that is older was left by a crash: no upload takes so long.
-_LEFTOVER_AGE_S = 3600
-# Of a session that is older nobody waits any more. Other processes may have younger ones here.
-_SESSION_AGE_S = 24 * 3600
+_BATCH = 200
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FULL = "There is no room for the file. Messages without files work; ask whoever runs this server."
 _BROKEN = (
     "Files cannot be kept or read at the moment. Messages without files work;"
     " ask whoever runs this server to look at STORAGE_DIRECTORY."
 )
-_KEY = re.compile("[0-9a-f]{64}")
-_PARTS = ".parts"
+_LOCKS = ".locks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +53,14 @@ class _Incoming:
 
     def __init__(self, config: StorageConfig) -> None:
         self._limit_bytes = config.limit_bytes
-        self._path = config.directory / _PARTS / uuid4().hex
+        self._limit_name = config.limit_name
+        self._path = config.directory / PARTS / uuid4().hex
         self._file: BinaryIO | None = None
         self._digest = hashlib.sha256()
         self._size = 0
 
     def open(self) -> None:
-        _make_private(self._path.parent.parent)
-        _make_private(self._path.parent)
+        _make_both_private(self._path.parent)
         opened = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._file = os.fdopen(opened, "wb")
 
@@ -74,7 +69,7 @@ class _Incoming:
         self._size += len(piece)
         if self._size > self._limit_bytes:
             raise TooLarge(
-                f"The file is larger than {self._limit_bytes} bytes (LIMIT_UPLOAD_BYTES)."
+                f"The file is larger than {self._limit_bytes} bytes ({self._limit_name})."
             )
         self._digest.update(piece)
         self._file.write(piece)
@@ -108,17 +103,17 @@ class LocalStorage(Storage):
     ) -> AsyncIterator[StoredObject]:
         part = await self._received(content)
         try:
-            async with self._locks.held(owner_id, part.key):
+            async with self._alone(owner_id, part.key):
                 with _explained():
-                    await _off_loop(lambda: self._settle(owner_id, part))
+                    await off_loop(lambda: self._settle(owner_id, part))
                 yield StoredObject(part.key, part.size_bytes)
         finally:
-            await _off_loop(lambda: part.path.unlink(missing_ok=True))
+            await off_loop(lambda: part.path.unlink(missing_ok=True))
 
     @override
     async def size(self, owner_id: str, key: str) -> int:
         with _explained():
-            return (await _off_loop(self._path(owner_id, key).stat)).st_size
+            return (await off_loop(self._path(owner_id, key).stat)).st_size
 
     @override
     async def read(
@@ -131,53 +126,94 @@ class LocalStorage(Storage):
     @override
     async def delete(self, owner_id: str, key: str, used: Used) -> None:
         path = self._path(owner_id, key)
-        async with self._locks.held(owner_id, key):
+        if not await off_loop(path.exists):
+            return
+        async with self._alone(owner_id, key):
             if not await used():
                 with _explained():
-                    await _off_loop(lambda: path.unlink(missing_ok=True))
+                    await off_loop(lambda: path.unlink(missing_ok=True))
 
     @override
     async def delete_owner(self, owner_id: str) -> None:
         directory = self._owner_directory(owner_id)
         with _explained():
-            await _off_loop(lambda: shutil.rmtree(directory) if directory.is_dir() else None)
+            await off_loop(lambda: shutil.rmtree(directory) if directory.is_dir() else None)
 
     @override
     async def objects(self, owner_id: str) -> AsyncIterator[StoredObject]:
         directory = self._owner_directory(owner_id)
         with _explained():
-            paths = await _off_loop(lambda: sorted(directory.glob("??/*")))
+            paths = await off_loop(lambda: sorted(directory.glob("??/*")))
         for path in paths:
             yield StoredObject(path.name, await self.size(owner_id, path.name))
 
+    @override
     async def sweep(self) -> None:
-        """Remove what a crash left of uploads and sessions; failing to is no error."""
         try:
-            removed = await _off_loop(lambda: _remove_leftovers(self._config))
+            removed = await off_loop(lambda: remove_leftovers(self._config))
         except OSError as error:
             logger.warning("Unfinished files could not be removed", reason=error.strerror)
         else:
             if removed:
                 logger.info("Unfinished files removed", count=removed)
 
+    @override
+    async def places(self, age_s: float = 0) -> AsyncGenerator[Sequence[Place]]:
+        found = places(self._config.directory, age_s)
+        with _explained():
+            while batch := await off_loop(lambda: list(islice(found, _BATCH))):
+                yield batch
+
+    @override
+    async def database(self) -> str | None:
+        with _explained():
+            return await off_loop(lambda: marked(self._config.directory))
+
+    @override
+    async def belong_to(self, database_id: str) -> None:
+        directory = self._config.directory
+
+        def work() -> None:
+            _make_private(directory)
+            mark(directory, database_id)
+
+        with _explained():
+            await off_loop(work)
+
+    @asynccontextmanager
+    async def _alone(self, owner_id: str, key: str) -> AsyncIterator[None]:
+        """Let nobody else settle or delete such an object, here or in another server.
+
+        The lock of this process comes first: who waits here asks the disk for nothing.
+        """
+        directory, prefix = self._owner_directory(owner_id) / _LOCKS, key[:2]
+        lock = FileLock(directory / prefix)
+        async with self._locks.held(owner_id, prefix):
+            try:
+                with _explained():
+                    await off_loop(lambda: _make_both_private(directory))
+                    await lock.take()
+                yield
+            finally:
+                await lock.release()
+
     async def _received(self, content: AsyncIterable[bytes]) -> _Part:
         """Write the stream to a file of its own, and that file to the disk."""
         with _explained():
             incoming = _Incoming(self._config)
             try:
-                await _off_loop(incoming.open)
+                await off_loop(incoming.open)
                 async for piece in content:
-                    await _off_loop(partial(incoming.append, piece))
-                return await _off_loop(incoming.finish)
+                    await off_loop(partial(incoming.append, piece))
+                return await off_loop(incoming.finish)
             except BaseException:
-                await _off_loop(incoming.discard)
+                await off_loop(incoming.discard)
                 raise
 
     def _settle(self, owner_id: str, part: _Part) -> None:
         """Give a part its place; what is there already is the same."""
         path = self._path(owner_id, part.key)
-        _make_private(path.parent.parent)
-        _make_private(path.parent)
+        _make_both_private(path.parent)
         part.path.replace(path)
         _sync_directory(path.parent)
 
@@ -185,7 +221,7 @@ class LocalStorage(Storage):
         return self._config.directory / str(UUID(owner_id))
 
     def _path(self, owner_id: str, key: str) -> Path:
-        if not _KEY.fullmatch(key):
+        if not KEY.fullmatch(key):
             raise ValueError("not the key of an object")
         return self._owner_directory(owner_id) / key[:2] / key
 
@@ -194,28 +230,18 @@ async def read_pieces(
     path: Path, first: int = 0, length: int | None = None
 ) -> AsyncGenerator[bytes]:
     """Read a file in pieces, off the event loop; raises `OSError`."""
-    file = await _off_loop(lambda: path.open("rb", buffering=0))
+    file = await off_loop(lambda: path.open("rb", buffering=0))
     try:
-        await _off_loop(lambda: file.seek(first))
+        await off_loop(lambda: file.seek(first))
         left = sys.maxsize if length is None else length
         while left > 0:
-            piece = await _off_loop(partial(file.read, min(left, _PIECE_BYTES)))
+            piece = await off_loop(partial(file.read, min(left, _PIECE_BYTES)))
             if not piece:
                 return
             left -= len(piece)
             yield piece
     finally:
         file.close()
-
-
-async def _off_loop(work: Callable[[], T]) -> T:
-    """Run in a thread; a caller that is cancelled leaves when the thread is done with its files."""
-    running = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise
 
 
 @contextmanager
@@ -228,6 +254,11 @@ def _explained() -> Iterator[None]:
     except OSError as error:
         logger.error("Files cannot be kept or read", reason=error.strerror, path=error.filename)  # noqa: TRY400 - the reason is enough
         raise StorageUnavailable(_FULL if error.errno in _NO_ROOM else _BROKEN) from error
+
+
+def _make_both_private(directory: Path) -> None:
+    _make_private(directory.parent)
+    _make_private(directory)
 
 
 def _make_private(directory: Path) -> None:
@@ -244,18 +275,3 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
-
-
-def _remove_leftovers(config: StorageConfig) -> int:
-    parts = _older(config.directory / _PARTS, _LEFTOVER_AGE_S)
-    for path in parts:
-        path.unlink(missing_ok=True)
-    sessions = _older(config.waiting_directory, _SESSION_AGE_S)
-    for path in sessions:
-        shutil.rmtree(path, ignore_errors=True)
-    return len(parts) + len(sessions)
-
-
-def _older(directory: Path, age_s: float) -> list[Path]:
-    inside = list(directory.iterdir()) if directory.is_dir() else []
-    return [path for path in inside if path.stat().st_mtime < time() - age_s]

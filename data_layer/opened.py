@@ -101,7 +101,10 @@ def open_thread(
     in_time = [step for one in shown for step in one.steps]
     if most_messages is not None:
         in_time = last_messages(in_time, most_messages, MESSAGE_TYPES)
-    attached = [element_dict(row) for row in elements_of(connection, owner.id, thread_id)]
+    with_elements = None if most_messages is None else {step["id"] for step in in_time}
+    attached = [
+        element_dict(row) for row in elements_of(connection, owner.id, thread_id, with_elements)
+    ]
     return thread_dict(row, owner, parents_first(in_time), attached)
 
 

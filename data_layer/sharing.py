@@ -6,7 +6,6 @@ shared, was deleted or never was: the three look the same.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,7 +21,7 @@ from data_layer.element_dicts import element_dict
 from data_layer.elements import elements_of
 from data_layer.rows import AnyRow
 from data_layer.storable import iso, uuid_or_none
-from data_layer.tables import steps, threads
+from data_layer.tables import elements, steps, threads
 from data_layer.writer import Writer
 from parley.chat.attachments import shared_download_path
 from parley.chat.errors import NotFound
@@ -58,17 +57,16 @@ _SHARED = sa.select(threads).where(
 )
 
 
-def _said_statement() -> sa.Select[*tuple[Any, ...]]:
-    branch = branch_of(
-        sa.bindparam("head", type_=threads.c.head_turn_id.type),
-        sa.bindparam("owner", type_=threads.c.owner_id.type),
-        sa.bindparam("most_turns", type_=sa.Integer),
-    )
+def _said_statement(
+    head: sa.BindParameter[str] | sa.ScalarSelect[str],
+    owner: sa.BindParameter[str] | sa.ScalarSelect[str],
+) -> sa.Select[*tuple[Any, ...]]:
+    branch = branch_of(head, owner, _MOST_TURNS)
     return (
         sa.select(steps.c.id, steps.c.type, steps.c.output, steps.c.created_at)
         .where(
             steps.c.thread_id == sa.bindparam("thread"),
-            steps.c.owner_id == sa.bindparam("owner"),
+            steps.c.owner_id == owner,
             steps.c.type.in_(_NAMES),
             steps.c.output != "",
             steps.c.is_error.is_(False),
@@ -79,7 +77,25 @@ def _said_statement() -> sa.Select[*tuple[Any, ...]]:
     )
 
 
-_SAID = _said_statement()
+def _owner_of_file_statement() -> sa.Select[*tuple[Any, ...]]:
+    """Find the file if its thread is shared and its step among what that shows."""
+    shared = _SHARED.with_only_columns
+    head = shared(threads.c.head_turn_id).scalar_subquery()
+    owner = shared(threads.c.owner_id).scalar_subquery()
+    said = _said_statement(head, owner).with_only_columns(steps.c.id)
+    return sa.select(elements.c.owner_id).where(
+        elements.c.id == sa.bindparam("element"),
+        elements.c.thread_id == sa.bindparam("thread"),
+        elements.c.owner_id == owner,
+        elements.c.step_id.in_(said),
+    )
+
+
+_SAID = _said_statement(
+    sa.bindparam("head", type_=threads.c.head_turn_id.type),
+    sa.bindparam("owner", type_=threads.c.owner_id.type),
+)
+_OWNER_OF_FILE = _owner_of_file_statement()
 
 
 class SqlSharing:
@@ -112,30 +128,26 @@ class SqlSharing:
         found = await self._database.read(lambda connection: _view(connection, thread))
         if found is None:
             raise _not_found()
-        return found.thread
+        return found
 
     async def owner_of_file(self, thread_id: str, element_id: str) -> str:
         """Say whose a file is that a shared thread shows; raises `NotFound` for any other."""
-        if (thread := uuid_or_none(thread_id)) is None:
+        values = {"thread": uuid_or_none(thread_id), "element": uuid_or_none(element_id)}
+        owner_id: str | None = None
+        if None not in values.values():
+            owner_id = await self._database.read(
+                lambda connection: connection.execute(_OWNER_OF_FILE, values).scalar()
+            )
+        if owner_id is None:
             raise _not_found()
-        found = await self._database.read(lambda connection: _view(connection, thread))
-        shown = {element["id"] for element in found.thread["elements"] or ()} if found else set()
-        if found is None or uuid_or_none(element_id) not in shown:
-            raise _not_found()
-        return found.owner_id
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    thread: ThreadDict
-    owner_id: str
+        return owner_id
 
 
 def _not_found() -> NotFound:
     return NotFound("There is no such conversation.")
 
 
-def _view(connection: Connection, thread_id: str) -> _Seen | None:
+def _view(connection: Connection, thread_id: str) -> ThreadDict | None:
     row = connection.execute(_SHARED, {"thread": thread_id}).first()
     if row is None:
         return None
@@ -145,16 +157,13 @@ def _view(connection: Connection, thread_id: str) -> _Seen | None:
             "thread": row.id,
             "owner": row.owner_id,
             "head": row.head_turn_id,
-            "most_turns": _MOST_TURNS,
         },
     ).all()
     shown = {step.id for step in said}
     attached = [
-        _element_dict(element)
-        for element in elements_of(connection, row.owner_id, row.id)
-        if element.step_id in shown
+        _element_dict(element) for element in elements_of(connection, row.owner_id, row.id, shown)
     ]
-    return _Seen(_thread_dict(row, said[::-1], attached), row.owner_id)
+    return _thread_dict(row, said[::-1], attached)
 
 
 def _thread_dict(row: AnyRow, said: Sequence[AnyRow], attached: list[ElementDict]) -> ThreadDict:

@@ -3,21 +3,29 @@
 The same content twice is one object of its owner; no object is shared between owners.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 Used = Callable[[], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
 class StorageConfig:
-    """Where files are kept, and how large one may be."""
+    """Where files are kept, and how large one may be; `limit_name` is what sets that."""
 
     directory: Path = Path(".parley/files")
     limit_bytes: int = 50 * 1024 * 1024
+    limit_name: str = "LIMIT_UPLOAD_BYTES"
 
     @property
     def waiting_directory(self) -> Path:
@@ -33,6 +41,13 @@ class StoredObject:
     size_bytes: int
 
 
+class Place(NamedTuple):
+    """Where an object is: whose it is, and its key."""
+
+    owner_id: str
+    key: str
+
+
 class Storage(Protocol):
     """Where bytes are kept. All methods raise `StorageUnavailable`."""
 
@@ -41,7 +56,8 @@ class Storage(Protocol):
     ) -> AbstractAsyncContextManager[StoredObject]:
         """Keep a stream of bytes; raises `TooLarge`, and then nothing remains.
 
-        Inside the block no `delete` removes the object: note there who uses it.
+        Inside the block no `delete` removes the object, of another server neither: note there
+        who uses it, and nothing else, since other objects may have to wait too.
         """
         ...
 
@@ -65,4 +81,20 @@ class Storage(Protocol):
 
     def objects(self, owner_id: str) -> AsyncIterator[StoredObject]:
         """List the objects of an owner."""
+        ...
+
+    async def sweep(self) -> None:
+        """Remove what a crash left of uploads and sessions; failing to is no error."""
+        ...
+
+    def places(self, age_s: float = 0) -> AsyncGenerator[Sequence[Place]]:
+        """List all objects that have been there for so long, some at a time."""
+        ...
+
+    async def database(self) -> str | None:
+        """Say which database the objects belong to; None where nobody has said so."""
+        ...
+
+    async def belong_to(self, database_id: str) -> None:
+        """Say so, unless somebody was faster."""
         ...

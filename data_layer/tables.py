@@ -233,6 +233,9 @@ tombstones = sa.Table(
     sa.Column("deleted_at", UtcTime, nullable=False),
 )
 
+# One row: which database this is. A directory of files names the one that it belongs to.
+databases = sa.Table("databases", metadata, sa.Column("id", Id, primary_key=True))
+
 # What a search reads: a document for each title (without a step), question and answer, the newest
 # with the highest id. Triggers keep it, so that a turn needs no further statement and no writer can
 # forget it (migrations/versions/0003_search.py); SQLite indexes it by an FTS5 table, `search_index`.

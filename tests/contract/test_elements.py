@@ -144,13 +144,23 @@ async def test_bytes_stay_while_another_element_has_them(
     assert await kept_keys(storage, owner) == set()
 
 
+@pytest.mark.parametrize("servers", [1, 2])
 async def test_put_and_delete_of_the_same_bytes_never_lose_them(
-    elements: SqlElements, storage: LocalStorage, owner: Owner, thread_id: str
+    database: Database,
+    writer: Writer,
+    elements: SqlElements,
+    storage: LocalStorage,
+    tmp_path: Path,
+    owner: Owner,
+    thread_id: str,
+    servers: int,
 ) -> None:
     rows = [an_element(thread_id) for _ in range(20)]
+    same_directory = LocalStorage(StorageConfig(tmp_path / "files", LIMIT))
+    other = elements if servers == 1 else SqlElements(database, writer, same_directory)
     await elements.put(owner, rows[0])
     for before, after in pairwise(rows):
-        await asyncio.gather(elements.delete(owner, before.id), elements.put(owner, after))
+        await asyncio.gather(elements.put(owner, after), other.delete(owner, before.id))
         assert await content_of(elements, owner, after.id) == b"bytes"
     await elements.delete(owner, rows[-1].id)
     assert await kept_keys(storage, owner) == set()
@@ -233,8 +243,18 @@ async def test_own_element_does_not_move_to_another_thread(
     await elements.put(owner, new)
     with pytest.raises(NotFound):
         await elements.put(owner, replace(new, thread_id=str(uuid4())))
-    await elements.delete(owner, new.id, str(uuid4()))
     assert await elements.element(owner.id, str(uuid4()), new.id) is None
+
+
+async def test_delete_in_another_thread_changes_nothing(
+    elements: SqlElements, owner: Owner, thread_id: str
+) -> None:
+    new = an_element(thread_id)
+    await elements.put(owner, new)
+    await elements.delete(owner, new.id, str(uuid4()))
+    assert await content_of(elements, owner, new.id) == b"bytes"
+    await elements.put(owner, replace(new, content=b"other"))
+    assert await content_of(elements, owner, new.id) == b"other"
 
 
 async def test_every_change_names_the_owner(

@@ -18,6 +18,7 @@ from parley.chat.attachments import shared_download_path
 from parley.chat.errors import NotFound
 from parley.chat.turns import Owner
 from tests.contract.support import a_turn, an_end, an_owner
+from tests.contract.test_statements import counted
 
 
 @pytest.fixture
@@ -163,7 +164,14 @@ async def test_files_belong_to_what_is_shown(
     await sharing.share(owner.id, thread_id, is_shared=True)
     (element,) = (await sharing.view(thread_id))["elements"] or []
     assert element["url"] == shared_download_path(thread_id, shown.id)
-    assert await sharing.owner_of_file(thread_id, shown.id) == owner.id
+    with counted() as cost:
+        assert await sharing.owner_of_file(thread_id, shown.id) == owner.id
+    assert len(cost.statements) == 1
     for other in (hidden.id, str(uuid4()), "no id"):
         with pytest.raises(NotFound):
             await sharing.owner_of_file(thread_id, other)
+    with pytest.raises(NotFound):
+        await sharing.owner_of_file(str(uuid4()), shown.id)
+    await SqlThreads(database, writer).delete(owner.id, thread_id)
+    with pytest.raises(NotFound):
+        await sharing.owner_of_file(thread_id, shown.id)

@@ -63,7 +63,9 @@ def everything(directory: Path) -> list[Path]:
 
 
 def files(directory: Path) -> list[Path]:
-    return [path for path in everything(directory) if path.is_file()]
+    """What is kept, without the files that are only locked."""
+    kept = (path for path in everything(directory) if path.parent.name != ".locks")
+    return [path for path in kept if path.is_file()]
 
 
 async def test_bytes_come_back_as_they_were(storage: LocalStorage, owner_id: str) -> None:
@@ -153,19 +155,64 @@ async def test_who_stops_waiting_leaves_nothing(
     assert files(directory) == []
 
 
+@pytest.mark.parametrize("servers", [1, 2])
 async def test_delete_waits_for_the_put_of_the_same_content(
-    storage: LocalStorage, owner_id: str
+    storage: LocalStorage, directory: Path, owner_id: str, servers: int
 ) -> None:
     key, rows = await put(storage, owner_id, b"same"), list[str]()
+    other = storage if servers == 1 else LocalStorage(StorageConfig(directory, LIMIT))
 
     async def is_used() -> bool:
         return key in rows
 
     async with asyncio.TaskGroup() as tasks, storage.put(owner_id, pieces(b"same")):
-        deleting = tasks.create_task(storage.delete(owner_id, key, is_used))
-        await put(storage, owner_id, b"other")
+        deleting = tasks.create_task(other.delete(owner_id, key, is_used))
+        await put(other, owner_id, b"other")
         assert not deleting.done()
         rows.append(key)
+    assert await read(storage, owner_id, key) == b"same"
+
+
+async def test_put_waits_for_the_delete_by_another_server(
+    storage: LocalStorage, directory: Path, owner_id: str
+) -> None:
+    other = LocalStorage(StorageConfig(directory, LIMIT))
+    key, looking, go_on = await put(storage, owner_id, b"same"), asyncio.Event(), asyncio.Event()
+
+    async def is_used() -> bool:
+        looking.set()
+        await go_on.wait()
+        return False
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(other.delete(owner_id, key, is_used))
+        await looking.wait()
+        putting = tasks.create_task(put(storage, owner_id, b"same"))
+        await put(storage, owner_id, b"other")
+        assert not putting.done()
+        go_on.set()
+    assert await read(storage, owner_id, key) == b"same"
+
+
+async def test_who_stops_waiting_for_a_lock_leaves_it_to_others(
+    storage: LocalStorage, directory: Path, owner_id: str
+) -> None:
+    other = LocalStorage(StorageConfig(directory, LIMIT))
+    async with storage.put(owner_id, pieces(b"same")) as stored:
+        waiting = asyncio.ensure_future(put(other, owner_id, b"same"))
+        await put(other, owner_id, b"other")
+        waiting.cancel()
+        await asyncio.wait([waiting])
+    await other.delete(owner_id, stored.key, unused)
+    assert [found.key async for found in storage.objects(owner_id)] != [stored.key]
+
+
+async def test_lock_whose_file_was_deleted_is_made_again(
+    storage: LocalStorage, directory: Path, owner_id: str
+) -> None:
+    async with storage.put(owner_id, pieces(b"same")):
+        await storage.delete_owner(owner_id)
+    key = await put(storage, owner_id, b"same")
     assert await read(storage, owner_id, key) == b"same"
 
 

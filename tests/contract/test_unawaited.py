@@ -7,7 +7,7 @@ import pytest
 from chainlit.context import init_ws_context
 from chainlit.session import WebsocketSession
 from chainlit.step import StepDict
-from chainlit.types import Feedback
+from chainlit.types import Feedback, Pagination, ThreadFilter
 from structlog.testing import capture_logs
 
 from data_layer.chainlit_layer import ChainlitLayer
@@ -143,7 +143,15 @@ def test_installed_chainlit_is_known() -> None:
 def test_key_that_chainlit_adds_or_drops_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(StepDict.__annotations__, "sparkle", str)
     monkeypatch.delitem(Feedback.__annotations__, "comment")
+    monkeypatch.setitem(Pagination.__annotations__, "last", int)
+    monkeypatch.setitem(ThreadFilter.__annotations__, "tag", str)
     with capture_logs() as lines:
         check_contract()
     told = {(line["log_level"], line["where"], line["what"]) for line in lines}
-    assert told == {("warning", "StepDict", "sparkle"), ("warning", "Feedback", "comment")}
+    changed = {
+        ("StepDict", "sparkle"),
+        ("Feedback", "comment"),
+        ("Pagination", "last"),
+        ("ThreadFilter", "tag"),
+    }
+    assert told == {("warning", *one) for one in changed}
