@@ -27,6 +27,7 @@ from parley.chat.models import (
     Sampling,
     Tokenizer,
 )
+from parley.chat.ports import Provider
 from providers.chunks import ChunkReader
 from providers.config import Connection
 from providers.encodings import EncodingTokenizer, encoding_of
@@ -154,19 +155,31 @@ class OpenAICompatible:
 
     def _info(self, model: "_Model") -> ModelInfo:
         provider = self.connection.name
-        window = model.max_model_len or model.context_length
+        window = model.max_model_len or model.context_length or _llama_window(model.meta)
         capabilities = Capabilities(context_window=window)
         return ModelInfo(f"{provider}:{model.id}", provider, model.id, model.id, capabilities)
+
+
+def open_provider(connection: Connection, defaults: Sampling) -> Provider:
+    """Open a provider of this dialect; see dialects.py."""
+    return OpenAICompatible(connection, defaults)
 
 
 class _Model(msgspec.Struct):
     id: str
     max_model_len: int | None = None  # vLLM
     context_length: int | None = None  # OpenRouter and others
+    meta: object = None  # llama.cpp; anything elsewhere
 
 
 class _ModelList(msgspec.Struct):
     data: list[_Model]
+
+
+def _llama_window(meta: object) -> int | None:
+    """Read what llama.cpp was started with; old ones say only what the model was trained with."""
+    said = [meta.get("n_ctx"), meta.get("n_ctx_train")] if isinstance(meta, dict) else []
+    return next((n for n in said if isinstance(n, int) and n > 0), None)
 
 
 def base_url(url: str) -> str:

@@ -10,6 +10,7 @@ from parley.chat.turns import Context, ContextRecord, Exchange, Turn, most_walke
 from parley.context.receipt import receipt_of
 from parley.context.tokens import ESTIMATE, Count, TokenCounts, estimate_tokens
 from parley.context.window import CountedTurn, Limits, Window, window
+from parley.observability.metrics import CONTEXTS
 
 # The rule of older turns that an active context does not hold.
 ACTIVE_CONTEXT = "active_context"
@@ -94,7 +95,9 @@ class WindowedContext:
             return ContextRecord("", ())
         record = await self._store.load(turn.thread_id)
         if record and record.head_turn_id == turn.parent_id:
+            CONTEXTS.labels("store").inc()
             return replace(record, exchanges=self._newest(record.exchanges))
+        CONTEXTS.labels("stale" if record else "rows").inc()
         rows = await self._turns.history(
             turn.owner_id, turn.parent_id, self._most_turns(), self._config.most_chars
         )

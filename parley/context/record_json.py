@@ -1,10 +1,13 @@
 """Record JSON: an active context as the bytes that a store outside the process keeps.
 
 What is read may be anything: other programs write under the same key. Only a whole record of this
-version and this thread is one.
+version and this thread is one. A digest over all that it says tells damage that is still JSON; it
+is no signature, and whoever may write to the store can make one.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
+from hashlib import blake2b
 from itertools import pairwise
 from typing import Annotated, Final, Literal
 
@@ -12,10 +15,12 @@ import msgspec
 
 from parley.chat.turns import ContextRecord, Exchange
 
-VERSION: Final = 1
+VERSION: Final = 2
 LIMIT_BYTES = 4 * 2**20
 
-_Tokens = Annotated[int, msgspec.Meta(ge=0)]
+# Beside its text a message has a role, separators, and what a server puts before and after it.
+_MOST_OVERHEAD = 64
+_Tokens = Annotated[int, msgspec.Meta(gt=0)]
 
 
 class Unreadable(StrEnum):
@@ -36,11 +41,12 @@ class _Message(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
 
 
 class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    version: Literal[1]  # VERSION
+    version: Literal[2]  # VERSION
     thread_id: str
     head: str
     counted_by: str
-    messages: tuple[_Message, ...]
+    digest: str
+    messages: msgspec.Raw
 
 
 class _AnyVersion(msgspec.Struct, frozen=True):
@@ -48,6 +54,7 @@ class _AnyVersion(msgspec.Struct, frozen=True):
 
 
 _DECODER = msgspec.json.Decoder(_Record)
+_MESSAGES_DECODER = msgspec.json.Decoder(tuple[_Message, ...])
 _VERSION_DECODER = msgspec.json.Decoder(_AnyVersion)
 # RecursionError: brackets without end. UnicodeError: half of a surrogate pair.
 _ERRORS = (msgspec.MsgspecError, RecursionError, UnicodeError)
@@ -55,10 +62,12 @@ _ERRORS = (msgspec.MsgspecError, RecursionError, UnicodeError)
 
 def encode_record(thread_id: str, record: ContextRecord) -> bytes | None:
     """Write a record; None for one that is too large, or has a text that cannot be written."""
-    messages = tuple(message for said in record.exchanges for message in _messages(said))
-    kept = _Record(VERSION, thread_id, record.head_turn_id, record.counted_by, messages)
+    names = (thread_id, record.head_turn_id, record.counted_by)
     try:
-        data = msgspec.json.encode(kept)
+        said = msgspec.json.encode([m for e in record.exchanges for m in _messages(e)])
+        data = msgspec.json.encode(
+            _Record(VERSION, *names, _digest(names, said), msgspec.Raw(said))
+        )
     except _ERRORS:
         return None
     return data if len(data) <= LIMIT_BYTES else None
@@ -74,17 +83,50 @@ def decode_record(thread_id: str, data: bytes) -> ContextRecord | Unreadable:
         return _why(data)
     if kept.thread_id != thread_id:
         return Unreadable.FOREIGN
-    exchanges = _exchanges(kept.messages)
+    exchanges = _read(kept)
     if exchanges is None or (exchanges and exchanges[-1].turn_id != kept.head):
         return Unreadable.DAMAGED
     return ContextRecord(kept.head, exchanges, kept.counted_by)
 
 
+def _digest(names: tuple[str, str, str], said: bytes | msgspec.Raw) -> str:
+    return blake2b(msgspec.json.encode(names) + bytes(said), digest_size=16).hexdigest()
+
+
+def _read(kept: _Record) -> tuple[Exchange, ...] | None:
+    """Read the messages; None where they are not those that were written, or could not be."""
+    try:
+        if kept.digest != _digest((kept.thread_id, kept.head, kept.counted_by), kept.messages):
+            return None
+        messages = _MESSAGES_DECODER.decode(kept.messages)
+    except _ERRORS:
+        return None
+    possible = all(m.tokens is None or m.tokens <= _most_tokens(m.content) for m in messages)
+    exchanges = _exchanges(messages)
+    return exchanges if possible and exchanges is not None and _is_chain(exchanges) else None
+
+
+def _most_tokens(text: str) -> int:
+    """Bound the tokens of a message: no tokenizer makes two of one byte."""
+    return len(text.encode()) + _MOST_OVERHEAD
+
+
+def _is_chain(exchanges: Sequence[Exchange]) -> bool:
+    """Whether each turn follows the one before: rows have no gaps, the steps of a turn stay."""
+    return all(after.parent_id == before.turn_id for before, after in pairwise(exchanges))
+
+
 def _messages(said: Exchange) -> tuple[_Message, _Message]:
+    asked, answered = said.user_text, said.answer_text
     return (
-        _Message("user", said.user_text, said.turn_id, said.parent_id, said.user_tokens),
-        _Message("assistant", said.answer_text, said.turn_id, None, said.answer_tokens),
+        _Message("user", asked, said.turn_id, said.parent_id, _count(asked, said.user_tokens)),
+        _Message("assistant", answered, said.turn_id, None, _count(answered, said.answer_tokens)),
     )
+
+
+def _count(text: str, tokens: int | None) -> int | None:
+    """Leave out a count that is not possible: the message is counted anew."""
+    return tokens if tokens is not None and 0 < tokens <= _most_tokens(text) else None
 
 
 def _exchanges(messages: tuple[_Message, ...]) -> tuple[Exchange, ...] | None:

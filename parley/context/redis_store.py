@@ -35,7 +35,7 @@ class RedisContextStore:
 
     async def load(self, thread_id: str) -> ContextRecord | None:  # noqa: D102 - see the port
         found = await self._found(thread_id)
-        outcome = found.value if isinstance(found, Unreadable | Trouble) else "hit"
+        outcome = found.value if isinstance(found, Unreadable | Trouble) else "loaded"
         CONTEXT_LOADS.labels("miss" if found is None else outcome).inc()
         return found if isinstance(found, ContextRecord) else None
 

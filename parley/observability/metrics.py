@@ -21,9 +21,15 @@ PROVIDER_ERRORS = Counter(
 STORE_ERRORS = Counter(
     "parley_store_errors", "Failed database operations.", ["operation"], registry=REGISTRY
 )
+CONTEXTS = Counter(
+    "parley_contexts",
+    "Contexts of turns: from the store, from the rows, or from them since the store's was stale.",
+    ["source"],
+    registry=REGISTRY,
+)
 CONTEXT_LOADS = Counter(
     "parley_context_loads",
-    "Active contexts asked of Redis: hit, miss, or why there was none to use.",
+    "Active contexts asked of Redis: loaded, miss, or why there was none to use.",
     ["outcome"],
     registry=REGISTRY,
 )

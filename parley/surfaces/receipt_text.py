@@ -35,7 +35,9 @@ def receipt_markdown(seen: Seen) -> str:
 
 def _summary(receipt: Receipt) -> str:
     methods = Counter(message.counted_by for message in receipt.messages)
-    how = " and ".join("an estimate" if name == "estimate" else f"`{name}`" for name in methods)
+    # What comes after the @ tells one server's model from another's: for programs.
+    names = ("an estimate" if name == "estimate" else f"`{name.split('@')[0]}`" for name in methods)
+    how = " and ".join(names)
     return (
         f"`{receipt.model}` saw {_plural(len(receipt.messages), 'message')} with"
         f" {_plural(receipt.input_tokens, 'token')}, counted by {how}."

@@ -23,8 +23,10 @@ PONG = b"+PONG\r\n"
 
 
 def record(*answers: str) -> ContextRecord:
-    exchanges = tuple(Exchange(str(uuid4()), None, "question", answer) for answer in answers)
-    return ContextRecord(exchanges[-1].turn_id if exchanges else str(uuid4()), exchanges)
+    ids = [str(uuid4()) for _ in (None, *answers)]
+    turns = zip(ids[1:], (None, *ids[1:]), answers, strict=False)
+    exchanges = tuple(Exchange(id, parent, "question", answer) for id, parent, answer in turns)
+    return ContextRecord(ids[-1], exchanges)
 
 
 @asynccontextmanager

@@ -36,7 +36,7 @@ async def test_what_was_saved_is_loaded(store: ContextStore, answers: tuple[str,
 
 
 async def test_parents_and_counts_are_kept(store: ContextStore) -> None:
-    first = Exchange("a", "before", "question", "answer", 0, 2**33)
+    first = Exchange("a", "before", "question", "answer", 5, 70)
     saved = ContextRecord("b", (first, Exchange("b", "a", "", "x", None, 1)), "tiktoken:o200k")
     await store.save("thread", saved)
     assert await store.load("thread") == saved

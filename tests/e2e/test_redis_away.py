@@ -80,7 +80,7 @@ async def test_a_context_is_there_after_a_turn(tmp_path: Path) -> None:
             assert 0 < await it.redis.ttl(await it.key()) <= 100
             assert "My name is Ada." in await it.says("What is my name?")
             metrics = (await it.client.get("/metrics")).text
-            assert 'parley_context_loads_total{outcome="hit"} 1.0' in metrics
+            assert 'parley_context_loads_total{outcome="loaded"} 1.0' in metrics
 
 
 async def test_a_frozen_redis_stops_nobody(tmp_path: Path) -> None:

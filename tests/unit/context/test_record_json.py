@@ -1,6 +1,8 @@
 """The record in a shared store: what is whole comes back, whatever else is there does not."""
 
 import json
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -9,12 +11,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from parley.chat.turns import ContextRecord, Exchange
+from parley.context import record_json
 from parley.context.record_json import LIMIT_BYTES, Unreadable, decode_record, encode_record
 
 THREAD = "thread"
 # No half of a surrogate pair: no database of ours keeps one.
 texts = st.text(st.characters(exclude_categories=["Cs"]))
-tokens = st.none() | st.integers(0, 2**40)
+tokens = st.none() | st.integers(1, 64)
 exchanges = st.builds(
     Exchange, st.uuids().map(str), st.none() | texts, texts, texts, tokens, tokens
 )
@@ -28,7 +31,8 @@ unhurried = settings(deadline=None)
 
 
 def record_of(said: list[Exchange], counted_by: str = "") -> ContextRecord:
-    return ContextRecord(said[-1].turn_id if said else "head", tuple(said), counted_by)
+    follow = [replace(after, parent_id=before.turn_id) for before, after in pairwise(said)]
+    return ContextRecord(said[-1].turn_id if said else "head", (*said[:1], *follow), counted_by)
 
 
 records = st.builds(record_of, st.lists(exchanges, unique_by=lambda e: e.turn_id), texts)
@@ -63,7 +67,7 @@ def test_what_was_written_is_read(record: ContextRecord) -> None:
 
 def test_the_record_is_as_others_may_read_it() -> None:
     kept = json.loads(encoded())
-    assert (kept["version"], kept["thread_id"], kept["head"]) == (1, THREAD, "b")
+    assert (kept["version"], kept["thread_id"], kept["head"]) == (2, THREAD, "b")
     assert kept["messages"][2:] == [
         {"role": "user", "content": "s", "turn_id": "b", "parent_id": "a", "tokens": 3},
         {"role": "assistant", "content": "t", "turn_id": "b"},
@@ -118,9 +122,12 @@ def test_a_record_with_other_values_is_whole_or_nothing(
         (b'[{"role": "user", "content": "hi"}]', Unreadable.FOREIGN),
         (changed(thread_id="other"), Unreadable.FOREIGN),
         (changed(version=0), Unreadable.VERSION),
-        (changed(version=2, messages={"more": []}), Unreadable.VERSION),
+        (changed(version=1, messages={"more": []}), Unreadable.VERSION),
         (changed(head="a"), Unreadable.DAMAGED),
         (changed(more=1), Unreadable.DAMAGED),
+        (changed(counted_by="other"), Unreadable.DAMAGED),
+        (encoded().replace(b'"content":"s"', b'"content":"x"'), Unreadable.DAMAGED),
+        (encoded().replace(b'"tokens":3', b'"tokens":4'), Unreadable.DAMAGED),
         (changed(messages=json.loads(encoded())["messages"][1:]), Unreadable.DAMAGED),
         (changed(messages=json.loads(encoded())["messages"][2:] * 2), Unreadable.DAMAGED),
         (b" " * (LIMIT_BYTES + 1), Unreadable.TOO_LARGE),
@@ -133,3 +140,24 @@ def test_why_it_is_no_record(data: bytes, why: Unreadable) -> None:
 @pytest.mark.parametrize("text", ["x" * LIMIT_BYTES, "\ud800"])
 def test_what_cannot_be_kept_is_not_written(text: str) -> None:
     assert encode_record(THREAD, record_of([Exchange("a", None, text, "")])) is None
+
+
+def test_a_record_with_a_gap_is_damaged() -> None:
+    """Whoever wrote it, and whole as it may be otherwise: a model would miss what was said."""
+    first, last = Exchange("a", None, "q", "r"), Exchange("c", "b", "s", "t")
+    written = encoded(ContextRecord("c", (first, last)))
+    assert decode_record(THREAD, written) is Unreadable.DAMAGED
+
+
+@pytest.mark.parametrize("tokens", [-1, 0, 2 + 65, 2**40])
+def test_impossible_counts_are_not_written(tokens: int) -> None:
+    found = decode_record(THREAD, encoded(record_of([Exchange("a", None, "é", "", tokens)])))
+    assert isinstance(found, ContextRecord)
+    assert found.exchanges == (Exchange("a", None, "é", ""),)
+
+
+@pytest.mark.parametrize("tokens", [-1, 0, 1 + 65])
+def test_impossible_counts_are_damage(tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_json, "_count", lambda _, tokens: tokens)
+    written = encoded(record_of([Exchange("a", None, "q", "r", tokens, 1)]))
+    assert decode_record(THREAD, written) is Unreadable.DAMAGED

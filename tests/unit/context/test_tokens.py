@@ -12,12 +12,31 @@ from parley.context.tokens import ESTIMATE, MESSAGE_OVERHEAD, TokenCounts, estim
 from tests.samples import SAMPLES
 from tests.unit.context.support import Desk, Words
 
+# Beside the samples, whose counts are those of tiktoken.
+TEXTS = SAMPLES | {
+    "tibetan": "ཁ་སང་དགོང་མོ་ང་ཚོ་གཙང་པོའི་འགྲམ་ལ་འཆམ་འཆམ་བྱས།",
+    "cherokee": "ᎤᏒᎯ ᎡᏉᏂ ᎤᎶᏗᏢ ᎣᎨᏙᎸ.",
+    "mongolian": "ᠥᠴᠦᠭᠡᠳᠦᠷ ᠣᠷᠣᠢ ᠪᠢᠳᠡ ᠭᠣᠣᠯ ᠤᠨ ᠡᠷᠭᠢ ᠳᠡᠭᠡᠷᠡ ᠠᠯᠬᠤᠪᠠ",
+    "syriac": "ܐܬܡܠܝ ܒܪܡܫܐ ܗܠܟܢ ܠܘܬ ܢܗܪܐ ܘܡܠܠܢ.",
+}
 USUAL = re.findall(
     r"\w+",
     "english german french turkish vietnamese russian ukrainian greek arabic persian hindi bengali"
-    " tamil chinese japanese korean thai python c html json url base64 emoji whitespace blank",
+    " tamil armenian burmese amharic georgian khmer tibetan cherokee mongolian syriac zalgo"
+    " chinese japanese korean thai python c html json url base64 emoji whitespace blank",
 )
-WORDS = [word for kind in USUAL for word in re.findall(r"\s*\S+", SAMPLES[kind])]
+RARE = (
+    "armenian",
+    "burmese",
+    "amharic",
+    "georgian",
+    "khmer",
+    "tibetan",
+    "cherokee",
+    "mongolian",
+    "syriac",
+)
+WORDS = [word for kind in USUAL for word in re.findall(r"\s*\S+", TEXTS[kind])]
 
 
 @given(st.text(st.characters(exclude_categories=[])))
@@ -27,21 +46,43 @@ def test_estimate_takes_any_text(text: str) -> None:
 
 @pytest.mark.parametrize("kind", USUAL)
 def test_usual_text_is_not_underestimated(kind: str) -> None:
-    exact = max(_exact(SAMPLES[kind], "o200k_base"), _exact(SAMPLES[kind], "cl100k_base"))
-    assert estimate_tokens(SAMPLES[kind]) >= exact
+    exact = max(_exact(TEXTS[kind], "o200k_base"), _exact(TEXTS[kind], "cl100k_base"))
+    assert estimate_tokens(TEXTS[kind]) >= exact
 
 
-@pytest.mark.parametrize("kind", SAMPLES)
+@pytest.mark.parametrize("kind", TEXTS)
 def test_estimate_is_never_far_off(kind: str) -> None:
-    assert estimate_tokens(SAMPLES[kind]) >= 0.6 * _exact(SAMPLES[kind], "o200k_base")
-    assert estimate_tokens(SAMPLES[kind]) >= 0.5 * _exact(SAMPLES[kind], "cl100k_base")
-    assert estimate_tokens(SAMPLES[kind]) <= 4.2 * _exact(SAMPLES[kind], "o200k_base")
+    assert estimate_tokens(TEXTS[kind]) >= 0.6 * _exact(TEXTS[kind], "o200k_base")
+    assert estimate_tokens(TEXTS[kind]) >= 0.5 * _exact(TEXTS[kind], "cl100k_base")
+    most = 4.2 * _exact(TEXTS[kind], "o200k_base")
+    assert estimate_tokens(TEXTS[kind]) <= max(most, _bytes(TEXTS[kind]) if kind in RARE else 0)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_estimate_is_no_more_than_the_bytes(text: str) -> None:
+    assert estimate_tokens(text) <= _bytes(text)
+
+
+@pytest.mark.parametrize("kind", ["english", "burmese", "chinese", "json"])
+def test_long_text_is_estimated_as_a_short_one(kind: str) -> None:
+    times = 500_000 // len(TEXTS[kind])
+    tokens = (estimate_tokens(TEXTS[kind] * 100) - MESSAGE_OVERHEAD) * times / 100
+    assert estimate_tokens(TEXTS[kind] * times) == pytest.approx(tokens, rel=0.02)
+
+
+def test_last_part_of_a_long_text_counts() -> None:
+    plain = "word " * 100_000
+    assert estimate_tokens(plain + "7" * 50_000) > estimate_tokens(plain) + 30_000
 
 
 @given(st.lists(st.sampled_from(WORDS), unique=True))
 def test_usual_words_are_not_underestimated(words: list[str]) -> None:
     text = "".join(words)
     assert estimate_tokens(text) >= _exact(text, "o200k_base")
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode()) + MESSAGE_OVERHEAD
 
 
 def _exact(text: str, encoding: str) -> int:
@@ -106,10 +147,14 @@ async def test_estimates_are_not_kept_for_a_tokenizer() -> None:
 
 async def test_change_of_tokenizer_counts_the_history_anew() -> None:
     desk = Desk()
-    await desk.answer(await desk.begin("one"), "re one")
+    await desk.answer(await desk.begin("unquestionably"), "re one")
+    await desk.answer(await desk.begin("two"), "re two")
     desk.provider.counts = Words()
-    context = await desk.build(await desk.begin("two"))
+    context = await desk.build(await desk.begin("three"))
     assert _methods(context.receipt["messages"]) == {"words"}
+    said = context.record.exchanges
+    assert [n.user_tokens for n in said] == [1 + MESSAGE_OVERHEAD] * 2
+    assert [n.answer_tokens for n in said] == [2 + MESSAGE_OVERHEAD] * 2
 
 
 def _methods(messages: object) -> set[str]:

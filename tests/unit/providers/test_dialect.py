@@ -211,6 +211,25 @@ async def test_models_are_listed_in_order() -> None:
     assert [model.capabilities.context_window for model in models] == [4096, None]
 
 
+@pytest.mark.parametrize(
+    ("meta", "window"),
+    [
+        ({"n_vocab": 32000, "n_ctx": 2048, "n_ctx_train": 131072}, 2048),
+        ({"n_ctx_train": 131072}, 131072),
+        ({"n_ctx": 0}, None),
+        ({"n_ctx": "many"}, None),
+        ("any", None),
+        (None, None),
+    ],
+)
+async def test_window_of_llama_cpp_is_the_running_servers(meta: object, window: int | None) -> None:
+    async with served() as (provider, server):
+        listed = {"object": "list", "data": [{"id": "m", "meta": meta}]}
+        server.routes["GET /v1/models"] = json_reply(listed)
+        (model,) = await provider.models()
+    assert model.capabilities.context_window == window
+
+
 async def test_health_says_what_is_wrong() -> None:
     async with served() as (provider, server):
         assert (await provider.health()).state is HealthState.DEGRADED, (
