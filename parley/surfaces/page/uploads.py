@@ -6,6 +6,7 @@ size, and shows HTML in place. A file waits in its session's directory until a m
 
 import asyncio
 import os
+import re
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,14 +26,13 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from parley.chat.attachments import clean_name, clean_type
 from parley.chat.errors import (
     InvalidRequest,
     NotFound,
     ParleyError,
-    RateLimited,
     StorageUnavailable,
     TooLarge,
     Unauthenticated,
@@ -41,7 +41,9 @@ from parley.chat.owner import current_owner
 from parley.observability.logs import get_logger
 from parley.surfaces.downloads import safe_headers
 from parley.surfaces.failures import refused
+from parley.surfaces.page.arrivals import Slots, bounded
 from parley.surfaces.page.doors import UPLOADS
+from parley.surfaces.page.waiting import check_disk, check_share
 
 logger = get_logger(__name__)
 
@@ -50,18 +52,23 @@ FILES_LIMIT = 10
 _WAITING_LIMIT = 2 * FILES_LIMIT
 # What a form adds to its file: boundaries, headers, and whatever fields a page may add.
 _FORM_BYTES = 64 * 1024
+_FORM = "multipart/form-data"
+_SIZE = re.compile("[0-9]{1,18}")
 _PIECE_BYTES = 256 * 1024
-_IDLE_S = 30.0
-_SLOT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class UploadConfig:
-    """Where files wait, how large one may be, and how many are received at once."""
+    """Where files wait, how large one may be, and how many are received at once.
+
+    `waiting_bytes` is for all files of an owner that wait; `least_free_bytes` stay free on the disk.
+    """
 
     directory: Path
     limit_bytes: int = 50 * 1024 * 1024
     at_once: int = 8
+    waiting_bytes: int = 500_000_000
+    least_free_bytes: int = 200_000_000
 
 
 class Uploads:
@@ -70,7 +77,7 @@ class Uploads:
     def __init__(self, config: UploadConfig) -> None:
         """Take files as configured."""
         self._config = config
-        self._slots = asyncio.Semaphore(config.at_once)
+        self._slots = Slots(config.at_once)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take a file, or show one that waits."""
@@ -90,45 +97,26 @@ class Uploads:
 
     async def _take(self, session: WebsocketSession, scope: Scope, receive: Receive) -> str:
         """Receive a file into the session; gives its id."""
-        announced = Request(scope).headers.get("content-length", "")
-        if announced.isdecimal() and int(announced) > self._config.limit_bytes + _FORM_BYTES:
+        config = self._config
+        headers = Request(scope).headers
+        if headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
+            raise InvalidRequest(f"Send the file in a form, as {_FORM}.")
+        announced = headers.get("content-length", "")
+        size = min(int(announced), config.limit_bytes) if _SIZE.fullmatch(announced) else 0
+        if size and int(announced) > config.limit_bytes + _FORM_BYTES:
             raise self._too_large()
-        async with self._slot():
-            request = Request(scope, self._bounded(receive))
-            async with _form_file(request) as file:
-                if (file.size or 0) > self._config.limit_bytes:
+        assert isinstance(session.user, PersistedUser)
+        owner_id = session.user.id
+        async with self._slots.one(owner_id):
+            check_share(owner_id, size, config.waiting_bytes)
+            await check_disk(config.directory, size, config.least_free_bytes)
+            arriving = bounded(receive, config.limit_bytes + _FORM_BYTES, self._too_large)
+            async with _form_file(Request(scope, arriving)) as file:
+                if (file.size or 0) > config.limit_bytes:
                     raise self._too_large()
+                check_share(owner_id, file.size or 0, config.waiting_bytes)
+                await check_disk(config.directory, file.size or 0, config.least_free_bytes)
                 return await _keep(session, file)
-
-    @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(_SLOT_S):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise RateLimited("Too many files are arriving. Try again.", retry_after_s=5) from None
-        try:
-            yield
-        finally:
-            self._slots.release()
-
-    def _bounded(self, receive: Receive) -> Receive:
-        """Count what arrives, whatever was announced; refuse what is too much or too slow."""
-        arrived = 0
-
-        async def bounded() -> Message:
-            nonlocal arrived
-            try:
-                async with asyncio.timeout(_IDLE_S):
-                    message = await receive()
-            except TimeoutError:
-                raise InvalidRequest(f"Nothing arrived for {_IDLE_S:.0f} seconds.") from None
-            arrived += len(message.get("body", b""))
-            if arrived > self._config.limit_bytes + _FORM_BYTES:
-                raise self._too_large()
-            return message
-
-        return bounded
 
     def _too_large(self) -> TooLarge:
         return TooLarge(
@@ -168,7 +156,7 @@ def _shown(response: JSONResponse, error: ParleyError) -> JSONResponse:
 async def _form_file(request: Request) -> AsyncIterator[UploadFile]:
     """Read the form; what is large in it goes to a temporary file, not into memory."""
     try:
-        async with request.form(max_files=1, max_fields=8) as form:
+        async with request.form(max_files=1, max_fields=8, max_part_size=_FORM_BYTES) as form:
             file = form.get("file")
             if not isinstance(file, UploadFile):
                 raise InvalidRequest("Send one file, in a form's field named file.")

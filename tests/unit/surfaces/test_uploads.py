@@ -12,8 +12,9 @@ from starlette.types import Message, Scope
 
 from parley.chat.owner import current_owner
 from parley.chat.turns import Owner
-from parley.surfaces.page import uploads
+from parley.surfaces.page import arrivals, waiting
 from parley.surfaces.page.uploads import UploadConfig, Uploads
+from parley.surfaces.page.waiting import waiting_files
 
 FORM = (
     b'--x\r\ncontent-disposition: form-data; name="file"; filename="a.txt"\r\n'
@@ -39,7 +40,9 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Websock
 class Sender:
     """Uploads a file to an ASGI app; nothing of it arrives before `go`."""
 
-    def __init__(self, session: WebsocketSession, *, go: bool = True) -> None:
+    def __init__(
+        self, session: WebsocketSession, *, go: bool = True, kind: bytes = b"multipart/form-data"
+    ) -> None:
         self.go, self.asked, self.status = asyncio.Event(), asyncio.Event(), 0
         if go:
             self.go.set()
@@ -48,7 +51,7 @@ class Sender:
             "method": "POST",
             "path": "/project/file",
             "query_string": f"session_id={session.id}".encode(),
-            "headers": [(b"content-type", b"multipart/form-data; boundary=x")],
+            "headers": [(b"content-type", kind + b"; boundary=x")],
         }
 
     async def send_to(self, app: Uploads) -> int:
@@ -81,7 +84,7 @@ async def test_only_so_many_arrive_at_once(session: WebsocketSession, tmp_path: 
 async def test_who_gets_no_turn_is_told(
     session: WebsocketSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "_SLOT_S", 0.01)
+    monkeypatch.setattr(arrivals, "_SLOT_S", 0.01)
     app = Uploads(UploadConfig(tmp_path, at_once=1))
     first = Sender(session, go=False)
     async with asyncio.TaskGroup() as tasks:
@@ -94,7 +97,7 @@ async def test_who_gets_no_turn_is_told(
 async def test_silence_ends_an_upload(
     session: WebsocketSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uploads, "_IDLE_S", 0.01)
+    monkeypatch.setattr(arrivals, "_IDLE_S", 0.01)
     app = Uploads(UploadConfig(tmp_path, at_once=1))
     assert await Sender(session, go=False).send_to(app) == 422
     assert await Sender(session).send_to(app) == 200
@@ -117,3 +120,84 @@ async def test_one_byte_too_many_is_too_large(session: WebsocketSession, tmp_pat
 async def test_full_disk_is_said(session: WebsocketSession, tmp_path: Path) -> None:
     (tmp_path / session.id).write_bytes(b"no directory")
     assert await Sender(session).send_to(Uploads(UploadConfig(tmp_path))) == 503
+
+
+async def test_what_is_no_form_with_files_is_not_read(
+    session: WebsocketSession, tmp_path: Path
+) -> None:
+    for kind in (b"application/x-www-form-urlencoded", b"multipart/mixed", b""):
+        sender = Sender(session, kind=kind)
+        assert await sender.send_to(Uploads(UploadConfig(tmp_path))) == 422
+        assert not sender.asked.is_set()
+
+
+async def test_trickling_ends_an_upload(
+    session: WebsocketSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is never silent for long: only what arrives in all counts."""
+    monkeypatch.setattr(arrivals, "_FIRST_S", 0.01)
+
+    async def trickle() -> Message:
+        await asyncio.to_thread(lambda: None)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    sender = Sender(session)
+    monkeypatch.setattr(sender, "_receive", trickle)
+    assert await sender.send_to(Uploads(UploadConfig(tmp_path))) == 422
+
+
+async def test_one_owner_leaves_room_for_others(session: WebsocketSession, tmp_path: Path) -> None:
+    app = Uploads(UploadConfig(tmp_path, at_once=3))
+    slow = [Sender(session, go=False) for _ in range(20)]
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(sender.send_to(app)) for sender in slow]
+        await slow[1].asked.wait()
+        assert sum(sender.asked.is_set() for sender in slow) == 2
+        assert await Sender(session).send_to(app) == 429
+        async with app._slots.one("another"):
+            pass
+        for sender in slow:
+            sender.go.set()
+    assert {task.result() for task in running} == {200}
+    assert not app._slots._own
+
+
+async def test_waiting_files_of_an_owner_are_bounded(
+    session: WebsocketSession, tmp_path: Path
+) -> None:
+    app = Uploads(UploadConfig(tmp_path, waiting_bytes=2 * len(b"hello")))
+    other = WebsocketSession(
+        str(uuid4()), "other", lambda *_: None, lambda *_: None, {}, "webapp", user=session.user
+    )
+    assert await Sender(session).send_to(app) == 200
+    assert await Sender(other).send_to(app) == 200
+    for of in (session, other):
+        assert await Sender(of).send_to(app) == 413
+    await other.delete()  # type: ignore[no-untyped-call]  # Chainlit has no type here
+    assert await Sender(session).send_to(app) == 200
+
+
+async def test_last_room_of_the_disk_is_not_for_files(
+    session: WebsocketSession, tmp_path: Path
+) -> None:
+    app = Uploads(UploadConfig(tmp_path / "not" / "made", least_free_bytes=1 << 62))
+    sender = Sender(session)
+    assert await sender.send_to(app) == 503
+    assert not sender.asked.is_set()
+
+
+async def test_nothing_waits_after_the_end(
+    session: WebsocketSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "_SWEEP_S", 0)
+    swept = asyncio.Semaphore(0)
+
+    async def sweep() -> None:
+        swept.release()
+
+    async with waiting_files(sweep):
+        assert await Sender(session).send_to(Uploads(UploadConfig(tmp_path))) == 200
+        assert await asyncio.to_thread(session.files_dir.is_dir)
+        for _ in range(3):
+            await swept.acquire()
+    assert not await asyncio.to_thread(session.files_dir.exists)
