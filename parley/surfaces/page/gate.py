@@ -16,6 +16,7 @@ from parley.observability.logs import get_logger
 from parley.surfaces.bodies import read_body
 from parley.surfaces.failures import refused
 from parley.surfaces.page.doors import is_closed, is_upload
+from parley.surfaces.page.gate_socket import Places, Wire
 
 logger = get_logger(__name__)
 
@@ -34,6 +35,7 @@ class GateConfig:
 
     body_limit_bytes: int = 1024 * 1024
     socket_limit: int = 1000
+    sockets_per_user: int = 20
     frame_ancestors: str = "'self'"
 
 
@@ -48,7 +50,7 @@ class Gate:
         self._app = app
         self._config = config
         self._uploads = uploads
-        self._sockets = 0
+        self._places = Places(config.socket_limit, config.sockets_per_user)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its body read, or refuse it."""
@@ -68,17 +70,15 @@ class Gate:
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Accept a socket of somebody who is known; what it says is for socket.py to check."""
-        full = self._sockets >= self._config.socket_limit
-        if full or current_owner.get() is None:
-            logger.warning("Refused", path=scope["path"], full=full, sockets=self._sockets)
+        owner = current_owner.get()
+        if owner is None or self._places.are_full(owner.id):
+            logger.warning("Refused", path=scope["path"], full=owner is not None)
             await receive()
-            await send({"type": "websocket.close", "code": 1013 if full else 1008})
+            await send({"type": "websocket.close", "code": 1013 if owner else 1008})
             return
-        self._sockets += 1
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            self._sockets -= 1
+        with self._places.one(owner.id):
+            wire = Wire(receive, send)
+            await self._app(scope, wire.receive, wire.send)
 
     async def _checked(self, scope: Scope, receive: Receive) -> Receive:
         if is_closed(scope["path"]) or "\0" in scope["path"]:

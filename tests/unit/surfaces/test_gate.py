@@ -12,7 +12,9 @@ from parley.chat.errors import InvalidRequest
 from parley.chat.owner import current_owner
 from parley.chat.turns import Owner
 from parley.surfaces.bodies import read_body
+from parley.surfaces.page import gate_socket
 from parley.surfaces.page.gate import Gate, GateConfig
+from parley.surfaces.page.gate_socket import Wire
 from parley.surfaces.page.packets import TextPacket
 
 
@@ -78,6 +80,9 @@ def test_text_packets_are_taken() -> None:
 SOMEBODY = Owner("6d1f8d2e-5a35-4b43-9f0e-0d7b1c1c2a11", "guest:somebody")
 
 
+SOMEBODY_ELSE = Owner("7d1f8d2e-5a35-4b43-9f0e-0d7b1c1c2a11", "guest:else")
+
+
 async def knock(gate: Gate, owner: Owner | None) -> list[str]:
     """Open a socket as this owner; gives what the gate answers itself."""
     answers: list[str] = []
@@ -111,3 +116,81 @@ async def test_sockets_are_for_those_who_are_known_and_counted() -> None:
         assert await knock(gate, SOMEBODY) == ["websocket.close"]
         leave.set()
     assert [task.result() for task in inside] == [[], []]
+
+
+async def test_one_user_cannot_have_all_sockets() -> None:
+    leave, full = asyncio.Event(), asyncio.Barrier(3)
+
+    async def stay(_scope: object, _receive: object, _send: object) -> None:
+        await full.wait()
+        await leave.wait()
+
+    gate = Gate(stay, config=GateConfig(socket_limit=9, sockets_per_user=2))
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(2):
+            tasks.create_task(knock(gate, SOMEBODY))
+        await full.wait()
+        assert await knock(gate, SOMEBODY) == ["websocket.close"]
+        leave.set()
+        async with asyncio.timeout(9):
+            others = [tasks.create_task(knock(gate, SOMEBODY_ELSE)) for _ in range(2)]
+            await full.wait()
+    assert [task.result() for task in others] == [[], []]
+    async with asyncio.timeout(9):
+        again = [asyncio.create_task(knock(gate, SOMEBODY)) for _ in range(2)]
+        await full.wait()
+        assert await asyncio.gather(*again) == [[], []]
+
+
+class End:
+    """The browser's end of a socket: says what it is told to, takes what it wants."""
+
+    def __init__(self) -> None:
+        self.takes = asyncio.Event()
+        self.takes.set()
+        self.says: asyncio.Queue[Message] = asyncio.Queue()
+
+    async def receive(self) -> Message:
+        return await self.says.get()
+
+    async def send(self, _message: Message) -> None:
+        await self.takes.wait()
+
+
+async def test_socket_that_does_not_connect_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate_socket, "_CONNECT_S", 0.0)
+    end = End()
+    silent = Wire(end.receive, end.send)
+    await silent.send({"type": "websocket.send", "text": '0{"sid":"x"}'})
+    assert (await silent.receive())["type"] == "websocket.disconnect"
+    connected = Wire(end.receive, end.send)
+    await connected.send({"type": "websocket.send", "text": '40{"sid":"x"}'})
+    end.says.put_nowait({"type": "websocket.receive"})
+    assert (await connected.receive())["type"] == "websocket.receive"
+
+
+async def test_who_connects_meanwhile_may_be_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate_socket, "_CONNECT_S", 0.01)
+    end = End()
+    page = Wire(end.receive, end.send)
+    listening = asyncio.create_task(page.receive())
+    await asyncio.to_thread(lambda: None)
+    await page.send({"type": "websocket.send", "text": '40{"sid":"x"}'})
+    assert not (await asyncio.wait([listening], timeout=0.05))[0]
+    end.says.put_nowait({"type": "websocket.receive"})
+    assert (await listening)["type"] == "websocket.receive"
+
+
+async def test_who_does_not_listen_is_not_listened_to() -> None:
+    end = End()
+    deaf = Wire(end.receive, end.send)
+    end.says.put_nowait({"type": "websocket.receive"})
+    end.takes.clear()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(deaf.send({"type": "websocket.send", "text": '40{"sid":"x"}'}))
+        await asyncio.to_thread(lambda: None)
+        listening = tasks.create_task(deaf.receive())
+        await asyncio.to_thread(lambda: None)
+        assert end.says.qsize() == 1
+        end.takes.set()
+    assert listening.done()
