@@ -3,16 +3,27 @@
 The page's renderer takes ``:name`` for a directive and drops it: ``nginx:latest`` would show as
 ``nginx``. A backslash before the colon restores it; in code it would show, so code is left alone.
 Only for the page: what is stored, and what other surfaces get, stays as the model wrote it.
+
+Models and users write anything: each character is looked at a bounded number of times.
 """
 
+import asyncio
 import re
+from collections.abc import Iterable, Iterator
+
+from chainlit.step import StepDict
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-_CODE_SPAN = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)", re.DOTALL)
+_NEXT_FENCE = re.compile(r"^ {0,3}(?:`{3}|~{3})", re.MULTILINE)
+# Possessive: a long line of backticks is read once.
+_CLOSING = re.compile(r"^ {0,3}(`{3,}+|~{3,}+)[ `~]*+\n", re.MULTILINE)
+# What begins or ends a code span, and the blank line that none crosses.
+_TICKS_OR_BLANK = re.compile(r"`+|\n\n")
 # A colon before a letter, or the first of several at the start of a line; not one that is escaped
 # already, and not the one of an autolink such as <mailto:a@b.c>.
 _DIRECTIVE = re.compile(r"(?<![\\:]):(?=[A-Za-z])|(?m:^(?P<several> {0,3}):(?=:+[A-Za-z]))")
 _AUTOLINK = re.compile(r"<[A-Za-z][A-Za-z0-9+.-]{1,31}$")
+_AUTOLINK_CHARS = 40
 
 
 class Escaper:
@@ -26,36 +37,54 @@ class Escaper:
 
     def escape(self, text: str) -> str:
         """Escape the whole text, of which the one before was the beginning."""
-        while (end := self._block_end(text)) > self._taken:
-            self._settled.append(self._escape_block(text[self._taken : end], settle=True))
-            self._taken = end
+        while self._settle(text):
+            pass
         settled = "".join(self._settled)
         self._settled = [settled]
-        return settled + self._escape_block(text[self._taken :], settle=False)
+        rest = text[self._taken :]
+        is_code = self._fence or _FENCE.match(rest)
+        return settled + (rest if is_code else _escape_prose(rest))
 
-    def _block_end(self, text: str) -> int:
-        """Where the next block ends: behind a blank line, or behind a line of a fence."""
-        if self._fence or _FENCE.match(text, self._taken):
-            return text.find("\n", self._taken) + 1
-        blank = text.find("\n\n", self._taken)
-        fence = re.compile(r"^ {0,3}(?:`{3}|~{3})", re.MULTILINE).search(text, self._taken)
-        ends = [
-            end for end in (blank + 2 if blank >= 0 else 0, fence.start() if fence else 0) if end
-        ]
-        return min(ends, default=0)
-
-    def _escape_block(self, block: str, *, settle: bool) -> str:
-        opening = _FENCE.match(block)
+    def _settle(self, text: str) -> bool:
+        """Take what ends next: code up to its fence, a fence's line, or prose up to the next."""
+        opening = None if self._fence else _FENCE.match(text, self._taken)
         if self._fence:
-            closes = opening and opening[1].startswith(self._fence) and not block.strip(" \n`~")
-            if settle and closes:
-                self._fence = ""
-            return block
+            end = self._code_end(text)
+        elif opening:
+            end = text.find("\n", self._taken) + 1
+        else:
+            end = self._prose_end(text)
+        if end <= self._taken:
+            return False
+        block = text[self._taken : end]
         if opening:
-            if settle:
-                self._fence = opening[1]
-            return block
-        return _escape_prose(block)
+            self._fence = opening[1]
+        elif not self._fence:
+            block = _escape_prose(block)
+        elif self._is_closed_by(block):
+            self._fence = ""
+        self._settled.append(block)
+        self._taken = end
+        return True
+
+    def _code_end(self, text: str) -> int:
+        """Behind the line that closes the fence, or else behind the last whole line."""
+        for closing in _CLOSING.finditer(text, self._taken):
+            if closing[1].startswith(self._fence):
+                return closing.end()
+        return text.rfind("\n", self._taken) + 1
+
+    def _is_closed_by(self, block: str) -> bool:
+        last = _CLOSING.match(block, block.rfind("\n", 0, -1) + 1)
+        return last is not None and last[1].startswith(self._fence)
+
+    def _prose_end(self, text: str) -> int:
+        """Before the next fence, or else behind the last blank line."""
+        fence = _NEXT_FENCE.search(text, self._taken)
+        if fence:
+            return fence.start()
+        blank = text.rfind("\n\n", self._taken)
+        return blank + 2 if blank >= 0 else 0
 
 
 def shown(text: str) -> str:
@@ -63,18 +92,56 @@ def shown(text: str) -> str:
     return Escaper().escape(text)
 
 
-def _escape_prose(block: str) -> str:
+async def show_steps(steps: Iterable[StepDict]) -> None:
+    """Escape the steps of a thread, in place and off the event loop: a thread may be large."""
+    await asyncio.to_thread(_show_steps, steps)
+
+
+def _show_steps(steps: Iterable[StepDict]) -> None:
+    for step in steps:
+        if step["type"] != "user_message":  # shown as it was typed
+            step["output"] = shown(step["output"])
+
+
+def _escape_prose(prose: str) -> str:
     parts: list[str] = []
     at = 0
-    for span in _CODE_SPAN.finditer(block):
-        parts += (_escape_colons(block[at : span.start()]), span[0])
-        at = span.end()
-    return "".join([*parts, _escape_colons(block[at:])])
+    for start, end in _code_spans(prose):
+        parts += (_escape_colons(prose[at:start]), prose[start:end])
+        at = end
+    return "".join([*parts, _escape_colons(prose[at:])])
+
+
+def _code_spans(prose: str) -> Iterator[tuple[int, int]]:
+    """Find code: from backticks to the next as many, in the same paragraph."""
+    found = [match.span() for match in _TICKS_OR_BLANK.finditer(prose)] if "`" in prose else []
+    closed_by = _closed_by(prose, found)
+    at = 0
+    while at < len(found):
+        closing = closed_by[at]
+        if closing:
+            yield found[at][0], found[closing][1]
+        at = (closing or at) + 1
+
+
+def _closed_by(prose: str, found: list[tuple[int, int]]) -> list[int]:
+    """Say of each which one closes it, 0 for none; from the end, so that each is looked at once."""
+    closed_by = [0] * len(found)
+    behind: dict[int, int] = {}
+    for at in range(len(found) - 1, -1, -1):
+        start, end = found[at]
+        if prose[start] == "\n":
+            behind = {}
+        else:
+            closed_by[at] = behind.get(end - start, 0)
+            behind[end - start] = at
+    return closed_by
 
 
 def _escape_colons(prose: str) -> str:
     def escaped(found: re.Match[str]) -> str:
-        if _AUTOLINK.search(prose, max(0, found.start() - 40), found.start()):
+        start, first = found.start(), max(0, found.start() - _AUTOLINK_CHARS)
+        if prose.rfind("<", first, start) >= 0 and _AUTOLINK.search(prose, first, start):
             return found[0]
         return f"{found['several'] or ''}\\:"
 

@@ -30,6 +30,8 @@ logger = get_logger(__name__)
 FRAME_S = 0.05
 # Frames that may wait in a socket before its reader waits too, and for how long it does.
 _QUEUE_LIMIT = 8
+# Frames of any kind that may: buttons and errors come several at once.
+_ROOM = 32
 _FULL_SOCKET_S = 30.0
 
 
@@ -66,6 +68,18 @@ async def show_error(session: WebsocketSession, step_id: str, thread_id: str, te
     await ChainlitEmitter(session).send_step(step)
 
 
+async def room_in(socket_id: str) -> None:
+    """Wait until one more frame may be sent, whatever it is; who takes none loses the socket.
+
+    To a socket that is gone anything may be sent: it goes nowhere.
+    """
+    give_up_at = monotonic() + _FULL_SOCKET_S
+    while (_waiting_in(socket_id) or 0) > _ROOM:
+        if monotonic() > give_up_at:
+            await sio.disconnect(socket_id)
+        await asyncio.sleep(FRAME_S)
+
+
 async def socket_ready(
     session: WebsocketSession, socket_id: str, most_waiting: int = _QUEUE_LIMIT
 ) -> None:
@@ -80,12 +94,16 @@ async def socket_ready(
 
 def _queued(session: WebsocketSession, socket_id: str) -> int:
     """Frames that wait in the socket; raises `SocketGone` where there is none any more."""
+    waiting = _waiting_in(socket_id)
+    if waiting is None or session.socket_id != socket_id:
+        raise SocketGone
+    return waiting
+
+
+def _waiting_in(socket_id: str) -> int | None:
     engine_id = sio.manager.eio_sid_from_sid(socket_id, "/")
     socket = sio.eio.sockets.get(engine_id)
-    if socket is None or session.socket_id != socket_id:
-        raise SocketGone
-    waiting: int = socket.queue.qsize()
-    return waiting
+    return socket.queue.qsize() if socket else None
 
 
 class _Reader:

@@ -18,7 +18,7 @@ from parley.chat.owner import current_owner
 from parley.chat.turns import Owner
 from parley.surfaces.bodies import decode_body
 from parley.surfaces.downloads import download_answer
-from parley.surfaces.page.markdown import shown
+from parley.surfaces.page.markdown import show_steps
 
 _BODY_LIMIT = 4 * 1024
 
@@ -56,9 +56,7 @@ def sharing_routes(sharing: Sharing | None, attachments: Attachments) -> list[Ro
     async def view(request: Request) -> Response:
         _known()
         thread = await _on(sharing).view(request.path_params["thread_id"])
-        for step in thread["steps"]:
-            if step["type"] != "user_message":  # shown as it was typed
-                step["output"] = shown(step["output"])
+        await show_steps(thread["steps"])
         # Asked for again each time: it may not be shared any more.
         return JSONResponse(thread, headers={"cache-control": "no-store"})
 

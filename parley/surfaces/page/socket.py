@@ -5,7 +5,8 @@ and a thread id as it comes. What is ours is registered in place of Chainlit's o
 tests/integration/test_chainlit_seams.py says whether the installed version still has them.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -31,9 +32,9 @@ from parley.chat.receipts import Receipts
 from parley.chat.turns import Owner, Turn, TurnRequest
 from parley.observability.logs import get_logger
 from parley.surfaces.page.attached import attach_files, file_ids
-from parley.surfaces.page.favorites import mark_favorite, show_favorites
-from parley.surfaces.page.markdown import shown
-from parley.surfaces.page.reader import SocketGone, read_turn, show_error, socket_ready
+from parley.surfaces.page.favorites import Favorites
+from parley.surfaces.page.markdown import show_steps
+from parley.surfaces.page.reader import SocketGone, read_turn, room_in, show_error, socket_ready
 from parley.surfaces.page.receipt_button import offer_receipts
 from parley.surfaces.page.runs import is_answer, with_runs
 from parley.surfaces.page.sharing import Sharing
@@ -42,6 +43,8 @@ logger = get_logger(__name__)
 
 _FAILED = "Something went wrong here. The log has it under the id below."
 _INTERACTION_CHARS = 100
+# What a socket may ask for before it is answered: every message that waits for its turn, and more.
+_AT_ONCE = 100
 # Chainlit's events that Parley has no use for; unhandled, they are ignored.
 _UNUSED = (
     "audio_start",
@@ -94,6 +97,9 @@ class _Handlers:
         self._lost_threads: WeakSet[WebsocketSession] = WeakSet()
         # One reader for a socket and a turn: a second one would show everything twice.
         self._read_now: set[tuple[str, str]] = set()
+        # What each socket asked for that is not done yet.
+        self._asked: Counter[str] = Counter()
+        self._favorites = Favorites(page.data_layer)
 
     async def connect(self, sid: str, _: object = None, auth: object = None, *__: object) -> bool:
         """Accept a browser whose ids are ids, as the user that its cookie says it is."""
@@ -143,12 +149,12 @@ class _Handlers:
     async def fetch_favorites(self, sid: str, *_: object) -> None:
         """Show the user's favourites."""
         session = WebsocketSession.require(sid)
-        await self._do(session, show_favorites(session, self._page.data_layer))
+        await self._do(session, self._favorites.show(session))
 
     async def message_favorite(self, sid: str, payload: object = None, *_: object) -> None:
         """Mark a message as a favourite, or take the mark away."""
         session = WebsocketSession.require(sid)
-        await self._do(session, mark_favorite(session, self._page.data_layer, payload))
+        await self._do(session, self._favorites.mark(session, payload))
 
     async def _connect(self, sid: str, environ: dict[str, Any], auth: object) -> bool:
         owner = self._page.callers.of_browser(HTTPConnection(environ["asgi.scope"]))
@@ -159,8 +165,9 @@ class _Handlers:
             user = await self._page.data_layer.get_user(owner.identifier)
         has_thread = wanted_id and await self._page.engine.owns_thread(owner.id, wanted_id)
 
-        def emit(event: str, data: object) -> Any:
-            return sio.emit(event, data, to=sid)
+        async def emit(event: str, data: object) -> None:
+            await room_in(sid)
+            await sio.emit(event, data, to=sid)
 
         def emit_call(event: Literal["ask", "call_fn"], data: Any, timeout: int | None) -> Any:
             return sio.call(event, data, timeout=timeout, to=sid)
@@ -172,7 +179,7 @@ class _Handlers:
         session = WebsocketSession(
             id=session_id,
             socket_id=sid,
-            emit=emit,
+            emit=emit,  # type: ignore[arg-type]  # Chainlit awaits it, and its type says not
             emit_call=emit_call,
             client_type="webapp",
             user_env={},
@@ -184,8 +191,24 @@ class _Handlers:
             self._lost_threads.add(session)  # unknown or foreign: the two look the same
         return True
 
-    async def _do(self, session: WebsocketSession, asked: Awaitable[None]) -> None:
-        """Do what a client asked for; where that fails it is told, and never met with silence."""
+    async def _do(self, session: WebsocketSession, asked: Coroutine[Any, Any, None]) -> None:
+        """Do what a client asked for, unless it asks for too much at once."""
+        socket_id = session.socket_id
+        if self._asked[socket_id] >= _AT_ONCE:
+            logger.warning("Socket closed that asks for too much at once")
+            asked.close()
+            await sio.disconnect(socket_id)
+            return
+        self._asked[socket_id] += 1
+        try:
+            await self._answered(session, asked)
+        finally:
+            self._asked[socket_id] -= 1
+            if not self._asked[socket_id]:
+                del self._asked[socket_id]
+
+    async def _answered(self, session: WebsocketSession, asked: Awaitable[None]) -> None:
+        """Where it fails the client is told, and never met with silence."""
         correlation_id.set(uuid4().hex)
         init_ws_context(session)
         current_owner.set(_owner(session))
@@ -217,9 +240,7 @@ class _Handlers:
         begun_here = thread["name"] if session.has_first_interaction else None
         session.has_first_interaction = True
         await _first_interaction(session, begun_here or "resume")
-        for step in thread["steps"]:
-            if step["type"] != "user_message":  # shown as it was typed
-                step["output"] = shown(step["output"])
+        await show_steps(thread["steps"])
         thread["steps"] = with_runs(thread["steps"])
         # A whole thread is large: a client that asks again and again gets it when it took the last.
         await socket_ready(session, session.socket_id, most_waiting=1)

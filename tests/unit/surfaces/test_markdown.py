@@ -39,7 +39,51 @@ def test_growing_text_ends_as_the_whole_text(pieces: list[str]) -> None:
     assert escaped == shown(text)
 
 
+@given(_PIECES, st.lists(st.integers(0, 90), max_size=5))
+def test_any_cut_shows_what_the_beginning_alone_would(pieces: list[str], cuts: list[int]) -> None:
+    text, escaper = "".join(pieces), Escaper()
+    for cut in sorted(cuts):
+        assert escaper.escape(text[:cut]) == shown(text[:cut])
+
+
 @given(_PIECES)
 def test_only_backslashes_are_added(pieces: list[str]) -> None:
     text = "".join(pieces)
     assert shown(text).replace("\\", "") == text.replace("\\", "")
+
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "a\n\n",
+        "\n",
+        "`",
+        ":",
+        ":a",
+        "`a:b`",
+        "`\n\n",
+        "x\n```\n",
+        "```\n",
+        "<a:b",
+        "~" * 999 + "a\n",
+        "`" * 999 + "a",
+    ],
+)
+def test_a_mebibyte_of_anything_is_shown(piece: str) -> None:
+    """What looked at all that follows for each of these took from minutes to hours."""
+    text = piece * (MIB // len(piece))
+    assert shown(text).replace("\\", "") == text
+
+
+def test_backticks_that_never_close_are_shown() -> None:
+    text = "a:b " + "".join("`" * length + "a" for length in range(1, 1440))
+    assert shown(text) == text.replace("a:b", "a\\:b")
+    assert shown("`" * MIB + "\n" + text) == "`" * MIB + "\n" + text
+
+
+def test_an_open_fence_is_code_to_the_end() -> None:
+    text = "````\n" + "a:b\n```\n" * (MIB // 8)
+    assert shown(text) == text

@@ -1,0 +1,102 @@
+"""Sockets that read nothing, and say much: they fill no memory, and cost nobody else anything."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from tests.e2e.conftest import Faked
+from tests.e2e.page_socket import PageSocket, new_guest, page_socket
+from tests.e2e.support import select
+from tests.e2e.visit import visit
+from tests.fakes.model_server import answer, sse
+from tests.server import ParleyProcess
+
+MIB = 1024 * 1024
+FAVORITES = 20
+ROUNDS = 100
+
+
+@pytest.fixture
+def parley(faked: Faked) -> ParleyProcess:
+    faked.will_reply(sse(*answer("Hello ", "there.")))
+    return faked.parley
+
+
+def memory(parley: ParleyProcess) -> int:
+    status = Path(f"/proc/{parley.process.pid}/status").read_text()
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found
+    return int(found[1]) * 1024
+
+
+@asynccontextmanager
+async def deaf_socket(parley: ParleyProcess, cookie: str) -> AsyncIterator[ClientConnection]:
+    """A socket that reads until it is connected, and nothing after that."""
+    url = parley.url.replace("http", "ws") + "/ws/socket.io/?EIO=4&transport=websocket"
+    headers = {"cookie": cookie}
+    async with connect(
+        url, additional_headers=headers, max_queue=1, ping_interval=None, close_timeout=0.1
+    ) as socket:
+        await socket.recv()
+        await socket.send("40" + json.dumps({"sessionId": str(uuid4()), "clientType": "webapp"}))
+        await socket.recv()
+        yield socket
+
+
+async def flood(socket: ClientConnection, event: str, times: int) -> None:
+    """Say the same again and again, until the other side has enough of it."""
+    try:
+        async with asyncio.timeout(5):
+            for number in range(times):
+                await socket.send(f"42{number}" + json.dumps([event, {}]))
+    except (TimeoutError, ConnectionClosed):
+        pass
+
+
+async def have_favorites(socket: PageSocket) -> None:
+    for count in range(1, FAVORITES + 1):
+        step_id = await socket.say("x" * 60_000)
+        await socket.next("update_message", count)
+        marked = {"id": step_id, "metadata": {"favorite": True}}
+        await socket.emit("message_favorite", {"message": marked})
+        await socket.next("set_favorites", count)
+
+
+@pytest.mark.parametrize(
+    "event", ["fetch_favorites", "message_favorite", "edit_message", "connection_successful"]
+)
+async def test_deaf_socket_fills_no_memory(parley: ParleyProcess, event: str) -> None:
+    cookie = await new_guest(parley)
+    async with page_socket(parley, cookie) as socket:
+        await have_favorites(socket)
+        before = memory(parley)
+        async with deaf_socket(parley, cookie) as deaf:
+            await flood(deaf, event, 1000)
+            # Meanwhile the process gets to all of it, and serves others.
+            for count in range(1, ROUNDS + 1):
+                await socket.emit("fetch_favorites")
+                await socket.next("set_favorites", FAVORITES + count)
+    assert memory(parley) - before < 50 * MIB
+    shown = socket.all("set_favorites")[-1]
+    assert len(shown) == FAVORITES
+    assert {len(step["output"]) for step in shown} == {4000}
+
+
+async def test_name_of_a_thread_is_cut(parley: ParleyProcess) -> None:
+    async with visit(parley, await new_guest(parley)) as visited:
+        await visited.send("hi")
+        thread_id = (await visited.socket.next("first_interaction"))["thread_id"]
+        body = {"threadId": thread_id, "name": "n" * 900_000}
+        assert (await visited.client.put("/project/thread", json=body)).status_code == 200
+    ((length,),) = select(
+        parley, "SELECT length(name) FROM threads WHERE id = ?", thread_id.replace("-", "")
+    )
+    assert 0 < length <= 255
