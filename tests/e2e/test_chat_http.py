@@ -16,6 +16,7 @@ from tests.server import ParleyProcess
 from tests.sse_reader import read_events, read_lines
 
 OWN_PATHS = {
+    "/api/v1/models",
     "/api/v1/turns/{turn_id}/context",
     "/chat",
     "/files/{file_id}",
