@@ -142,7 +142,9 @@ class Watched:
             if first:
                 first = False
                 self._breaker.succeeded()
-                self._remember(Health(HealthState.OK))
+                # Of what is degraded for another reason, an answer says nothing new.
+                if self.known is not None and self.known.state is HealthState.DOWN:
+                    self._remember(Health(HealthState.OK))
             yield delta
 
     def _told(self, error: ProviderError) -> None:

@@ -51,6 +51,16 @@ class FakeHub:
     tokens: list[str | None] = field(default_factory=list)
     content_tokens: list[str | None] = field(default_factory=list)
 
+    def assert_resumed(self, cut: int) -> None:
+        """The second download went on from what the first had brought.
+
+        That may be less than was sent: what a broken connection has still to deliver can be lost.
+        """
+        first, second = self.ranges
+        start = int((second or "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+        assert first is None
+        assert 0 <= start <= cut
+
     async def describe(self, request: web.Request) -> web.StreamResponse:
         self.tokens.append(request.headers.get("Authorization"))
         if request.match_info["repo"] != self.repo.name:
