@@ -148,10 +148,10 @@ async def text_frames(events: AsyncGenerator[Event]) -> AsyncGenerator[bytes]:
                 case _:
                     continue
             shown += len(text)
-            if last == "\r" and text.startswith("\n"):
-                text = text[1:]  # the second half of a line end that was cut in two
-            if text:
-                last = text[-1]
+            # The second half of a line end that was cut in two.
+            is_second_half = last == "\r" and text.startswith("\n")
+            last = text[-1:] or last
+            if text := text[1:] if is_second_half else text:
                 yield text_frame(text)
     yield DONE
 

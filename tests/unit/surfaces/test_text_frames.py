@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncGenerator, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from parley.chat.deltas import FinishReason
@@ -82,6 +82,7 @@ def test_no_text_looks_like_the_end(text: str) -> None:
     assert "[DONE]" not in list(read_events(text_frame(text)))
 
 
+@example(["\r", "\n", "\n"])
 @given(st.lists(TEXTS.filter(bool), max_size=6))
 async def test_the_cut_of_the_events_does_not_show(parts: list[str]) -> None:
     stream = await rendered(*texts(*parts), DONE_EVENT)
