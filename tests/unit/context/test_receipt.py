@@ -44,7 +44,7 @@ async def remade(desk: Desk, turn: Turn, context: Context) -> CompletionRequest 
     return rebuild(receipt, stored, exchanges)
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=2000, deadline=None)
 @given(CONFIGS, st.lists(SAID, min_size=1, max_size=7))
 def test_receipt_gives_back_the_exact_request(
     config: ContextConfig, history: list[tuple[str, str, str | None, bool, Sampling]]
@@ -59,7 +59,9 @@ def test_receipt_gives_back_the_exact_request(
                 replaces=before.id if edits and before else None,
             )
             context = await desk.build(turn)
-            assert await remade(desk, turn, context) == context.request
+            async with desk.provider.stream(context.request):
+                received = desk.provider.calls.pop().request
+            assert await remade(desk, turn, context) == received
             await desk.answer(turn, answer)
             before = turn
 
