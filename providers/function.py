@@ -193,9 +193,8 @@ class FunctionProvider:
 
 
 def _options(request: CompletionRequest, defaults: Sampling) -> dict[str, object]:
-    asked, default = asdict(request.sampling), asdict(defaults)
-    options = {name: default[name] if asked[name] in {None, ()} else asked[name] for name in asked}
-    options = {name: value for name, value in options.items() if value not in {None, ()}}
+    drawn = asdict(request.sampling.or_else(defaults))
+    options = {name: value for name, value in drawn.items() if value not in {None, ()}}
     return {"model": request.model, **options}
 
 

@@ -37,7 +37,6 @@ from providers.config import Connection
 from providers.event_source import EventSource
 from providers.faults import fault
 from providers.gemini_frames import ResponseReader, render
-from providers.sampling import drawn
 from providers.transport import Transport
 
 GEMINI_URL = "https://generativelanguage.googleapis.com/v1beta"
@@ -76,7 +75,8 @@ class Gemini:
         """Stream one completion; see `Provider.stream`."""
         name = _short(request.model)
         thinks = self._thoughts and _THINKS.match(name) is not None
-        body = render(request.messages, drawn(request.sampling, self._defaults), thinks=thinks)
+        sampling = request.sampling.or_else(self._defaults)
+        body = render(request.messages, sampling, thinks=thinks)
         resource = name if name.startswith("tunedModels/") else f"models/{name}"
         path = f"/{quote(resource)}:streamGenerateContent?alt=sse"
         async with (

@@ -21,7 +21,6 @@ from parley.chat.ports import Provider
 from providers.config import Connection
 from providers.faults import fault
 from providers.openai_compatible import FIRST_LISTED, OpenAICompatible, base_url
-from providers.sampling import drawn
 
 ROUTER_URL = "https://router.huggingface.co/v1"
 
@@ -99,7 +98,7 @@ class HuggingFace(OpenAICompatible):
 
     async def written(self, request: CompletionRequest) -> Prepared:
         """Let the packaged client write the request; raises `ProviderError`, sends nothing."""
-        sampling = drawn(request.sampling, self._drawn_by)
+        sampling = request.sampling.or_else(self._drawn_by)
         token = self._token()
         writer = (
             _Writer(provider="auto", token=token)

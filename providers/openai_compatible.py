@@ -192,15 +192,15 @@ def render(
     request: CompletionRequest, defaults: Sampling, *, at_openai: bool = False
 ) -> dict[str, object]:
     """Write a request in OpenAI's dialect, with the sampling fields that are set and no others."""
-    asked = request.sampling
+    drawn = request.sampling.or_else(defaults)
     # OpenAI's reasoning models refuse `max_tokens`; TGI knows no other name.
     max_tokens = "max_completion_tokens" if at_openai else "max_tokens"
     sampling = {
-        max_tokens: _either(asked.max_tokens, defaults.max_tokens),
-        "temperature": _either(asked.temperature, defaults.temperature),
-        "top_p": _either(asked.top_p, defaults.top_p),
-        "stop": list(asked.stop or defaults.stop) or None,
-        "seed": _either(asked.seed, defaults.seed),
+        max_tokens: drawn.max_tokens,
+        "temperature": drawn.temperature,
+        "top_p": drawn.top_p,
+        "stop": list(drawn.stop) or None,
+        "seed": drawn.seed,
     }
     return {
         "model": request.model,
@@ -209,7 +209,3 @@ def render(
         "stream_options": {"include_usage": True},
         **{name: value for name, value in sampling.items() if value is not None},
     }
-
-
-def _either(asked: float | None, default: float | None) -> float | None:
-    return default if asked is None else asked

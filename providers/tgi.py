@@ -36,7 +36,6 @@ from providers.config import Connection
 from providers.event_source import EventSource
 from providers.faults import fault
 from providers.openai_compatible import FIRST_LISTED, OpenAICompatible, base_url
-from providers.sampling import drawn
 from providers.tgi_frames import TokenReader, render
 from providers.transport import Transport
 
@@ -87,7 +86,7 @@ class TGI:
     @asynccontextmanager
     async def stream(self, request: CompletionRequest) -> AsyncGenerator[AsyncIterator[Delta]]:
         """Stream one completion; see `Provider.stream`."""
-        sampling = drawn(request.sampling, self._defaults)
+        sampling = request.sampling.or_else(self._defaults)
         async with AsyncExitStack() as stack:
             yield await self._begin(stack, replace(request, sampling=sampling))
 
