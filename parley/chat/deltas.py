@@ -40,12 +40,16 @@ class Reasoning:
 
 @dataclass(slots=True)
 class ToolCallDelta:
-    """A piece of a tool call; `arguments` of one `index` concatenate to a JSON document."""
+    """A piece of a tool call; `arguments` of one `index` concatenate to a JSON document.
+
+    `signature` is what some providers want back with the call.
+    """
 
     index: int
     id: str | None
     name: str | None
     arguments: str
+    signature: str | None = None
 
 
 @dataclass(slots=True)

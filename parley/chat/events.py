@@ -73,6 +73,35 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolStart:
+    """A tool is called; `action` says to people what it is about to do.
+
+    `arguments` is JSON as the model wrote it. A call of a tool that the caller brought along has
+    no `ToolEnd`: the turn ends with the finish reason `tool_calls`, and the caller runs it.
+    """
+
+    turn_id: str
+    seq: int
+    id: str
+    name: str
+    description: str
+    action: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolEnd:
+    """A tool has ended; `error` is the stable word for why it failed, None where it did not."""
+
+    turn_id: str
+    seq: int
+    id: str
+    name: str
+    result: str
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ContextPruned:
     """Something was left out of what the model sees."""
 
@@ -122,6 +151,8 @@ Event = (
     | TextEvent
     | ReasoningEvent
     | Snapshot
+    | ToolStart
+    | ToolEnd
     | ContextPruned
     | UsageEvent
     | ErrorEvent

@@ -12,9 +12,23 @@ from parley.chat.events import (
     ReasoningEvent,
     Snapshot,
     TextEvent,
+    ToolEnd,
+    ToolStart,
     UsageEvent,
 )
 from parley.chat.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class FoldedTool:
+    """A call of a tool; `result` is None until it has ended."""
+
+    id: str
+    name: str
+    action: str
+    arguments: str
+    result: str | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +38,7 @@ class Folded:
     seq: int = 0
     text: str = ""
     reasoning: str = ""
+    tools: tuple[FoldedTool, ...] = ()
     usage: Usage | None = None
     error_code: str | None = None
     error_message: str | None = None
@@ -52,6 +67,8 @@ def _apply(folded: Folded, event: Event) -> Folded:
             folded = replace(folded, text=text, reasoning=reasoning)
         case Attempt(keep=False):
             folded = replace(folded, text="", reasoning="")
+        case ToolStart() | ToolEnd():
+            folded = replace(folded, tools=_with_tool(folded.tools, event))
         case UsageEvent(usage=usage):
             folded = replace(folded, usage=usage)
         case ErrorEvent(code=code, message=message):
@@ -61,3 +78,13 @@ def _apply(folded: Folded, event: Event) -> Folded:
         case _:
             pass
     return folded
+
+
+def _with_tool(tools: tuple[FoldedTool, ...], event: ToolStart | ToolEnd) -> tuple[FoldedTool, ...]:
+    """A call that begins anew takes the place of the one with its id."""
+    if isinstance(event, ToolStart):
+        tool = FoldedTool(event.id, event.name, event.action, event.arguments)
+        return (*(t for t in tools if t.id != event.id), tool)
+    return tuple(
+        replace(t, result=event.result, error=event.error) if t.id == event.id else t for t in tools
+    )

@@ -1,9 +1,9 @@
 """Models: what can answer, and what it is able to do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 from parley.chat.errors import ProviderError
 from parley.chat.messages import Message
@@ -95,13 +95,44 @@ class Tries(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool that the model is offered; `parameters` is the JSON Schema of its arguments."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Whether the model may or must call a tool; `name` is the one that it must call."""
+
+    mode: Literal["auto", "none", "required"] = "auto"
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseFormat:
+    """JSON is wanted: any object, or one of `schema` (a JSON Schema) where that is given."""
+
+    schema: Mapping[str, object] | None = None
+    name: str = "answer"
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class CompletionRequest:
     """One provider call: the upstream's name of the model and exactly what it gets to see.
 
-    `tries`, where it is there, hears of each further try and may forbid it.
+    A provider that cannot do what `tools` or `response_format` ask raises `RequestRejected`
+    before it sends anything. `tries`, where it is there, hears of each further try and may forbid
+    it.
     """
 
     model: str
     messages: tuple[Message, ...]
     sampling: Sampling = field(default_factory=Sampling)
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: ToolChoice | None = None
+    response_format: ResponseFormat | None = None
     tries: Tries | None = field(default=None, compare=False, repr=False)

@@ -64,6 +64,7 @@ def new_turn(
         max_queued=max_queued,
         may_run=may_run,
         replaces=request.replaces,
+        extras=request.extras,
     )
 
 
@@ -86,6 +87,7 @@ def begun_turn(new: NewTurn, parent_id: str | None, state: TurnState) -> Turn:
         stop_requested=False,
         created_at=new.created_at,
         answer=Answer(state=state),
+        extras=new.extras,
     )
 
 

@@ -7,8 +7,8 @@ from enum import StrEnum
 from uuid import UUID
 
 from parley.chat.deltas import FinishReason
-from parley.chat.messages import Message
-from parley.chat.models import CompletionRequest, Sampling
+from parley.chat.messages import ImagePart, Message
+from parley.chat.models import CompletionRequest, ResponseFormat, Sampling, ToolChoice, ToolSpec
 from parley.chat.usage import Usage
 
 
@@ -37,6 +37,22 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
+class Extras:
+    """What a message may bring along beside its text.
+
+    `tools` are the caller's own: the model may call them, the turn ends there, and the caller runs
+    them. `use_tools` names those of Parley's tools that this turn may use; None leaves it to the
+    model's configuration.
+    """
+
+    images: tuple[ImagePart, ...] = ()
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: ToolChoice | None = None
+    response_format: ResponseFormat | None = None
+    use_tools: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TurnRequest:
     """What a surface asks for.
 
@@ -57,6 +73,7 @@ class TurnRequest:
     keep: bool = True
     user_step_id: str | None = None
     replaces: str | None = None
+    extras: Extras = field(default_factory=Extras)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +100,7 @@ class NewTurn:
     max_queued: int
     may_run: bool = True
     replaces: str | None = None
+    extras: Extras = field(default_factory=Extras)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +125,7 @@ class Turn:
     answer: "Answer"
     keep: bool = True
     earlier: tuple[Message, ...] = ()
+    extras: Extras = field(default_factory=Extras)
 
 
 @dataclass(frozen=True, slots=True)

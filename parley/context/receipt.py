@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import msgspec
 
-from parley.chat.messages import Message, Role
+from parley.chat.messages import ImagePart, Message, Part, Role, TextPart
 from parley.chat.models import CompletionRequest, Sampling
 from parley.chat.receipts import VERSION, DroppedTurn, Receipt, ReceiptMessage
 from parley.chat.turns import Exchange, Turn
@@ -83,14 +83,37 @@ def rebuild(
 
 
 def digest_of(request: CompletionRequest) -> str:
-    """SHA-256 of the request as JSON: sorted keys, no spaces, UTF-8, 1.0 and not 1 for a fraction."""
+    """SHA-256 of the request as JSON: sorted keys, no spaces, UTF-8, 1.0 and not 1 for a fraction.
+
+    A message of text alone is its text, another one the list of its parts; images are their bytes'
+    own digest. Tools and the wanted form are there where they were asked for.
+    """
     sampling = asdict(request.sampling)
     for fraction in ("temperature", "top_p"):
         if sampling[fraction] is not None:
             sampling[fraction] = float(sampling[fraction])
-    document = {
+    document: dict[str, object] = {
         "model": request.model,
-        "messages": [{"role": m.role.value, "content": m.text} for m in request.messages],
+        "messages": [{"role": m.role.value, "content": _content(m)} for m in request.messages],
         "sampling": sampling,
     }
+    if request.tools:
+        document["tools"] = [asdict(tool) for tool in request.tools]
+    if request.tool_choice:
+        document["tool_choice"] = asdict(request.tool_choice)
+    if request.response_format:
+        document["response_format"] = asdict(request.response_format)
     return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
+
+
+def _content(message: Message) -> str | list[dict[str, object]]:
+    if all(isinstance(part, TextPart) for part in message.parts):
+        return message.text
+    return [_part(part) for part in message.parts]
+
+
+def _part(part: Part) -> dict[str, object]:
+    fields = {"type": type(part).__name__, **asdict(part)}
+    if isinstance(part, ImagePart):
+        fields["data"] = hashlib.sha256(part.data).hexdigest()
+    return fields

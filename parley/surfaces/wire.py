@@ -14,6 +14,8 @@ from parley.chat.events import (
     ReasoningEvent,
     Snapshot,
     TextEvent,
+    ToolEnd,
+    ToolStart,
     TurnStart,
     UsageEvent,
 )
@@ -53,6 +55,8 @@ _TYPES: dict[type[Event], str] = {
     TextEvent: "text",
     ReasoningEvent: "reasoning",
     Snapshot: "snapshot",
+    ToolStart: "tool_start",
+    ToolEnd: "tool_end",
     ContextPruned: "context_pruned",
     UsageEvent: "usage",
     ErrorEvent: "error",
@@ -64,7 +68,9 @@ def _usage(usage: Usage) -> dict[str, Any]:
     return {name: value for name, value in asdict(usage).items() if value is not None}
 
 
-def _fields(event: Attempt | Snapshot | ContextPruned | Done) -> dict[str, Any]:
+def _fields(
+    event: Attempt | Snapshot | ToolStart | ToolEnd | ContextPruned | Done,
+) -> dict[str, Any]:
     fields = asdict(event)
     del fields["turn_id"], fields["seq"]
     return fields

@@ -13,11 +13,13 @@ from parley.chat.events import (
     ReasoningEvent,
     Snapshot,
     TextEvent,
+    ToolEnd,
+    ToolStart,
     TurnStart,
     UsageEvent,
     first_seq,
 )
-from parley.chat.fold import Folded, fold
+from parley.chat.fold import Folded, FoldedTool, fold
 from parley.chat.usage import Usage
 from parley.live.memory_log import merged
 
@@ -106,3 +108,25 @@ def test_a_snapshot_replaces_all_text() -> None:
 def test_takes_errors_and_ignores_news() -> None:
     folded = fold([ContextPruned("t", 1, 2, 3, "rule"), ErrorEvent("t", 2, "internal", "Sorry.")])
     assert folded == Folded(seq=2, error_code="internal", error_message="Sorry.")
+
+
+def test_tools_keep_their_order_and_results() -> None:
+    folded = fold(
+        [
+            ToolStart("t", 1, "a", "add", "", "Add", "{}"),
+            ToolStart("t", 2, "b", "sub", "", "Subtract", "{}"),
+            ToolEnd("t", 3, "b", "sub", "late", "tool_timeout"),
+            Attempt("t", 4, 2, "p", "m", "failover", keep=False),
+        ]
+    )
+    assert folded.tools == (
+        FoldedTool("a", "add", "Add", "{}"),
+        FoldedTool("b", "sub", "Subtract", "{}", "late", "tool_timeout"),
+    )
+
+
+def test_a_tool_that_is_called_again_counts_once() -> None:
+    start = ToolStart("t", 1, "a", "add", "", "Add", "{}")
+    again = ToolStart("t", first_seq(2), "a", "add", "", "Add", "{}")
+    folded = fold([start, again, ToolEnd("t", first_seq(2) + 1, "a", "add", "3")])
+    assert folded.tools == (FoldedTool("a", "add", "Add", "{}", "3"),)

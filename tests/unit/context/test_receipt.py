@@ -8,8 +8,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parley.chat.messages import Message, Role, TextPart
-from parley.chat.models import CompletionRequest, Sampling
+from parley.chat.messages import (
+    ImagePart,
+    Message,
+    Role,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+)
+from parley.chat.models import (
+    CompletionRequest,
+    ResponseFormat,
+    Sampling,
+    ToolChoice,
+    ToolSpec,
+)
 from parley.chat.receipts import Receipt
 from parley.chat.turns import Context, Turn
 from parley.context.builder import ContextConfig
@@ -88,6 +101,25 @@ def test_any_change_changes_the_digest() -> None:
         replace(request, messages=(replace(request.messages[0], role=Role.USER), longer)),
     ]
     assert len({digest_of(each) for each in (request, *others)}) == 10
+
+
+def test_what_a_message_brings_along_changes_the_digest() -> None:
+    request = request_of(Message.of(Role.USER, "q"))
+    others = [
+        request_of(Message(Role.USER, (TextPart("q"), part)))
+        for part in (
+            ImagePart("image/png", b"1"),
+            ImagePart("image/png", b"2"),
+            ToolCallPart("c", "add", "{}"),
+            ToolResultPart("c", "add", ""),
+        )
+    ]
+    others += [
+        replace(request, tools=(ToolSpec("add", "Adds.", {"type": "object"}),)),
+        replace(request, tool_choice=ToolChoice("required")),
+        replace(request, response_format=ResponseFormat()),
+    ]
+    assert len({digest_of(each) for each in (request, *others)}) == 8
 
 
 async def test_receipt_says_what_was_dropped_and_why() -> None:

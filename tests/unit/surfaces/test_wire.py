@@ -15,6 +15,8 @@ from parley.chat.events import (
     ReasoningEvent,
     Snapshot,
     TextEvent,
+    ToolEnd,
+    ToolStart,
     TurnStart,
     UsageEvent,
     first_seq,
@@ -51,6 +53,21 @@ GOLDEN: list[tuple[Event, str]] = [
         (
             '{"type":"snapshot","turn_id":"t","seq":4294967297,'
             '"content":{"text":"so far","reasoning":"hm"}}'
+        ),
+    ),
+    (
+        ToolStart("t", SEQ, "c1", "add", "Adds.", "Add 1 and 2", '{"a":1,"b":2}'),
+        (
+            '{"type":"tool_start","turn_id":"t","seq":4294967297,"content":{"id":"c1",'
+            '"name":"add","description":"Adds.","action":"Add 1 and 2",'
+            '"arguments":"{\\"a\\":1,\\"b\\":2}"}}'
+        ),
+    ),
+    (
+        ToolEnd("t", SEQ, "c1", "add", "3"),
+        (
+            '{"type":"tool_end","turn_id":"t","seq":4294967297,'
+            '"content":{"id":"c1","name":"add","result":"3","error":null}}'
         ),
     ),
     (
