@@ -24,6 +24,7 @@ from data_layer.sweeping import sweeping
 from data_layer.turns import SqlTurnStore
 from data_layer.writer import open_writer
 from parley import __version__
+from parley.auth.addresses import Addresses
 from parley.auth.callers import Callers
 from parley.auth.guests import Guests
 from parley.chat.engine import Engine, open_engine
@@ -84,6 +85,7 @@ callers = Callers(
         framed=config.server.in_space,
     ),
     allow_guests=config.server.allow_guests,
+    addresses=Addresses(behind_proxy=config.server.in_space),
 )
 
 

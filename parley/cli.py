@@ -64,6 +64,9 @@ def serve(
             ws_per_message_deflate=False,
             ws_max_size=config.server.body_limit_bytes,
             server_header=False,
+            # Whom a peer speaks for is judged in one place, which needs the peer itself
+            # (parley/auth/addresses.py).
+            proxy_headers=False,
             # Open streams end with their turns; see EngineConfig.grace_s.
             timeout_graceful_shutdown=8,
         )

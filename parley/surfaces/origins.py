@@ -7,10 +7,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from parley.chat.errors import Forbidden
-from parley.observability.logs import get_logger
-from parley.surfaces.failures import refused
-
-logger = get_logger(__name__)
+from parley.surfaces.visitors import refuse
 
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _ANOTHER_SITE = "Another site may not do this. Open Parley itself"
@@ -40,13 +37,7 @@ class OriginGuard:
         if scope["type"] not in {"http", "websocket"} or self._may_pass(HTTPConnection(scope)):
             await self._app(scope, receive, send)
             return
-        if scope["type"] == "websocket":
-            logger.warning("Refused", path=scope["path"], code=Forbidden.code, status=403)
-            # Closing before accepting is what refuses a handshake with 403.
-            await receive()
-            await send({"type": "websocket.close", "code": 1008})
-            return
-        await refused(scope["path"], Forbidden(self._refusal))(scope, receive, send)
+        await refuse(Forbidden(self._refusal), scope, receive, send)
 
     def _may_pass(self, connection: HTTPConnection) -> bool:
         origin = connection.headers.get("origin")

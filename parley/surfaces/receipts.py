@@ -75,10 +75,10 @@ def _owners(request: Request, callers: Callers) -> Sequence[Owner]:
     if session_id is not None and ID_PATTERN.fullmatch(session_id):
         session = callers.of_session(request, session_id)
         return [each.owner for each in (session.before, session) if each]
-    owner = callers.of_browser(request)
-    if owner is None:
+    principal = callers.known(request)
+    if principal is None:
         raise Unauthenticated("Nobody is known to be calling: send a cookie or X-Session-Id.")
-    return [owner]
+    return [principal.owner]
 
 
 def _uuid(turn_id: str) -> str:

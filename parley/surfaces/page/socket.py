@@ -157,9 +157,10 @@ class _Handlers:
         await self._do(session, self._favorites.mark(session, payload))
 
     async def _connect(self, sid: str, environ: dict[str, Any], auth: object) -> bool:
-        owner = self._page.callers.of_browser(HTTPConnection(environ["asgi.scope"]))
-        if owner is None:
+        principal = self._page.callers.known(HTTPConnection(environ["asgi.scope"]))
+        if principal is None:
             raise Unauthenticated("Open the page first.")
+        owner = principal.owner
         session_id, wanted_id = _session_ids(auth)
         with _as_owner(owner):
             user = await self._page.data_layer.get_user(owner.identifier)

@@ -13,9 +13,13 @@ async def hello(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse("hello")(scope, receive, send)
 
 
-def connection(headers: Mapping[str, str] | None = None, method: str = "GET") -> HTTPConnection:
+def connection(
+    headers: Mapping[str, str] | None = None, method: str = "GET", peer: str | None = None
+) -> HTTPConnection:
     raw = [(k.lower().encode(), v.encode("latin-1")) for k, v in (headers or {}).items()]
-    return HTTPConnection({"type": "http", "method": method, "path": "/", "headers": raw})
+    client = (peer, 50000) if peer else None
+    scope = {"type": "http", "method": method, "path": "/", "headers": raw, "client": client}
+    return HTTPConnection(scope)
 
 
 @asynccontextmanager
