@@ -33,7 +33,7 @@ from parley.context.builder import WindowedContext
 from parley.context.memory_store import MemoryContextStore
 from parley.context.redis_store import open_redis_store
 from parley.context.seen import TurnReceipts
-from parley.live.memory_log import MemoryTurnLog
+from parley.live.memory import memory_live
 from parley.observability.logs import configure_logs, get_logger
 from parley.settings.build import load_config
 from parley.settings.problems import EXIT_CODE, ConfigurationError
@@ -130,7 +130,7 @@ async def _open(app: FastAPI, stack: AsyncExitStack) -> Engine:
     stack.push_async_callback(layer.close)
     await stack.enter_async_context(waiting_files(storage.sweep))
     engine = await stack.enter_async_context(
-        open_engine(config.engine, registry, context, turns, MemoryTurnLog())
+        open_engine(config.engine, registry, context, turns, memory_live())
     )
     _add_routes(
         app,

@@ -24,7 +24,7 @@ from parley.chat.running import RunConfig
 from parley.chat.turns import Owner, TurnRequest
 from parley.context.builder import ContextConfig, WindowedContext
 from parley.context.memory_store import MemoryContextStore
-from parley.live.memory_log import MemoryTurnLog
+from parley.live.memory import memory_live
 from tests.fakes.scripted_provider import Call, OneModel, ScriptedProvider
 
 USERS, TURNS_EACH = 20, 10
@@ -180,7 +180,7 @@ def _enter(owner: Owner, thread_id: str) -> None:
 async def _engine(turns: TurnStore) -> AsyncIterator[Engine]:
     config = EngineConfig("bench", RunConfig(), running_limit=USERS, checkpoint_s=3600)
     context = WindowedContext(ContextConfig(), MemoryContextStore(), turns)
-    async with open_engine(config, OneModel(_AtOnce()), context, turns, MemoryTurnLog()) as engine:
+    async with open_engine(config, OneModel(_AtOnce()), context, turns, memory_live()) as engine:
         yield engine
 
 

@@ -125,6 +125,19 @@ class SqlTurnStore:
             lambda connection: _running(connection, owner_id, thread_id)
         )
 
+    async def live(self, owner_id: str, thread_id: str) -> Sequence[Turn]:  # noqa: D102
+        statement = (
+            select_turns()
+            .where(
+                turns.c.thread_id == thread_id,
+                turns.c.owner_id == owner_id,
+                turns.c.state.in_((RUNNING, QUEUED)),
+            )
+            .order_by(turns.c.arrival)
+        )
+        rows = await self._database.read(lambda connection: connection.execute(statement).all())
+        return [turn_of(row) for row in rows]
+
     async def owns_thread(self, owner_id: str, thread_id: str) -> bool:  # noqa: D102
         statement = sa.select(threads.c.id).where(
             threads.c.id == thread_id,

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from contextvars import Context, copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 from parley.chat.deltas import FinishReason
@@ -22,7 +22,9 @@ from parley.chat.errors import (
     interrupted,
 )
 from parley.chat.events import Event
-from parley.chat.ports import Catalogue, ContextBuilder, TurnLog, TurnStore
+from parley.chat.listening import listen
+from parley.chat.news import TurnNews
+from parley.chat.ports import Catalogue, ContextBuilder, Live, TurnStore
 from parley.chat.replay import ended_while_queued, replay
 from parley.chat.requests import check_request, new_turn, too_many_running, unkept_turn
 from parley.chat.running import RunConfig, RunningTurn
@@ -63,7 +65,7 @@ class Engine:
         catalogue: Catalogue,
         context: ContextBuilder,
         turns: TurnStore,
-        log: TurnLog,
+        live: Live,
         tasks: asyncio.TaskGroup,
     ) -> None:
         """Wire the engine; turns run in `tasks`."""
@@ -71,7 +73,8 @@ class Engine:
         self._catalogue = catalogue
         self._context = context
         self._turns = turns
-        self._log = log
+        self._log = live.log
+        self._announcements = live.announcements
         self._tasks = tasks
         self._beginning: dict[str, NewTurn] = {}
         self._running: dict[str, RunningTurn] = {}
@@ -156,6 +159,15 @@ class Engine:
         """Say whether this owner has such a thread."""
         return await self._turns.owns_thread(owner_id, thread_id)
 
+    def listen(self, owner_id: str, thread_id: str) -> AsyncGenerator[TurnNews]:
+        """Give what is live in a thread of this owner, then its news, without an end.
+
+        News of a turn come when it is begun, runs, and is over; those that this process missed
+        come late. Of turns begun through any surface, here or elsewhere, if they are kept. Raises
+        `NotFound`.
+        """
+        return listen(self._turns, self._announcements, owner_id, thread_id)
+
     async def stop(self, owner_id: str, turn_id: str) -> Turn:
         """Stop a turn: its upstream is closed, what is there of the answer is kept.
 
@@ -206,6 +218,7 @@ class Engine:
         """Tell the readers of a turn that waits here that it will not run."""
         self._asked_in.pop(turn.id, None)
         if self._queued.pop(turn.id, None):
+            self._announce(replace(turn, state=TurnState(reason.value)))
             self._log.append(turn.id, ended_while_queued(turn, reason, error))
             self._forget_later(turn.id)
 
@@ -303,6 +316,7 @@ class Engine:
             if turn.state is TurnState.RUNNING:
                 self._run(turn)
             else:
+                self._announce(turn)
                 self._queued[turn.id] = turn
                 self._asked_in[turn.id] = copy_context()
         return begun
@@ -320,6 +334,7 @@ class Engine:
         if self._draining:
             running.interrupt()
         self._running[turn.id] = running
+        self._announce(turn)
         metrics.TURNS_RUNNING.set(len(self._running))
         self._tasks.create_task(
             self._run_to_end(running),
@@ -333,6 +348,7 @@ class Engine:
             following = await running.run()
         finally:
             self._running.pop(turn.id, None)
+            self._announce(running.ended)
             metrics.TURNS_RUNNING.set(len(self._running))
             self._forget_later(turn.id)
             self._ended.set()
@@ -342,6 +358,10 @@ class Engine:
             # Its thread was deleted: nobody will run what waits in it.
             for queued in [q for q in self._queued.values() if q.thread_id == turn.thread_id]:
                 self._end_queued(queued, FinishReason.INTERRUPTED)
+
+    def _announce(self, turn: Turn) -> None:
+        if turn.keep:
+            self._announcements.announce(TurnNews.of(turn))
 
     def _forget_later(self, turn_id: str) -> None:
         loop = asyncio.get_running_loop()
@@ -360,14 +380,14 @@ async def open_engine(
     catalogue: Catalogue,
     context: ContextBuilder,
     turns: TurnStore,
-    log: TurnLog,
+    live: Live,
 ) -> AsyncIterator[Engine]:
     """Run an engine; on leaving it drains. What an earlier process left is ended first."""
     orphans = await turns.interrupt_orphans(config.replica_id)
     if orphans:
         logger.warning("Turns of an earlier process were interrupted", count=orphans)
     async with asyncio.TaskGroup() as tasks:
-        engine = Engine(config, catalogue, context, turns, log, tasks)
+        engine = Engine(config, catalogue, context, turns, live, tasks)
         checkpoints = tasks.create_task(engine.checkpoint_forever())
         try:
             yield engine

@@ -1,13 +1,14 @@
 """Ports: what the engine needs from the outside, as Protocols that adapters fulfil."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from parley.chat.deltas import Delta
 from parley.chat.events import Event
 from parley.chat.models import CompletionRequest, Health, ModelInfo, Sampling, Tokenizer
+from parley.chat.news import TurnNews
 from parley.chat.turns import Answer, Begun, Context, ContextRecord, Exchange, NewTurn, Turn
 
 
@@ -123,6 +124,10 @@ class TurnStore(Protocol):
         """Read the thread's running turn, if one runs."""
         ...
 
+    async def live(self, owner_id: str, thread_id: str) -> Sequence[Turn]:
+        """Read what runs in the thread and what waits there, in order of arrival."""
+        ...
+
     async def owns_thread(self, owner_id: str, thread_id: str) -> bool:
         """Say whether this owner has such a thread, not deleted."""
         ...
@@ -168,6 +173,31 @@ class TurnLog(Protocol):
     def forget(self, turn_id: str) -> None:
         """Let the log of a finished turn expire; whoever reads it now reads on to its end."""
         ...
+
+
+class Announcements(Protocol):
+    """What begins and ends in which thread, told to every process that has it open."""
+
+    def announce(self, news: TurnNews) -> None:
+        """Tell it to whoever listens, here and elsewhere. Never blocks; it may get lost."""
+        ...
+
+    def listening(
+        self, thread_id: str | None
+    ) -> AbstractContextManager[AsyncIterator[TurnNews | None]]:
+        """Give the news of a thread, of all threads for None, from now on and without an end.
+
+        None instead of news: some may have been missed, the rows say what is true.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What is happening right now; see each port."""
+
+    log: TurnLog
+    announcements: Announcements
 
 
 class ContextStore(Protocol):

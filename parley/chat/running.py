@@ -97,6 +97,11 @@ class RunningTurn:
         """Whether the turn has another owner, or its thread was deleted."""
         return self._saver.is_lost
 
+    @property
+    def ended(self) -> Turn:
+        """The turn as it is once it has run: over."""
+        return replace(self.turn, state=self._outcome.state)
+
     def stop(self) -> None:
         """End the provider's stream now; what is there of the answer is kept."""
         self._stop_requested = True

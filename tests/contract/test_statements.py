@@ -23,7 +23,7 @@ from parley.chat.engine import open_engine
 from parley.chat.turns import Answer, Owner, TurnRequest
 from parley.context.builder import ContextConfig, WindowedContext
 from parley.context.memory_store import MemoryContextStore
-from parley.live.memory_log import MemoryTurnLog
+from parley.live.memory import memory_live
 from tests.contract.layer_support import a_step, as_owner
 from tests.contract.support import a_turn, an_end
 from tests.fakes.scripted_provider import OneModel, ScriptedProvider
@@ -66,8 +66,7 @@ async def test_turn_costs_few_statements(
     provider, store = ScriptedProvider(), SqlTurnStore(database, writer)
     context = WindowedContext(ContextConfig(), MemoryContextStore(capacity=int(cached)), store)
     config = replace(CONFIG, checkpoint_s=3600)
-    log = MemoryTurnLog()
-    async with open_engine(config, OneModel(provider), context, store, log) as engine:
+    async with open_engine(config, OneModel(provider), context, store, memory_live()) as engine:
         for number in range(3):
             request = TurnRequest(owner=owner, thread_id=thread_id, text=f"question {number}")
             with counted() as cost:

@@ -112,6 +112,10 @@ class MemoryTurnStore:
                 return turn
         return None
 
+    async def live(self, owner_id: str, thread_id: str) -> Sequence[Turn]:
+        mine = [row.turn for row in self._rows.values() if row.turn.owner_id == owner_id]
+        return [t for t in mine if t.thread_id == thread_id and not t.state.is_over]
+
     async def owns_thread(self, owner_id: str, thread_id: str) -> bool:
         thread = self._threads.get(thread_id)
         return thread is not None and thread.owner_id == owner_id and not thread.deleted

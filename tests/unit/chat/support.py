@@ -12,11 +12,14 @@ from parley.chat.engine import Engine, EngineConfig, open_engine
 from parley.chat.errors import StorageUnavailable
 from parley.chat.events import Done, ErrorEvent, Event
 from parley.chat.fold import Folded, fold
+from parley.chat.news import TurnNews
+from parley.chat.ports import Live
 from parley.chat.running import RunConfig
 from parley.chat.turns import Answer, Begun, NewTurn, Owner, Turn, TurnRequest
 from parley.context.builder import ContextConfig, WindowedContext
 from parley.context.memory_store import MemoryContextStore
 from parley.live.memory_log import MemoryTurnLog
+from parley.live.memory_news import MemoryAnnouncements
 from tests.fakes.scripted_provider import PATIENCE_S, OneModel, ScriptedProvider
 from tests.fakes.turn_store import MemoryTurnStore
 
@@ -130,6 +133,17 @@ class WatchedLog(MemoryTurnLog):
                 await self.grown.wait()
 
 
+class Announced(MemoryAnnouncements):
+    """Announcements that get lost while the test says so."""
+
+    deaf = False
+
+    @override
+    def announce(self, news: TurnNews) -> None:
+        if not self.deaf:
+            super().announce(news)
+
+
 @dataclass
 class Bench:
     """An engine and all that it works with."""
@@ -138,6 +152,7 @@ class Bench:
     provider: ScriptedProvider
     store: TroubledStore
     log: WatchedLog
+    announcements: Announced
     thread_id: str = field(default_factory=lambda: str(uuid4()))
 
     async def submit(self, text: str = "Hello?", **changes: object) -> Turn:
@@ -190,5 +205,7 @@ async def bench(
     store = store or TroubledStore()
     window = WindowedContext(context or ContextConfig(), MemoryContextStore(), store)
     catalogue = OneModel(provider, context_window)
-    async with open_engine(config, catalogue, window, store, log) as engine:
-        yield Bench(engine, provider, store, log)
+    announcements = Announced()
+    live = Live(log, announcements)
+    async with open_engine(config, catalogue, window, store, live) as engine:
+        yield Bench(engine, provider, store, log, announcements)

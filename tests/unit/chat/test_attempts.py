@@ -33,13 +33,13 @@ from parley.chat.errors import (
 from parley.chat.events import Attempt, Event, TextEvent
 from parley.chat.fold import fold
 from parley.chat.models import Capabilities, CompletionRequest, ModelInfo
-from parley.chat.ports import Route
+from parley.chat.ports import Live, Route
 from parley.chat.turns import AttemptRecord, Turn, TurnState
 from parley.chat.usage import Usage
 from parley.context.builder import ContextConfig, WindowedContext
 from parley.context.memory_store import MemoryContextStore
 from tests.fakes.scripted_provider import PATIENCE_S, Call, ScriptedProvider
-from tests.unit.chat.support import ANNA, CONFIG, Bench, TroubledStore, WatchedLog
+from tests.unit.chat.support import ANNA, CONFIG, Announced, Bench, TroubledStore, WatchedLog
 
 Said = Delta | Exception
 # What a provider says in one call: pieces, and how it ends.
@@ -111,10 +111,10 @@ def _anew(error: Exception) -> Exception:
 
 @asynccontextmanager
 async def asking(models: Models, config: EngineConfig = CONFIG) -> AsyncIterator[Bench]:
-    store, log = TroubledStore(), WatchedLog()
+    store, log, announcements = TroubledStore(), WatchedLog(), Announced()
     window = WindowedContext(ContextConfig(answer_tokens=10), MemoryContextStore(), store)
-    async with open_engine(config, models, window, store, log) as engine:
-        yield Bench(engine, ScriptedProvider(), store, log)
+    async with open_engine(config, models, window, store, Live(log, announcements)) as engine:
+        yield Bench(engine, ScriptedProvider(), store, log, announcements)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,25 @@
+"""News: what happened to a turn of a thread, for whoever has the thread open."""
+
+from dataclasses import dataclass
+
+from parley.chat.turns import Turn, TurnState
+
+
+@dataclass(frozen=True, slots=True)
+class TurnNews:
+    """A turn was begun, runs, or is over: `state` says which.
+
+    Of a turn that is not over, a reader reads the rest by `Engine.turn` and follows it by
+    `Engine.follow`. `fence` rises when another replica carries on with the turn.
+    """
+
+    thread_id: str
+    turn_id: str
+    state: TurnState
+    fence: int = 1
+    stop_requested: bool = False
+
+    @classmethod
+    def of(cls, turn: Turn) -> "TurnNews":
+        """Say what the turn is now."""
+        return cls(turn.thread_id, turn.id, turn.state, turn.fence, turn.stop_requested)

@@ -1,0 +1,66 @@
+"""The `Announcements` port."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from uuid import uuid4
+
+import pytest
+
+from parley.chat.news import TurnNews
+from parley.chat.ports import Announcements
+from parley.chat.turns import TurnState
+from parley.live.memory_news import MemoryAnnouncements
+
+KINDS: dict[str, Callable[[], Announcements]] = {"memory": MemoryAnnouncements}
+
+
+@pytest.fixture(params=KINDS)
+def announcements(request: pytest.FixtureRequest) -> Announcements:
+    return KINDS[request.param]()
+
+
+def news(thread_id: str, state: TurnState = TurnState.RUNNING) -> TurnNews:
+    return TurnNews(thread_id, str(uuid4()), state)
+
+
+async def heard(listening: AsyncIterator[TurnNews | None]) -> TurnNews | None:
+    async with asyncio.timeout(10):
+        return await anext(listening)
+
+
+async def test_who_listens_hears_it(announcements: Announcements) -> None:
+    said = [news("a"), news("a", TurnState.COMPLETED)]
+    with announcements.listening("a") as one, announcements.listening("a") as other:
+        for each in said:
+            announcements.announce(each)
+        for listener in (one, other):
+            assert [await heard(listener), await heard(listener)] == said
+
+
+async def test_other_threads_are_not_heard(announcements: Announcements) -> None:
+    with announcements.listening("a") as here, announcements.listening(None) as everywhere:
+        other, mine = news("b"), news("a")
+        announcements.announce(other)
+        announcements.announce(mine)
+        assert await heard(here) == mine
+        assert [await heard(everywhere), await heard(everywhere)] == [other, mine]
+
+
+async def test_who_does_not_take_news_is_told_to_look(announcements: Announcements) -> None:
+    with announcements.listening("a") as slow:
+        for _ in range(10_000):
+            announcements.announce(news("a"))
+        last = news("a", TurnState.COMPLETED)
+        announcements.announce(last)
+        heard_of = [await heard(slow)]
+        while heard_of[-1] != last:
+            heard_of.append(await heard(slow))
+        assert None in heard_of
+        assert len(heard_of) < 1000
+
+
+async def test_nobody_has_to_listen(announcements: Announcements) -> None:
+    announcements.announce(news("a"))
+    with announcements.listening("a") as late:
+        announcements.announce(said := news("a"))
+        assert await heard(late) == said
