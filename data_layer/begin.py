@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from data_layer.rows import AnyRow, load_turn
-from data_layer.tables import QUEUED, RUNNING, steps, threads, turns, users
+from data_layer.tables import QUEUED, RUNNING, steps, threads, tombstones, turns, users
 from parley.chat.errors import Conflict, NotFound, RateLimited
 from parley.chat.requests import begun_turn, too_many_running
 from parley.chat.turns import Begun, NewTurn, Owner, Turn, TurnState
@@ -31,7 +31,9 @@ def _find_thread_statement() -> sa.Select[*tuple[Any, ...]]:
         turns.c.key == sa.bindparam("key"),
     )
     live_here = sa.select(sa.func.count()).where(
-        live.c.thread_id == sa.bindparam("thread_id"), live.c.state.in_((RUNNING, QUEUED))
+        live.c.thread_id == sa.bindparam("thread_id"),
+        live.c.owner_id == sa.bindparam("owner_id"),
+        live.c.state.in_((RUNNING, QUEUED)),
     )
     queued = sa.select(sa.func.count()).where(
         live.c.owner_id == sa.bindparam("owner_id"),
@@ -40,7 +42,6 @@ def _find_thread_statement() -> sa.Select[*tuple[Any, ...]]:
     )
     return (
         sa.select(
-            threads.c.owner_id,
             threads.c.deleted_at,
             threads.c.head_turn_id,
             threads.c.last_arrival,
@@ -48,7 +49,10 @@ def _find_thread_statement() -> sa.Select[*tuple[Any, ...]]:
             live_here.scalar_subquery().label("live_here"),
             queued.scalar_subquery().label("queued"),
         )
-        .where(threads.c.id == sa.bindparam("thread_id"))
+        .where(
+            threads.c.id == sa.bindparam("thread_id"),
+            threads.c.owner_id == sa.bindparam("owner_id"),
+        )
         .with_for_update(of=threads)
     )
 
@@ -70,7 +74,9 @@ def _insert_turn_statement() -> sa.Insert:
     """Decide, under the lock of the thread, whether the turn runs or waits."""
     live = turns.alias("live")
     busy = sa.exists().where(
-        live.c.thread_id == sa.bindparam("thread"), live.c.state.in_((RUNNING, QUEUED))
+        live.c.thread_id == sa.bindparam("thread"),
+        live.c.owner_id == sa.bindparam("owner"),
+        live.c.state.in_((RUNNING, QUEUED)),
     )
     now = sa.bindparam("now", type_=turns.c.created_at.type)
     return (
@@ -87,7 +93,7 @@ _INSERT_TURN = _insert_turn_statement()
 _INSERT_STEPS = sa.insert(steps)
 _INSERT_OR_IGNORE: dict[tuple[str, str], sa.Insert] = {
     (table.name, name): dialect.insert(table).on_conflict_do_nothing()
-    for table in (users, threads)
+    for table in (users, threads, steps, tombstones)
     for name, dialect in (("sqlite", sqlite), ("postgresql", postgresql))
 }
 
@@ -100,9 +106,9 @@ def begin_turn(connection: Connection, new: NewTurn) -> Begun:
     if thread is None and new.replaces is None and _create_thread(connection, new):
         arrival, parent_id = 1, None
     else:
-        # Where another was faster with the thread, all that was written so far is the owner's row.
+        # Where another has the thread or was faster with it, only the owner's row was written so far.
         thread = thread or _find_thread(connection, new)
-        if thread is None or thread.owner_id != new.owner.id or thread.deleted_at:
+        if thread is None or thread.deleted_at:
             raise NotFound(_NO_THREAD)
         if thread.same_key_turn_id:
             turn = _same_key(connection, new, thread.same_key_turn_id)
@@ -160,7 +166,7 @@ def _create_thread(connection: Connection, new: NewTurn) -> bool:
     """Insert the thread and, the first time, its owner; False if another was faster."""
     ensure_user(connection, new.owner, new.created_at)
     created = connection.execute(
-        _INSERT_OR_IGNORE["threads", connection.dialect.name],
+        insert_or_ignore(connection, threads),
         {
             "id": new.thread_id,
             "owner_id": new.owner.id,
@@ -178,9 +184,14 @@ def _create_thread(connection: Connection, new: NewTurn) -> bool:
 def ensure_user(connection: Connection, owner: Owner, now: datetime) -> None:
     """Insert the owner's row where it is missing."""
     connection.execute(
-        _INSERT_OR_IGNORE["users", connection.dialect.name],
+        insert_or_ignore(connection, users),
         {"id": owner.id, "identifier": owner.identifier, "metadata": {}, "created_at": now},
     )
+
+
+def insert_or_ignore(connection: Connection, table: sa.Table) -> sa.Insert:
+    """Give the statement that inserts a row, or does nothing where its id is taken."""
+    return _INSERT_OR_IGNORE[table.name, connection.dialect.name]
 
 
 def _same_key(connection: Connection, new: NewTurn, turn_id: str) -> Turn:
@@ -211,6 +222,7 @@ def _turn_values(new: NewTurn, arrival: int, parent_id: str | None) -> dict[str,
         "stop_requested": False,
         "created_at": new.created_at,
         "thread": new.thread_id,
+        "owner": new.owner.id,
         "now": new.created_at,
     }
 

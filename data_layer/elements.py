@@ -31,7 +31,7 @@ from data_layer.storable import uuid_or_none
 from data_layer.storage import Storage, StoredObject
 from data_layer.sweeping import sweep_files
 from data_layer.tables import elements
-from data_layer.thread_lock import lock_thread, new_thread
+from data_layer.thread_lock import all_or_nothing, lock_thread, new_thread
 from data_layer.tombstones import bury, is_buried, lock_id
 from data_layer.writer import Writer
 from parley.chat.attachments import (
@@ -49,8 +49,9 @@ from parley.observability.logs import get_logger
 logger = get_logger(__name__)
 
 _NO_FILE = "There is no such file."
-_FIND = sa.select(elements.c.owner_id, elements.c.thread_id, elements.c.object_key).where(
-    elements.c.id == sa.bindparam("element")
+_NO_ELEMENT = "There is no such conversation, or no such element in it."
+_FIND = sa.select(elements.c.thread_id, elements.c.object_key).where(
+    elements.c.id == sa.bindparam("element"), elements.c.owner_id == sa.bindparam("owner")
 )
 # As many ids as every database takes in one statement.
 _PORTION = 1000
@@ -197,10 +198,7 @@ class SqlElements(Attachments):
         return kept.row
 
     async def _write(self, owner: Owner, new: NewElement, stored: StoredObject | None) -> "_Kept":
-        kept = await self._writer.write(lambda connection: _put(connection, owner, new, stored))
-        if kept is None:
-            raise NotFound("There is no such conversation, or no such element in it.")
-        return kept
+        return await self._writer.write(lambda connection: _put(connection, owner, new, stored))
 
     async def _used(self, owner_id: str, key: str) -> bool:
         statement = sa.select(
@@ -256,21 +254,22 @@ def _seen_by(viewer_id: str) -> sa.ColumnElement[bool]:
 
 def _put(
     connection: Connection, owner: Owner, new: NewElement, stored: StoredObject | None
-) -> _Kept | None:
-    """Insert or replace; None for an id that is someone else's, as far as the row tells."""
+) -> _Kept:
+    """Insert or replace; `NotFound` for an id of another thread, or of someone else."""
     now = datetime.now(UTC)
     thread = lock_thread(connection, owner.id, new.thread_id)
     lock_id(connection, new.id)
-    before = connection.execute(_FIND, {"element": new.id}).first()
-    if before and (before.owner_id, before.thread_id) != (owner.id, new.thread_id):
-        return None
+    before = connection.execute(_FIND, {"element": new.id, "owner": owner.id}).first()
+    if before and before.thread_id != new.thread_id:
+        raise NotFound(_NO_ELEMENT)
     if is_buried(connection, owner.id, new.id):
         return _Kept(None)
-    if thread is None:
-        new_thread(connection, owner, new.thread_id, now)
-    row = connection.execute(_upsert(connection, owner, new, stored, now)).first()
-    if row is None:
-        return None
+    with all_or_nothing(connection, thread):
+        if thread is None:
+            new_thread(connection, owner, new.thread_id, now)
+        row = connection.execute(_upsert(connection, owner, new, stored, now)).first()
+        if row is None:
+            raise NotFound(_NO_ELEMENT)
     replaced = before.object_key if before and before.object_key != row.object_key else None
     return _Kept(row, [replaced] if replaced else [])
 
@@ -309,7 +308,7 @@ def _delete(
     connection: Connection, owner: Owner, element_id: str, thread_id: str | None
 ) -> list[str]:
     lock_id(connection, element_id)
-    found = connection.execute(_FIND, {"element": element_id}).first()
+    found = connection.execute(_FIND, {"element": element_id, "owner": owner.id}).first()
     if found and thread_id not in {None, found.thread_id}:
         return []  # it is somewhere else, and stays there
     bury(connection, owner, element_id, datetime.now(UTC))

@@ -5,7 +5,7 @@ Left out is what holds nothing of theirs: tombstones of what they deleted, the i
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,7 @@ _Order = tuple[sa.ColumnElement[Any], ...]
 async def find_user(database: Database, who: str) -> AnyRow:
     """Read the row of the user with this identifier or id; raises `NotFound`."""
     who = storable_text(who)
-    same = users.c.identifier == who
-    if _is_id(who):
-        same = sa.or_(same, users.c.id == str(UUID(who)))
-    found = await database.read(
-        lambda connection: connection.execute(sa.select(users).where(same)).all()
-    )
+    found = await database.read(lambda connection: _named(connection, who))
     if len(found) != 1:  # two: someone's identifier is another's id
         raise NotFound(f"There is no user {who!r}: neither an identifier nor an id is that.")
     return found[0]
@@ -76,6 +71,13 @@ async def export_files(storage: Storage, user: AnyRow, directory: Path) -> int:
                 file.write(piece)
         count += 1
     return count
+
+
+def _named(connection: sa.Connection, who: str) -> Sequence[AnyRow]:
+    same = users.c.identifier == who
+    if _is_id(who):
+        same = sa.or_(same, users.c.id == str(UUID(who)))
+    return connection.execute(sa.select(users).where(same)).all()
 
 
 async def _thread(database: Database, thread: AnyRow) -> AsyncIterator[str]:

@@ -50,7 +50,7 @@ def _turn_steps_statement() -> sa.Select[*tuple[Any, ...]]:
                 steps, steps.c.turn_id == branch.c.id
             )
         )
-        .where(steps.c.owner_id == sa.bindparam("owner"))
+        .where(turns.c.owner_id == sa.bindparam("owner"), steps.c.owner_id == sa.bindparam("owner"))
         .order_by(branch.c.depth.desc(), steps.c.ordinal)
         .execution_options(yield_per=_PORTION)
     )

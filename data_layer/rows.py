@@ -29,10 +29,15 @@ def select_turns() -> sa.Select[*tuple[Any, ...]]:
         _answer_steps.c.output.label("answer_text"),
         _answer_steps.c.reasoning.label("answer_reasoning"),
     ).select_from(
-        turns.join(_user_steps, _user_steps.c.id == turns.c.user_step_id).join(
-            _answer_steps, _answer_steps.c.id == turns.c.answer_step_id
+        turns.join(_user_steps, same_row(turns.c.user_step_id, _user_steps)).join(
+            _answer_steps, same_row(turns.c.answer_step_id, _answer_steps)
         )
     )
+
+
+def same_row(id: sa.ColumnElement[str], table: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Join a row to the turn that names it by its id; both are of one owner."""
+    return sa.and_(table.c.id == id, table.c.owner_id == turns.c.owner_id)
 
 
 def load_turn(connection: Connection, owner_id: str, turn_id: str) -> Turn:

@@ -12,12 +12,13 @@ import sqlalchemy as sa
 from chainlit.step import StepDict
 from sqlalchemy.engine import Connection
 
+from data_layer.begin import insert_or_ignore
 from data_layer.database import Database
 from data_layer.rows import AnyRow
 from data_layer.step_dicts import SHOWN_COLUMNS, StepWrite, shown_steps
 from data_layer.step_merge import changed, inserted
 from data_layer.tables import elements, steps, threads
-from data_layer.thread_lock import lock_thread, new_thread
+from data_layer.thread_lock import all_or_nothing, lock_thread, new_thread
 from data_layer.tombstones import bury, is_buried, lock_id
 from data_layer.writer import Writer
 from parley.chat.errors import NotFound
@@ -27,19 +28,22 @@ from parley.chat.turns import Owner
 _NO_STEP = "There is no such step."
 _MOST_FAVORITES = 200
 # Made once: building a statement costs more than running it.
-_FIND = sa.select(steps).where(steps.c.id == sa.bindparam("step")).with_for_update(of=steps)
-# The thread's next place, and its last activity, which never goes back.
+_FIND = (
+    sa.select(steps)
+    .where(steps.c.id == sa.bindparam("step"), steps.c.owner_id == sa.bindparam("owner"))
+    .with_for_update(of=steps)
+)
+# The thread's last place, and its last activity, which never goes back.
 _PLACE = (
     sa.update(threads)
     .where(threads.c.id == sa.bindparam("thread"), threads.c.owner_id == sa.bindparam("owner"))
     .values(
-        last_arrival=threads.c.last_arrival + 1,
+        last_arrival=sa.bindparam("arrival"),
         last_active_at=sa.bindparam("now"),
         name=sa.case(
             (threads.c.name == "", sa.bindparam("title", type_=sa.Text)), else_=threads.c.name
         ),
     )
-    .returning(threads.c.last_arrival)
 )
 _MARK = (
     sa.update(steps)
@@ -99,31 +103,34 @@ def _write(connection: Connection, owner: Owner, write: StepWrite) -> None:
     lock_id(connection, write.id)
     if is_buried(connection, owner.id, write.id):
         return
-    row = connection.execute(_FIND, {"step": write.id}).first()
+    row = connection.execute(_FIND, {"step": write.id, "owner": owner.id}).first()
     if row is not None:
-        if row.owner_id != owner.id or row.thread_id != write.thread_id:
+        if row.thread_id != write.thread_id:
             raise NotFound(_NO_STEP)
         _change(connection, row, changed(row, write, now))
         return
-    if thread is None:
-        new_thread(connection, owner, write.thread_id, now)
-    place = {
-        "thread": write.thread_id,
-        "owner": owner.id,
-        "now": now,
-        "title": _title(write),
-    }
+    with all_or_nothing(connection, thread):
+        thread = thread or new_thread(connection, owner, write.thread_id, now)
+        _insert(connection, owner, write, now, thread.last_arrival + 1 if thread else 1)
+
+
+def _insert(
+    connection: Connection, owner: Owner, write: StepWrite, now: datetime, arrival: int
+) -> None:
+    """Insert a step at the end of its thread; `NotFound` for an id that is another's."""
     values = {
         **inserted(write, now),
         "id": write.id,
         "thread_id": write.thread_id,
         "owner_id": owner.id,
-        "arrival": connection.execute(_PLACE, place).scalar_one(),
+        "arrival": arrival,
         "ordinal": 0,
         "reasoning": "",
     }
-    # Where the id was taken meanwhile the constraint refuses it, and the writer tries again.
-    connection.execute(sa.insert(steps), values)
+    if connection.execute(insert_or_ignore(connection, steps), values).rowcount == 0:
+        raise NotFound(_NO_STEP)
+    place = {"thread": write.thread_id, "owner": owner.id, "arrival": arrival, "now": now}
+    connection.execute(_PLACE, {**place, "title": _title(write)})
 
 
 def _title(write: StepWrite) -> str:
@@ -141,12 +148,11 @@ def _change(connection: Connection, row: AnyRow, values: dict[str, Any]) -> None
 def _delete(connection: Connection, owner: Owner, step_id: str) -> list[str]:
     now = datetime.now(UTC)
     lock_id(connection, step_id)
-    row = connection.execute(_FIND, {"step": step_id}).first()
-    is_mine = row is not None and row.owner_id == owner.id
-    if row is not None and is_mine and row.turn_id is not None:
+    row = connection.execute(_FIND, {"step": step_id, "owner": owner.id}).first()
+    if row is not None and row.turn_id is not None:
         return []
     bury(connection, owner, step_id, now)
-    if row is None or not is_mine:
+    if row is None:
         return []
     below = _below(connection, row)
     for id in below:

@@ -128,9 +128,9 @@ class SqlThreads:
 
 
 def _put(connection: Connection, owner: Owner, thread_id: str, values: dict[str, Any]) -> None:
-    if lock_thread(connection, owner.id, thread_id) is None:
-        new_thread(connection, owner, thread_id, datetime.now(UTC), **values)
-    elif values:
+    there = lock_thread(connection, owner.id, thread_id)
+    there = there or new_thread(connection, owner, thread_id, datetime.now(UTC), **values)
+    if there and values:
         connection.execute(sa.update(threads).where(_owned(owner.id, thread_id)).values(values))
 
 

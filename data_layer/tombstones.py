@@ -7,10 +7,9 @@ from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from data_layer.begin import ensure_user
+from data_layer.begin import ensure_user, insert_or_ignore
 from data_layer.tables import tombstones
 from parley.chat.turns import Owner
 
@@ -18,10 +17,6 @@ _LOCK_ID = sa.select(sa.func.pg_advisory_xact_lock(sa.bindparam("number", type_=
 _BURIED = sa.select(tombstones.c.id).where(
     tombstones.c.owner_id == sa.bindparam("owner"), tombstones.c.id == sa.bindparam("buried")
 )
-_BURY = {
-    name: dialect.insert(tombstones).on_conflict_do_nothing()
-    for name, dialect in (("sqlite", sqlite), ("postgresql", postgresql))
-}
 
 
 def lock_id(connection: Connection, thing_id: str) -> None:
@@ -40,4 +35,4 @@ def bury(connection: Connection, owner: Owner, thing_id: str, now: datetime) -> 
     """Note that the owner deleted this thing, whether it was there or not."""
     ensure_user(connection, owner, now)
     grave = {"owner_id": owner.id, "id": thing_id, "deleted_at": now}
-    connection.execute(_BURY[connection.dialect.name], grave)
+    connection.execute(insert_or_ignore(connection, tombstones), grave)

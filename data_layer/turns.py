@@ -16,7 +16,7 @@ from data_layer.begin import begin_turn
 from data_layer.branches import branch_of, choose_branch
 from data_layer.database import Database
 from data_layer.generation import generation_of
-from data_layer.rows import NO_TURN, load_turn, select_turns, turn_columns, turn_of
+from data_layer.rows import NO_TURN, load_turn, same_row, select_turns, turn_columns, turn_of
 from data_layer.tables import QUEUED, RUNNING, steps, threads, turns
 from data_layer.writer import Writer
 from parley.chat.deltas import FinishReason
@@ -53,7 +53,11 @@ _END_TURN = (
     .values({name: sa.bindparam(name) for name in turn_columns(Answer())})
     .returning(
         sa.select(sa.func.count())
-        .where(_queue.c.thread_id == turns.c.thread_id, _queue.c.state == QUEUED)
+        .where(
+            _queue.c.thread_id == turns.c.thread_id,
+            _queue.c.owner_id == turns.c.owner_id,
+            _queue.c.state == QUEUED,
+        )
         .correlate(turns)
         .scalar_subquery()
         .label("waiting")
@@ -230,7 +234,11 @@ def _promote(connection: Connection, ended: Turn) -> Turn | None:
     queue = turns.alias("queue")
     longest = (
         sa.select(queue.c.id)
-        .where(queue.c.thread_id == ended.thread_id, queue.c.state == QUEUED)
+        .where(
+            queue.c.thread_id == ended.thread_id,
+            queue.c.owner_id == ended.owner_id,
+            queue.c.state == QUEUED,
+        )
         .order_by(queue.c.arrival)
         .limit(1)
         .scalar_subquery()
@@ -295,6 +303,7 @@ def _history(
             sa.func.sum(said).over(order_by=branch.c.depth).label("chars"),
             sa.func.sum(is_answered).over(order_by=branch.c.depth).label("answered"),
         )
+        .where(turns.c.owner_id == owner_id)
         .subquery("measured")
     )
     rows = connection.execute(
@@ -313,8 +322,8 @@ def _exchanges(source: sa.FromClause) -> sa.Select[str, str | None, str, str]:
         _user.c.output.label("user_text"),
         _answer.c.output.label("answer_text"),
     ).select_from(
-        source.join(_user, _user.c.id == turns.c.user_step_id).join(
-            _answer, _answer.c.id == turns.c.answer_step_id
+        source.join(_user, same_row(turns.c.user_step_id, _user)).join(
+            _answer, same_row(turns.c.answer_step_id, _answer)
         )
     )
 

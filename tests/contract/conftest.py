@@ -14,11 +14,20 @@ from data_layer.turns import SqlTurnStore
 from data_layer.writer import Writer, open_writer
 from parley.chat.ports import TurnStore
 from parley.chat.turns import Owner
+from tests.contract.owned import watched
 from tests.contract.support import an_owner
 from tests.fakes.turn_store import MemoryTurnStore
 from tests.services import Postgres
 
 DATABASES = ("sqlite", pytest.param("postgres", marks=pytest.mark.needs_postgres))
+
+
+@pytest.fixture(autouse=True)
+def unowned_statements() -> Iterator[list[str]]:
+    """Whatever a contract test makes the data layer do, every statement names its owner."""
+    with watched() as faults:
+        yield faults
+    assert not faults, "\n\n".join(faults)
 
 
 def _url(
