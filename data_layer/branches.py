@@ -14,19 +14,22 @@ def branch_of(
     tip: str | sa.ScalarSelect[str] | sa.BindParameter[str],
     owner_id: str | sa.ScalarSelect[str] | sa.BindParameter[str],
     limit: int | sa.BindParameter[int],
+    *columns: str,
 ) -> sa.CTE:
     """Walk from the turn `tip` towards the first, at most `limit` turns, all of this owner.
 
-    Gives `id`, and `depth`: 1 for the tip.
+    Gives `id`, `parent_turn_id` and these columns of each, and `depth`: 1 for the tip. What is
+    wanted of a turn is taken along: joined to the branch, SQLite might read all of the owner's.
     """
+    names = ("id", "parent_turn_id", *columns)
     branch = (
-        sa.select(turns.c.id, turns.c.parent_turn_id, sa.literal(1).label("depth"))
+        sa.select(*(turns.c[name] for name in names), sa.literal(1).label("depth"))
         .where(turns.c.id == tip, turns.c.owner_id == owner_id)
         .cte("branch", recursive=True)
     )
     earlier = turns.alias("earlier")
     return branch.union_all(
-        sa.select(earlier.c.id, earlier.c.parent_turn_id, branch.c.depth + 1)
+        sa.select(*(earlier.c[name] for name in names), branch.c.depth + 1)
         .join(branch, earlier.c.id == branch.c.parent_turn_id)
         .where(branch.c.depth < limit, earlier.c.owner_id == owner_id)
     )

@@ -9,7 +9,6 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     Collection,
-    Iterator,
     Mapping,
     Sequence,
 )
@@ -26,7 +25,7 @@ from typing_extensions import override
 from data_layer.database import Database
 from data_layer.local_storage import read_pieces
 from data_layer.locks import KeyedLocks
-from data_layer.rows import AnyRow
+from data_layer.rows import AnyRow, read_portions
 from data_layer.storable import uuid_or_none
 from data_layer.storage import Storage, StoredObject
 from data_layer.sweeping import sweep_files
@@ -53,8 +52,6 @@ _NO_ELEMENT = "There is no such conversation, or no such element in it."
 _FIND = sa.select(elements.c.thread_id, elements.c.object_key).where(
     elements.c.id == sa.bindparam("element"), elements.c.owner_id == sa.bindparam("owner")
 )
-# As many ids as every database takes in one statement.
-_PORTION = 1000
 _ALL = (
     sa.select(elements)
     .where(
@@ -221,20 +218,11 @@ def elements_of(
     connection: Connection, owner_id: str, thread_id: str, step_ids: Collection[str] | None = None
 ) -> Sequence[AnyRow]:
     """Read the elements of a thread, oldest first; those of `step_ids`, all with None."""
+    key = {"thread": thread_id, "owner": owner_id}
     if step_ids is None:
-        return connection.execute(_ALL, {"thread": thread_id, "owner": owner_id}).all()
-    found = [
-        row
-        for some in _portions(sorted(step_ids))
-        for row in connection.execute(
-            _OF_STEPS, {"thread": thread_id, "owner": owner_id, "steps": some}
-        )
-    ]
+        return connection.execute(_ALL, key).all()
+    found = read_portions(connection, _OF_STEPS, key, step_ids)
     return sorted(found, key=lambda row: (row.created_at, row.id))
-
-
-def _portions(step_ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (step_ids[at : at + _PORTION] for at in range(0, len(step_ids), _PORTION))
 
 
 def delete_elements_of(connection: Connection, owner_id: str, thread_id: str) -> list[str]:

@@ -3,7 +3,7 @@
 Only what one owns can be rated: the step's owner is in the statement.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from data_layer.database import Database
+from data_layer.rows import AnyRow, read_portions
 from data_layer.storable import uuid_or_none
 from data_layer.tables import feedbacks, steps, threads
 from data_layer.writer import Writer
@@ -87,6 +88,10 @@ _OF_THREAD = sa.select(feedbacks).where(
     feedbacks.c.owner_id == sa.bindparam("owner"),
     feedbacks.c.value.in_((0, 1)),  # all there is: with it the index goes down to the thread
 )
+_OF_STEPS = sa.select(feedbacks).where(
+    feedbacks.c.owner_id == sa.bindparam("owner"),
+    feedbacks.c.step_id.in_(sa.bindparam("steps", expanding=True)),
+)
 
 
 class SqlFeedbacks:
@@ -117,10 +122,14 @@ class SqlFeedbacks:
 
 
 def feedback_of(
-    connection: Connection, owner_id: str, thread_id: str
+    connection: Connection, owner_id: str, thread_id: str, step_ids: Collection[str] | None = None
 ) -> Mapping[str, FeedbackDict]:
-    """Read an owner's ratings in a thread, by step."""
-    rows = connection.execute(_OF_THREAD, {"thread": thread_id, "owner": owner_id})
+    """Read an owner's ratings in a thread, by step: those of `step_ids`, all with None."""
+    key = {"thread": thread_id, "owner": owner_id}
+    if step_ids is None:
+        rows: Iterable[AnyRow] = connection.execute(_OF_THREAD, key)
+    else:
+        rows = read_portions(connection, _OF_STEPS, key, step_ids)
     return {
         row.step_id: FeedbackDict(
             id=row.id, forId=row.step_id, value=row.value, comment=row.comment

@@ -5,10 +5,9 @@ into dictionaries portion by portion: on PostgreSQL this runs in the event loop,
 again after each of them.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from chainlit.step import StepDict
@@ -42,16 +41,12 @@ def _turn_steps_statement() -> sa.Select[*tuple[Any, ...]]:
         sa.bindparam("head", type_=turns.c.id.type),
         sa.bindparam("owner", type_=turns.c.owner_id.type),
         sa.bindparam("most_turns", type_=sa.Integer),
+        "error_message",
     )
     return (
-        sa.select(*SHOWN_COLUMNS, turns.c.error_message)
-        .select_from(
-            branch.join(turns, turns.c.id == branch.c.id).join(
-                steps, steps.c.turn_id == branch.c.id
-            )
-        )
-        .where(turns.c.owner_id == sa.bindparam("owner"), steps.c.owner_id == sa.bindparam("owner"))
-        .order_by(branch.c.depth.desc(), steps.c.ordinal)
+        sa.select(*SHOWN_COLUMNS, branch.c.error_message)
+        .select_from(branch.join(steps, steps.c.turn_id == branch.c.id))
+        .where(steps.c.owner_id == sa.bindparam("owner"))
         .execution_options(yield_per=_PORTION)
     )
 
@@ -71,12 +66,17 @@ _FREE_STEPS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Shown:
+class _Shown(NamedTuple):
     """A row as it is shown, and its place in the thread's time."""
 
-    place: tuple[datetime, int, int]
+    created_at: str
+    arrival: int
+    ordinal: int
     steps: list[StepDict]
+
+
+_place = itemgetter(0, 1, 2)
+_arrival = itemgetter(1, 2)
 
 
 def open_thread(
@@ -87,45 +87,45 @@ def open_thread(
     row = connection.execute(_FIND_THREAD, key).first()
     if row is None:
         return None
-    feedback = feedback_of(connection, owner.id, thread_id)
     key |= {
         "head": row.head_turn_id,
         "most_turns": _NO_LIMIT if most_messages is None else most_messages // _MESSAGES_OF_A_TURN,
         "most_steps": _NO_LIMIT if most_messages is None else most_messages,
     }
-    shown = list(_in_turns(connection, key, feedback)) if row.head_turn_id else []
+    shown = list(_in_turns(connection, key)) if row.head_turn_id else []
     # Where the window is full, older steps are out of sight whoever made them.
-    first = shown[0].place[1] if most_messages and len(shown) >= most_messages else 0
-    shown += _read(connection, _FREE_STEPS, key | {"first_arrival": first}, feedback)
-    shown.sort(key=lambda one: one.place)
+    first = shown[0].arrival if most_messages and len(shown) >= most_messages else 0
+    shown += _read(connection, _FREE_STEPS, key | {"first_arrival": first})
+    shown.sort(key=_place)
     in_time = [step for one in shown for step in one.steps]
     if most_messages is not None:
         in_time = last_messages(in_time, most_messages, MESSAGE_TYPES)
-    with_elements = None if most_messages is None else {step["id"] for step in in_time}
-    attached = [
-        element_dict(row) for row in elements_of(connection, owner.id, thread_id, with_elements)
-    ]
+    seen = None if most_messages is None else {step["id"] for step in in_time}
+    _add_feedback(in_time, feedback_of(connection, owner.id, thread_id, seen))
+    attached = [element_dict(row) for row in elements_of(connection, owner.id, thread_id, seen)]
     return thread_dict(row, owner, parents_first(in_time), attached)
 
 
-def _in_turns(
-    connection: Connection, key: Mapping[str, Any], feedback: Mapping[str, FeedbackDict]
-) -> Iterator[_Shown]:
+def _in_turns(connection: Connection, key: Mapping[str, Any]) -> Iterator[_Shown]:
     """Read the steps of turns; these come in their order, whatever their clocks say."""
-    latest = datetime.min.replace(tzinfo=UTC)
-    for one in _read(connection, _TURN_STEPS, key, feedback):
-        moment, arrival, ordinal = one.place
-        latest = max(latest, moment)
-        yield _Shown((latest, arrival, ordinal), one.steps)
+    latest = ""
+    # Sorted here: the database would carry every text through its sort.
+    for one in sorted(_read(connection, _TURN_STEPS, key), key=_arrival):
+        latest = max(latest, one.created_at)
+        yield one._replace(created_at=latest) if latest != one.created_at else one
 
 
 def _read(
-    connection: Connection,
-    statement: sa.Select[*tuple[Any, ...]],
-    key: Mapping[str, Any],
-    feedback: Mapping[str, FeedbackDict],
+    connection: Connection, statement: sa.Select[*tuple[Any, ...]], key: Mapping[str, Any]
 ) -> Iterator[_Shown]:
+    thread_id = key["thread"]
     for rows in connection.execute(statement, key).partitions():
         for row in rows:
-            place = (row.created_at, row.arrival, row.ordinal)
-            yield _Shown(place, shown_steps(row, key["thread"], feedback))
+            shown = shown_steps(row, thread_id)
+            yield _Shown(row.created_at, row.arrival, row.ordinal, shown)
+
+
+def _add_feedback(shown: Iterable[StepDict], feedback: Mapping[str, FeedbackDict]) -> None:
+    for step in shown if feedback else ():
+        if step["id"] in feedback:
+            step["feedback"] = feedback[step["id"]]

@@ -1,6 +1,6 @@
 """Rows: what a database row means in the words of the core, and back."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +17,7 @@ from parley.chat.usage import Usage
 AnyRow = sa.Row[*tuple[Any, ...]]
 
 NO_TURN = "There is no such turn."
+_PORTION = 1000
 _user_steps = steps.alias("user_steps")
 _answer_steps = steps.alias("answer_steps")
 
@@ -29,14 +30,14 @@ def select_turns() -> sa.Select[*tuple[Any, ...]]:
         _answer_steps.c.output.label("answer_text"),
         _answer_steps.c.reasoning.label("answer_reasoning"),
     ).select_from(
-        turns.join(_user_steps, same_row(turns.c.user_step_id, _user_steps)).join(
-            _answer_steps, same_row(turns.c.answer_step_id, _answer_steps)
+        turns.join(_user_steps, _same_row(turns.c.user_step_id, _user_steps)).join(
+            _answer_steps, _same_row(turns.c.answer_step_id, _answer_steps)
         )
     )
 
 
-def same_row(id: sa.ColumnElement[str], table: sa.FromClause) -> sa.ColumnElement[bool]:
-    """Join a row to the turn that names it by its id; both are of one owner."""
+def _same_row(id: sa.ColumnElement[str], table: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Join a step to the turn that names it by its id; both are of one owner."""
     return sa.and_(table.c.id == id, table.c.owner_id == turns.c.owner_id)
 
 
@@ -107,3 +108,15 @@ def turn_columns(answer: Answer) -> dict[str, Any]:
 def sampling_of(stored: Mapping[str, Any]) -> Sampling:
     """Read sampling options as `asdict` stored them."""
     return Sampling(**{**stored, "stop": tuple(stored["stop"])})
+
+
+def read_portions(
+    connection: Connection,
+    statement: sa.Select[*tuple[Any, ...]],
+    key: Mapping[str, Any],
+    step_ids: Collection[str],
+) -> Iterator[AnyRow]:
+    """Read the rows of these steps: as many ids in a statement as every database takes."""
+    ids = sorted(step_ids)
+    for at in range(0, len(ids), _PORTION):
+        yield from connection.execute(statement, {**key, "steps": ids[at : at + _PORTION]})

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
+import sqlalchemy as sa
 from chainlit.element import ElementDict
 from chainlit.step import StepDict
-from chainlit.types import FeedbackDict, ThreadDict
+from chainlit.types import ThreadDict
 
 from data_layer.rows import AnyRow
 from data_layer.storable import (
@@ -22,7 +23,7 @@ from data_layer.storable import (
     uuid_of,
     uuid_or_none,
 )
-from data_layer.tables import steps
+from data_layer.tables import IsoTime, steps
 from parley.chat.errors import InvalidRequest
 from parley.chat.messages import storable_text
 from parley.chat.turns import Owner, error_step_id
@@ -48,10 +49,11 @@ SHOWN_COLUMNS = (
             "generation",
             "extra",
             "favorite_at",
-            "created_at",
-            "started_at",
-            "ended_at",
         )
+    ),
+    *(
+        sa.type_coerce(steps.c[name], IsoTime).label(name)
+        for name in ("created_at", "started_at", "ended_at")
     ),
 )
 
@@ -159,21 +161,19 @@ def step_write(step: StepDict, *, updated_at: int | None = None) -> StepWrite:
     )
 
 
-def shown_steps(
-    row: AnyRow, thread_id: str, feedback: Mapping[str, FeedbackDict]
-) -> list[StepDict]:
+def shown_steps(row: AnyRow, thread_id: str) -> list[StepDict]:
     """Show a row of `SHOWN_COLUMNS` and `error_message`.
 
     The answer of a turn that failed or broke off is followed by its error. One that is only being
     begun is not shown: it would be an empty bubble.
     """
     if not row.of_turn:
-        return [_step_dict(row, thread_id, feedback)]
+        return [_step_dict(row, thread_id)]
     shown = []
     if row.output or row.type != "assistant_message":
-        shown.append(_step_dict(row, thread_id, feedback))
+        shown.append(_step_dict(row, thread_id))
     if row.type == "assistant_message" and row.error_message:
-        error = _step_dict(row, thread_id, {})
+        error = _step_dict(row, thread_id)
         error |= {
             "id": error_step_id(row.id),
             "output": row.error_message,
@@ -183,31 +183,31 @@ def shown_steps(
     return shown
 
 
-def _step_dict(row: AnyRow, thread_id: str, feedback: Mapping[str, FeedbackDict]) -> StepDict:
-    created_at = iso(row.created_at)
+def _step_dict(row: AnyRow, thread_id: str) -> StepDict:
+    # Taken apart at once: a look at a column by its name costs more than all that is done with it.
+    id, of_turn, parent_id, _, _, type, name, input, output, is_error, *others = row
+    metadata, generation, extra, favorite_at, created_at, started_at, ended_at, *_ = others
     # A turn's steps have no start of their own.
-    otherwise = created_at if row.of_turn else None
+    otherwise = created_at if of_turn else None
     shown: dict[str, Any] = {
         "showInput": False,
-        **(row.extra or {}).get("keys", {}),
-        "id": row.id,
+        **(extra or {}).get("keys", {}),
+        "id": id,
         "threadId": thread_id,
-        "parentId": row.parent_id,
-        "name": row.name,
-        "type": row.type,
-        "input": row.input,
-        "output": row.output,
+        "parentId": parent_id,
+        "name": name,
+        "type": type,
+        "input": input,
+        "output": output,
         # Of a turn it is the message below the answer that is the error.
-        "isError": row.is_error and not row.of_turn,
+        "isError": is_error and not of_turn,
         "streaming": False,
         "createdAt": created_at,
-        "start": iso(row.started_at) if row.started_at else otherwise,
-        "end": iso(row.ended_at) if row.ended_at else otherwise,
-        "metadata": {**row.metadata, "favorite": True} if row.favorite_at else row.metadata,
-        "generation": row.generation,
+        "start": started_at or otherwise,
+        "end": ended_at or otherwise,
+        "metadata": {**metadata, "favorite": True} if favorite_at else metadata,
+        "generation": generation,
     }
-    if row.id in feedback:
-        shown["feedback"] = feedback[row.id]
     return cast(StepDict, shown)
 
 

@@ -94,7 +94,7 @@ class SqlSteps:
         rows = await self._database.read(
             lambda connection: connection.execute(_FAVORITES, {"owner": owner_id}).all()
         )
-        return [step for row in rows for step in shown_steps(row, row.thread_id, {})]
+        return [step for row in rows for step in shown_steps(row, row.thread_id)]
 
 
 def _write(connection: Connection, owner: Owner, write: StepWrite) -> None:

@@ -107,5 +107,5 @@ def moment_of(value: object) -> datetime:
 
 
 def iso(moment: datetime) -> str:
-    """Write a time as the page reads it."""
+    """Write a time as the page reads it; such texts are in the order of their times."""
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

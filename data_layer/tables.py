@@ -14,6 +14,8 @@ from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.engine import Dialect
 from typing_extensions import override
 
+from data_layer.storable import iso
+
 
 class UtcTime(sa.TypeDecorator[datetime]):
     """An aware UTC time, also on SQLite, which knows no zones."""
@@ -32,6 +34,19 @@ class UtcTime(sa.TypeDecorator[datetime]):
         if value is None:
             return None
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+class IsoTime(sa.TypeDecorator[str]):
+    """A UTC time as the page reads it: to make a moment of it first is a fifth of a long read."""
+
+    impl = sa.String
+    cache_ok = True
+
+    @override
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
+        if dialect.name != "sqlite":
+            return lambda moment: moment and iso(moment)
+        return lambda text: text and f"{text[:10]}T{text[11:]}Z"
 
 
 class _Id(sa.Uuid[str]):

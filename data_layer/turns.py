@@ -16,7 +16,7 @@ from data_layer.begin import begin_turn
 from data_layer.branches import branch_of, choose_branch
 from data_layer.database import Database
 from data_layer.generation import generation_of
-from data_layer.rows import NO_TURN, load_turn, same_row, select_turns, turn_columns, turn_of
+from data_layer.rows import NO_TURN, load_turn, select_turns, turn_columns, turn_of
 from data_layer.tables import QUEUED, RUNNING, steps, threads, turns
 from data_layer.writer import Writer
 from parley.chat.deltas import FinishReason
@@ -161,7 +161,9 @@ class SqlTurnStore:
     async def exchanges(  # noqa: D102
         self, owner_id: str, turn_ids: Sequence[str]
     ) -> Sequence[Exchange]:
-        statement = _exchanges(turns).where(turns.c.owner_id == owner_id, turns.c.id.in_(turn_ids))
+        statement = _exchanges(turns, owner_id).where(
+            turns.c.owner_id == owner_id, turns.c.id.in_(turn_ids)
+        )
         rows = await self._database.read(lambda connection: connection.execute(statement).all())
         return [Exchange(*row) for row in rows]
 
@@ -292,18 +294,17 @@ def _stop(connection: Connection, owner_id: str, turn_id: str) -> Turn:
 def _history(
     connection: Connection, owner_id: str, turn_id: str, limit: int, limit_chars: int
 ) -> Sequence[Exchange]:
-    branch = branch_of(turn_id, owner_id, most_walked(limit))
+    branch = branch_of(turn_id, owner_id, most_walked(limit), "user_step_id", "answer_step_id")
     # Texts are measured where they are, so that what is too long never leaves the database.
     said = sa.func.length(_user.c.output) + sa.func.length(_answer.c.output)
     is_answered = sa.case((_answer.c.output != "", 1), else_=0)
     measured = (
-        _exchanges(branch.join(turns, turns.c.id == branch.c.id))
+        _exchanges(branch, owner_id)
         .add_columns(
             branch.c.depth,
             sa.func.sum(said).over(order_by=branch.c.depth).label("chars"),
             sa.func.sum(is_answered).over(order_by=branch.c.depth).label("answered"),
         )
-        .where(turns.c.owner_id == owner_id)
         .subquery("measured")
     )
     rows = connection.execute(
@@ -314,16 +315,19 @@ def _history(
     return [Exchange(*row) for row in rows]
 
 
-def _exchanges(source: sa.FromClause) -> sa.Select[str, str | None, str, str]:
+def _exchanges(source: sa.FromClause, owner_id: str) -> sa.Select[str, str | None, str, str]:
     """Select turns of `source` as the fields of an `Exchange`."""
     return sa.select(
-        turns.c.id,
-        turns.c.parent_turn_id,
+        source.c.id,
+        source.c.parent_turn_id,
         _user.c.output.label("user_text"),
         _answer.c.output.label("answer_text"),
     ).select_from(
-        source.join(_user, same_row(turns.c.user_step_id, _user)).join(
-            _answer, same_row(turns.c.answer_step_id, _answer)
+        source.join(
+            _user, sa.and_(_user.c.id == source.c.user_step_id, _user.c.owner_id == owner_id)
+        ).join(
+            _answer,
+            sa.and_(_answer.c.id == source.c.answer_step_id, _answer.c.owner_id == owner_id),
         )
     )
 

@@ -181,6 +181,8 @@ async def test_common_word_is_found_on_a_walk(database: Database, crowd: Owner) 
 async def test_history_is_read_by_keys(database: Database, crowd: Owner) -> None:
     (plan,) = await plans(database, lambda c: _history(c, crowd.id, str(uuid4()), 50, 9_999))
     assert_indexed(plan, "pk_turns|autoindex_turns_1", "pk_steps|autoindex_steps_1")
+    # Not all that the owner has, to look for the branch among it.
+    assert "(owner_id=?)" not in plan
 
 
 async def test_begin_finds_its_thread_by_keys(database: Database, crowd: Owner) -> None:

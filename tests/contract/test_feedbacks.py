@@ -123,3 +123,16 @@ async def test_ratings_of_a_thread_cost_one_statement(
     with counted() as cost:
         assert await kept(database, owner, thread_id)
     assert len(cost.statements) == 1
+
+
+async def test_only_ratings_of_what_is_shown_are_read(
+    database: Database, feedbacks: SqlFeedbacks, owner: Owner, thread_id: str, answer: str
+) -> None:
+    await feedbacks.rate(owner.id, Rating(answer, 1))
+    for shown, found in (
+        ({answer, str(uuid4())}, {answer}),
+        ({str(uuid4())}, set()),
+        (set(), set()),
+    ):
+        rated = await database.read(lambda one: feedback_of(one, owner.id, thread_id, shown))  # noqa: B023 - run now
+        assert set(rated) == found
