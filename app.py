@@ -20,6 +20,7 @@ from data_layer.elements import SqlElements
 from data_layer.faults import explained
 from data_layer.local_storage import LocalStorage
 from data_layer.migrate import bring_up_to_date, check_schema
+from data_layer.ownership import open_ownership
 from data_layer.sweeping import sweeping
 from data_layer.turns import SqlTurnStore
 from data_layer.writer import open_writer
@@ -129,8 +130,11 @@ async def _open(app: FastAPI, stack: AsyncExitStack) -> Engine:
     layer = ChainlitLayer(database, writer, elements=elements, contexts=contexts)
     stack.push_async_callback(layer.close)
     await stack.enter_async_context(waiting_files(storage.sweep))
+    ownership = await stack.enter_async_context(
+        open_ownership(config.database, database, writer, config.engine.replica_id)
+    )
     engine = await stack.enter_async_context(
-        open_engine(config.engine, registry, context, turns, memory_live())
+        open_engine(config.engine, registry, context, turns, memory_live(), ownership)
     )
     _add_routes(
         app,

@@ -16,16 +16,18 @@ from typing_extensions import override
 
 from benchmarks.data_layer_measure import Cost, counted
 from parley.chat.deltas import Delta
-from parley.chat.engine import Engine, EngineConfig, open_engine
+from parley.chat.engine import Engine, open_engine
 from parley.chat.models import CompletionRequest
 from parley.chat.owner import current_owner
 from parley.chat.ports import TurnStore
 from parley.chat.running import RunConfig
+from parley.chat.runs import EngineConfig
 from parley.chat.turns import Owner, TurnRequest
 from parley.context.builder import ContextConfig, WindowedContext
 from parley.context.memory_store import MemoryContextStore
 from parley.live.memory import memory_live
 from tests.fakes.scripted_provider import Call, OneModel, ScriptedProvider
+from tests.fakes.turn_store import MemoryTurnStore
 
 USERS, TURNS_EACH = 20, 10
 QUICK_TURNS = USERS * TURNS_EACH
@@ -180,7 +182,8 @@ def _enter(owner: Owner, thread_id: str) -> None:
 async def _engine(turns: TurnStore) -> AsyncIterator[Engine]:
     config = EngineConfig("bench", RunConfig(), running_limit=USERS, checkpoint_s=3600)
     context = WindowedContext(ContextConfig(), MemoryContextStore(), turns)
-    async with open_engine(config, OneModel(_AtOnce()), context, turns, memory_live()) as engine:
+    owns, model = MemoryTurnStore().ownership("bench"), OneModel(_AtOnce())
+    async with open_engine(config, model, context, turns, memory_live(), owns) as engine:
         yield engine
 
 

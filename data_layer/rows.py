@@ -29,6 +29,7 @@ def select_turns() -> sa.Select[*tuple[Any, ...]]:
         _user_steps.c.output.label("user_text"),
         _answer_steps.c.output.label("answer_text"),
         _answer_steps.c.reasoning.label("answer_reasoning"),
+        _answer_steps.c.seq.label("answer_seq"),
     ).select_from(
         turns.join(_user_steps, _same_row(turns.c.user_step_id, _user_steps)).join(
             _answer_steps, _same_row(turns.c.answer_step_id, _answer_steps)
@@ -77,6 +78,7 @@ def _answer_of(row: AnyRow) -> Answer:
         state=TurnState(row.state),
         text=row.answer_text,
         reasoning=row.answer_reasoning,
+        seq=row.answer_seq or 0,
         finish_reason=FinishReason(row.finish_reason) if row.finish_reason else None,
         usage=Usage(**row.usage) if row.usage else None,
         attempts=tuple(AttemptRecord(**attempt) for attempt in row.attempts or ()),

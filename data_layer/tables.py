@@ -176,6 +176,8 @@ steps = sa.Table(
     sa.Column("input", sa.Text, nullable=False),
     sa.Column("output", sa.Text, nullable=False),
     sa.Column("reasoning", sa.Text, nullable=False),
+    # Of an answer that is being written: the last event that a checkpoint has in it.
+    sa.Column("seq", sa.BigInteger),
     sa.Column("is_error", sa.Boolean, nullable=False),
     sa.Column("metadata", Json, nullable=False),
     # literalai's ChatGeneration: what the answer cost.
@@ -237,6 +239,15 @@ feedbacks = sa.Table(
 )
 sa.Index("ix_feedbacks_thread", feedbacks.c.thread_id)
 sa.Index("ix_feedbacks_value", feedbacks.c.owner_id, feedbacks.c.value, feedbacks.c.thread_id)
+
+# The processes that serve this database, on PostgreSQL: each counts its beats (heartbeats.py).
+replicas = sa.Table(
+    "replicas",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("beat", sa.BigInteger, nullable=False),
+    sa.Column("beat_at", UtcTime, nullable=False),
+)
 
 # Steps and elements that were deleted: Chainlit's writes come in any order, and a create that comes
 # after its delete must not bring the thing back.

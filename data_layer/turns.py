@@ -20,7 +20,7 @@ from data_layer.rows import NO_TURN, load_turn, select_turns, turn_columns, turn
 from data_layer.tables import QUEUED, RUNNING, steps, threads, turns
 from data_layer.writer import Writer
 from parley.chat.deltas import FinishReason
-from parley.chat.errors import Conflict, NotFound, StaleFence, interrupted
+from parley.chat.errors import Conflict, NotFound, StaleFence
 from parley.chat.turns import Answer, Begun, Exchange, NewTurn, Turn, TurnState, most_walked
 
 _LOST = "the turn has another owner, is over or was deleted"
@@ -40,7 +40,11 @@ _CHECKPOINT = (
         steps.c.owner_id == sa.bindparam("owner"),
         sa.exists().where(_STILL_MINE),
     )
-    .values(output=sa.bindparam("text"), reasoning=sa.bindparam("thinking"))
+    .values(
+        output=sa.bindparam("text"),
+        reasoning=sa.bindparam("thinking"),
+        seq=sa.bindparam("seen_seq"),
+    )
 )
 _KEEP_RECEIPT = (
     sa.update(turns)
@@ -167,11 +171,6 @@ class SqlTurnStore:
         rows = await self._database.read(lambda connection: connection.execute(statement).all())
         return [Exchange(*row) for row in rows]
 
-    async def interrupt_orphans(self, replica_id: str) -> int:  # noqa: D102
-        return await self._writer.write(
-            lambda connection: _interrupt_orphans(connection, replica_id)
-        )
-
 
 def _mine(turn: Turn) -> dict[str, Any]:
     return {"turn": turn.id, "owner": turn.owner_id, "my_fence": turn.fence}
@@ -181,7 +180,12 @@ def _checkpoint(connection: Connection, turn: Turn, answer: Answer) -> None:
     saved = connection.execute(
         _CHECKPOINT,
         _mine(turn)
-        | {"step": turn.answer_step_id, "text": answer.text, "thinking": answer.reasoning},
+        | {
+            "step": turn.answer_step_id,
+            "text": answer.text,
+            "thinking": answer.reasoning,
+            "seen_seq": answer.seq,
+        },
     )
     if saved.rowcount == 0:
         raise StaleFence(_LOST)
@@ -233,7 +237,7 @@ def _finished_before(connection: Connection, turn: Turn, answer: Answer) -> Turn
 
 def _promote(connection: Connection, ended: Turn) -> Turn | None:
     """Let the turn that waits longest in the thread run."""
-    queue = turns.alias("queue")
+    queue, over = turns.alias("queue"), turns.alias("over")
     longest = (
         sa.select(queue.c.id)
         .where(
@@ -252,7 +256,12 @@ def _promote(connection: Connection, ended: Turn) -> Turn | None:
             turns.c.owner_id == ended.owner_id,
             turns.c.state == QUEUED,
         )
-        .values(state=TurnState.RUNNING.value, started_at=_now())
+        .values(
+            state=TurnState.RUNNING.value,
+            started_at=_now(),
+            # Whoever ended the one before it runs it, wherever it was begun.
+            replica_id=sa.select(over.c.replica_id).where(over.c.id == ended.id).scalar_subquery(),
+        )
         .returning(turns.c.id)
     ).scalar()
     return load_turn(connection, ended.owner_id, promoted) if promoted else None
@@ -330,23 +339,6 @@ def _exchanges(source: sa.FromClause, owner_id: str) -> sa.Select[str, str | Non
             sa.and_(_answer.c.id == source.c.answer_step_id, _answer.c.owner_id == owner_id),
         )
     )
-
-
-def _interrupt_orphans(connection: Connection, replica_id: str) -> int:
-    error = interrupted()
-    ended = connection.execute(
-        sa.update(turns)
-        .where(turns.c.state.in_((RUNNING, QUEUED)), turns.c.replica_id != replica_id)
-        .values(
-            state=TurnState.INTERRUPTED.value,
-            finish_reason=FinishReason.INTERRUPTED.value,
-            error_code=error.code,
-            error_message=error.message,
-            fence=turns.c.fence + 1,
-            ended_at=_now(),
-        )
-    )
-    return ended.rowcount
 
 
 def _now() -> datetime:

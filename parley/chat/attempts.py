@@ -20,6 +20,8 @@ from parley.chat.errors import (
     ProviderError,
     UnknownModel,
 )
+from parley.chat.inherited import REASON, Inherited
+from parley.chat.messages import Message, Role
 from parley.chat.models import CompletionRequest
 from parley.chat.ports import Catalogue, ContextBuilder, Route
 from parley.chat.recorder import Recorder
@@ -76,11 +78,22 @@ class Attempts:
         self._fallbacks: deque[str] = deque()
         self._seen: set[str] = set()
         self._failed: list[str] = []
+        self._first_reason = ""
+        # Whether the next call may be given the text that is there, to go on with.
+        self._can_go_on = False
+        # How far the answer was when a call began that was given it.
+        self._goes_on_from: tuple[int, int] | None = None
+
+    def inherit(self, left: Inherited) -> None:
+        """Go on after the attempts of an owner that died; its text is in the recorder."""
+        self.records.extend(left.attempts)
+        self._first_reason = REASON
+        self._can_go_on = bool(left.text) and not left.reasoning
 
     async def run(self) -> None:
         """Answer the turn; raises what the last attempt failed with, naming those before it."""
         route = self._catalogue.resolve(self._turn.model)
-        reason = ""
+        reason = self._first_reason
         self._note(route)
         while True:
             try:
@@ -113,7 +126,13 @@ class Attempts:
         """Announce a call; what was shown of an earlier one is taken back."""
         self.usage = self.finish_reason = None
         number = len(self.records) + 1
-        self._recorder.attempt(number, route.info.provider, route.upstream_model, reason)
+        self._recorder.attempt(
+            number,
+            route.info.provider,
+            route.upstream_model,
+            reason,
+            goes_on=self._goes_on_from == self._recorder.progress,
+        )
 
     def ended(self, route: Route, reason: str, outcome: str, began_at: float) -> None:
         """Keep the record of a call."""
@@ -139,9 +158,10 @@ class Attempts:
         self.context = context
         if context.rule:
             self._recorder.pruned(context)
+        request = self._going_on(route, context.request)
         call, outcome = _Call(self, self._turn, route, reason), "cancelled"
         try:
-            await self._stream(route, replace(context.request, tries=call))
+            await self._stream(route, replace(request, tries=call))
             outcome = "cancelled" if self.must_leave else "completed"
         except ProviderError as error:
             outcome = type(error).__name__
@@ -150,6 +170,15 @@ class Attempts:
         finally:
             self._recorder.flush()
             call.end(outcome)
+
+    def _going_on(self, route: Route, request: CompletionRequest) -> CompletionRequest:
+        """Let a model that can go on with the text that is there, the first time."""
+        may, self._can_go_on, self._goes_on_from = self._can_go_on, False, None
+        if not (may and route.info.capabilities.prefill):
+            return request
+        self._goes_on_from = self._recorder.progress
+        begun = Message.of(Role.ASSISTANT, self._recorder.text)
+        return replace(request, messages=(*request.messages, begun))
 
     async def _stream(self, route: Route, request: CompletionRequest) -> None:
         async with route.provider.stream(request) as deltas:

@@ -14,6 +14,7 @@
     ├── StorageUnavailable    503 storage_unavailable
     │   └── StorageBusy       503 storage_unavailable
     ├── ShuttingDown          503 shutting_down
+    │   └── HandedOver        503 shutting_down
     ├── InternalError         500 internal
     ├── StaleFence            500 internal              (never leaves the engine)
     └── ProviderError         502 provider_unavailable
@@ -123,6 +124,10 @@ class ShuttingDown(ParleyError):
     """The process is on its way out and begins nothing new."""
 
     code, status = "shutting_down", 503
+
+
+class HandedOver(ShuttingDown):
+    """The process is on its way out; the turn goes on elsewhere and can be followed there."""
 
 
 def interrupted() -> ShuttingDown:

@@ -9,6 +9,7 @@ from parley.chat.deltas import Delta
 from parley.chat.events import Event
 from parley.chat.models import CompletionRequest, Health, ModelInfo, Sampling, Tokenizer
 from parley.chat.news import TurnNews
+from parley.chat.ownership import Look, Orphan
 from parley.chat.turns import Answer, Begun, Context, ContextRecord, Exchange, NewTurn, Turn
 
 
@@ -146,8 +147,32 @@ class TurnStore(Protocol):
         """Read these turns of the owner, in any order; what is not there is left out."""
         ...
 
-    async def interrupt_orphans(self, replica_id: str) -> int:
-        """End, as interrupted, what an earlier process left running or queued; count them."""
+
+class Ownership(Protocol):
+    """Whose a running turn is: this replica's own, and those of replicas that are dead.
+
+    All methods raise `StorageUnavailable` where the database cannot be reached.
+    """
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether this process was not frozen for a while until just now.
+
+        If it was, what it believes to own may be another's, and it shows nothing more of it until
+        it has looked.
+        """
+        ...
+
+    async def look(self) -> Look:
+        """Read what this replica owns, and what nobody does; to be done every half second."""
+        ...
+
+    async def take_over(self, orphan: Orphan) -> Turn | None:
+        """Own an orphan from now on, with the next fence; None where another was faster."""
+        ...
+
+    async def has_heirs(self) -> bool:
+        """Whether another replica lives that would carry on with what this one leaves."""
         ...
 
 
@@ -159,14 +184,31 @@ class TurnLog(Protocol):
         ...
 
     def holds(self, turn_id: str) -> bool:
-        """Say whether the turn's events are here, from its first one on."""
+        """Say whether the turn's events are written here, from its first one on."""
         ...
 
     def follow(self, turn_id: str, after: int, *, merge: bool = True) -> AsyncGenerator[Event]:
         """Replay the events with a seq above `after`, go on live, end after `Done`.
 
-        With `merge`, a reader that falls behind gets fewer, longer text events. Never slows the
-        producer. Only for a turn that the log `holds`.
+        A cursor that the log cannot resolve is answered by a `Snapshot`. With `merge`, a reader
+        that falls behind gets fewer, longer text events. Never slows the producer. Of a turn that
+        is not written here it may end before `Done`, where nothing is heard of the turn for a
+        while: then the rows say what is true, and it may be followed again.
+        """
+        ...
+
+    async def claim(self, turn_id: str, fence: int) -> Sequence[Event]:
+        """Write the turn's log from now on, as its owner with this fence.
+
+        Gives all that readers may have seen of it, from its first event on; nothing where that is
+        lost. What an owner with a lower fence still writes reaches no reader any more.
+        """
+        ...
+
+    async def leave(self, turn_id: str) -> None:
+        """Write the turn's log no more: it goes on elsewhere, and so does whoever reads it here.
+
+        Returns when what was appended is where others can read it, if it can be.
         """
         ...
 

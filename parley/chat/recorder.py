@@ -12,6 +12,7 @@ from parley.chat.events import (
     ErrorEvent,
     Event,
     ReasoningEvent,
+    Snapshot,
     TextEvent,
     TurnStart,
     UsageEvent,
@@ -81,6 +82,21 @@ class Recorder:
         """From the turn's start till now."""
         return _ms(self._began_at, monotonic())
 
+    @property
+    def last_seq(self) -> int:
+        """The last event that was sent."""
+        return self._next_seq - 1
+
+    def inherit(self, text: str, reasoning: str, *, is_whole: bool) -> None:
+        """Go on with what another owner wrote; readers that may have other text are told."""
+        self._texts, self._thoughts = [text], [reasoning]
+        self._offsets = {True: len(text), False: len(reasoning)}
+        self._taken = self.length
+        if not is_whole:
+            self.start()
+            if self.length:
+                self._emit(Snapshot(self._turn.id, self._seq(), text, reasoning))
+
     def start(self) -> None:
         """Say that the turn runs."""
         turn = self._turn
@@ -99,10 +115,15 @@ class Recorder:
             )
         )
 
-    def attempt(self, number: int, provider: str, model: str, reason: str) -> None:
-        """Say that a provider is called; what readers have of another one's answer goes."""
+    def attempt(
+        self, number: int, provider: str, model: str, reason: str, *, goes_on: bool = False
+    ) -> None:
+        """Say that a provider is called; what readers have of another one's answer goes.
+
+        With `goes_on` it stays: the provider was given it, and writes what comes after.
+        """
         self.flush()
-        keep = self.length == 0
+        keep = goes_on or self.length == 0
         if not keep:
             self._begin_again()
         self._emit(Attempt(self._turn.id, self._seq(), number, provider, model, reason, keep))

@@ -9,10 +9,12 @@ from parley.chat.attempts import AttemptLimits, Attempts
 from parley.chat.deltas import FinishReason
 from parley.chat.errors import (
     InternalError,
+    NotFound,
     ParleyError,
     StorageUnavailable,
     interrupted,
 )
+from parley.chat.inherited import inherited
 from parley.chat.messages import storable_text
 from parley.chat.ports import Catalogue, ContextBuilder, TurnLog, TurnStore
 from parley.chat.recorder import Recorder
@@ -69,6 +71,11 @@ class RunningTurn:
     ) -> None:
         """Prepare to run `turn`; `run` does it."""
         self.turn = turn
+        # Whether another replica has it now: its end is nobody's here to tell.
+        self.goes_on_elsewhere = False
+        self._turns = turns
+        self._log = log
+        self._hands_over = False
         self._config = config
         self._recorder = Recorder(
             turn, log, window_s=config.window_s, limit_chars=config.answer_limit_chars
@@ -86,9 +93,8 @@ class RunningTurn:
             process_ends=self._interrupted,
         )
         self._is_ending = False
-        # How far the answer was when it was last saved, and last given to be saved.
+        # How far the answer was when it was last saved.
         self._saved: _Saved = (self._recorder.progress, None)
-        self._given: _Saved = self._saved
         if turn.stop_requested:
             self.stop()
 
@@ -96,6 +102,11 @@ class RunningTurn:
     def is_lost(self) -> bool:
         """Whether the turn has another owner, or its thread was deleted."""
         return self._saver.is_lost
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the end is being saved, or is: the row may say that it is over."""
+        return self._is_ending
 
     @property
     def ended(self) -> Turn:
@@ -117,32 +128,68 @@ class RunningTurn:
         self._interrupted.set()
         self._leave()
 
-    def partial_answer(self, *, again: bool = False) -> Answer | None:
-        """What is there of the answer; None if it may not be saved, or is and not `again`."""
+    def hand_over(self) -> None:
+        """Leave the turn, as it is, to another replica: this process ends."""
+        self._hands_over = True
+        self.interrupt()
+
+    async def checkpoint(self) -> None:
+        """Save what is there of the answer, where that is not saved yet; raises `StaleFence`."""
         progress = self._recorder.progress  # an answer that began again may be shorter
         context = self._attempts.context
-        has_changed = (progress, context) != self._saved
-        if not self.turn.keep or self._is_ending or not (has_changed or again):
-            return None
+        if not self.turn.keep or self._is_ending or (progress, context) == self._saved:
+            return
         # What the model sees is kept once, and before anything is known of the answer.
         receipt = context.receipt if context and context is not self._saved[1] else None
-        self._given = (progress, context)
-        return Answer(text=self._recorder.text, reasoning=self._recorder.reasoning, receipt=receipt)
-
-    def checkpointed(self) -> None:
-        """Take note that the partial answer that was given last is saved."""
-        self._saved = self._given
+        answer = Answer(
+            text=self._recorder.text,
+            reasoning=self._recorder.reasoning,
+            receipt=receipt,
+            seq=self._recorder.last_seq,
+        )
+        await self._turns.checkpoint(self.turn, answer)
+        self._saved = (progress, context)
 
     async def run(self) -> Turn | None:
         """Run the turn to its `Done`; give the turn that is next in its thread."""
-        self._recorder.start()
         try:
+            await self._start()
             await self._generate()
         except asyncio.CancelledError:
             self.interrupt()
             await self._end()
             raise
+        if self._hands_over and self._is_undecided:
+            await self._leave_to_others()
+            return None
         return await self._end()
+
+    async def _start(self) -> None:
+        """Say that the turn runs; where another replica ran it, take what it has left."""
+        if self.turn.fence == 1:
+            self._recorder.start()
+            return
+        seen = await self._log.claim(self.turn.id, self.turn.fence)
+        left = inherited(self.turn, seen)
+        self._recorder.inherit(left.text, left.reasoning, is_whole=left.is_whole)
+        self._attempts.inherit(left)
+
+    @property
+    def _is_undecided(self) -> bool:
+        """Whether nothing ended the turn but the end of the process."""
+        undecided = self._outcome.state is TurnState.INTERRUPTED
+        return undecided and not self._attempts.finish_reason and not self.is_lost
+
+    async def _leave_to_others(self) -> None:
+        """Save and log what is there: another replica carries on with that."""
+        try:
+            await self.checkpoint()
+        except Exception as error:  # noqa: BLE001 - the turn's boundary: the log has it, if not the row
+            metrics.STORE_ERRORS.labels("checkpoint").inc()
+            logger.warning("Last checkpoint not saved", error=type(error).__name__)
+        self.goes_on_elsewhere = True
+        await self._log.leave(self.turn.id)
+        logger.info("Turn handed over", turn_id=self.turn.id, thread_id=self.turn.thread_id)
 
     def _leave(self) -> None:
         """Make the stream's scope expire; harmless before it is entered and after it is left."""
@@ -179,11 +226,26 @@ class RunningTurn:
         if self._outcome.state is TurnState.INTERRUPTED:
             self._outcome.error = interrupted()
         answer = await self._save(self._final_answer())
+        if self.is_lost and await self._is_kept():
+            logger.warning("Turn is another server's now", turn_id=self.turn.id)
+            self.goes_on_elsewhere = True
+            await self._log.leave(self.turn.id)
+            return None
         if self.is_lost:
             self._lose_outcome()
         self._announce_end(answer)
         await self._saver.save_late(answer)
         return self._saver.following
+
+    async def _is_kept(self) -> bool:
+        """Whether there is still such a turn: it was taken over, and not deleted."""
+        try:
+            await self._turns.turn(self.turn.owner_id, self.turn.id)
+        except NotFound:
+            return False
+        except StorageUnavailable:
+            pass  # its readers ask again
+        return True
 
     async def _save(self, answer: Answer) -> Answer:
         """Save the end as far as that goes; give what the row says of it, now or later."""
@@ -218,7 +280,7 @@ class RunningTurn:
         self._outcome.finish_reason = FinishReason.ERROR
 
     def _lose_outcome(self) -> None:
-        logger.warning("Turn was lost to another owner or deleted", turn_id=self.turn.id)
+        logger.warning("Turn was deleted while it ran", turn_id=self.turn.id)
         self._outcome.error = None
         self._outcome.state = TurnState.INTERRUPTED
         self._outcome.finish_reason = FinishReason.INTERRUPTED

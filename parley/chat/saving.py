@@ -1,15 +1,13 @@
 """Saving: the end of a turn goes into its row, also where the database is away for a while."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from time import monotonic
 
-from parley.chat.deltas import FinishReason
-from parley.chat.errors import NotFound, StaleFence, StorageUnavailable, interrupted
+from parley.chat.errors import StaleFence, StorageUnavailable
 from parley.chat.ports import ContextBuilder, TurnStore
-from parley.chat.turns import Answer, Context, NewTurn, Turn, TurnState
+from parley.chat.turns import Answer, Context, Turn
 from parley.observability import metrics
 from parley.observability.logs import get_logger
 
@@ -103,38 +101,6 @@ class Saver:
         with suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
                 await self._process_ends.wait()
-
-
-async def end_unheard(
-    new: NewTurn, turns: TurnStore, pauses_s: tuple[float, float], runs_here: Callable[[], bool]
-) -> Turn | None:
-    """End a turn whose caller was told that it may not be written; give the thread's next one.
-
-    Tries until the database answers. A turn that was queued ends as stopped, one that nobody runs
-    as interrupted; one whose place in the queue has come since is left to run.
-    """
-    error = interrupted()
-    end = Answer(
-        TurnState.INTERRUPTED,
-        finish_reason=FinishReason.INTERRUPTED,
-        error_code=error.code,
-        error_message=error.message,
-        ended_at=datetime.now(UTC),
-    )
-    for pause_s in pauses(*pauses_s):
-        if runs_here():
-            return None
-        try:
-            turn = await turns.request_stop(new.owner.id, new.id)
-            if turn.state in {TurnState.RUNNING, end.state}:
-                return await turns.finish(turn, end)
-        except (NotFound, StaleFence):
-            return None  # never written, or ended by someone else
-        except StorageUnavailable:
-            await asyncio.sleep(pause_s)
-        else:
-            return None
-    raise AssertionError("pauses never end")  # pragma: no cover
 
 
 def pauses(first_s: float, longest_s: float) -> Iterator[float]:

@@ -142,7 +142,10 @@ class AttemptRecord:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is there of an answer; a final one has a `state` that is over."""
+    """What is there of an answer; a final one has a `state` that is over.
+
+    `seq` is, in a checkpoint, the last event that is part of it.
+    """
 
     state: TurnState = TurnState.RUNNING
     text: str = ""
@@ -156,6 +159,7 @@ class Answer:
     time_to_first_chunk_ms: int | None = None
     duration_ms: int | None = None
     ended_at: datetime | None = None
+    seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)

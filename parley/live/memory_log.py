@@ -1,18 +1,13 @@
 """The turn log of one process, in memory: the default implementation of the `TurnLog` port."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, Sequence
 
-from parley.chat.events import Done, Event, ReasoningEvent, TextEvent
+from parley.chat.events import Event
+from parley.live.tape import Tape
 
-
-@dataclass(slots=True)
-class _Log:
-    """Events of one turn, and the readers that wait for more of them."""
-
-    events: list[Event] = field(default_factory=list)
-    waiting: list[asyncio.Future[None]] = field(default_factory=list)
+# A turn that is not written here is asked after in the rows, when nothing came for so long.
+SILENCE_S = 1.0
 
 
 class MemoryTurnLog:
@@ -21,65 +16,49 @@ class MemoryTurnLog:
     Forgetting a log only takes it off the list: readers that follow it keep it until they end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, silence_s: float = SILENCE_S) -> None:
         """Make an empty log."""
-        self._logs: dict[str, _Log] = {}
+        self._silence_s = silence_s
+        self._written: dict[str, Tape] = {}
+        # Of turns that are not written here, or not yet: they wait in the queue.
+        self._awaited: dict[str, Tape] = {}
 
     def append(self, turn_id: str, events: Sequence[Event]) -> None:  # noqa: D102 - see the port
-        log = self._logs.get(turn_id)
-        if log is None:
-            log = self._logs[turn_id] = _Log()
-        log.events.extend(events)
-        for reader in log.waiting:
-            if not reader.done():  # it may have been cancelled
-                reader.set_result(None)
-        log.waiting.clear()
+        tape = self._written.get(turn_id)
+        if tape is None:
+            tape = self._written[turn_id] = self._awaited.pop(turn_id, Tape())
+        tape.add(events)
 
     def holds(self, turn_id: str) -> bool:  # noqa: D102
-        return turn_id in self._logs
+        return turn_id in self._written
 
     def follow(  # noqa: D102
         self, turn_id: str, after: int, *, merge: bool = True
     ) -> AsyncGenerator[Event]:
-        return _follow(self._logs[turn_id], after, merge=merge)
+        tape = self._written.get(turn_id) or self._await(turn_id)
+        return tape.follow(after, merge=merge)
+
+    async def claim(self, turn_id: str, fence: int) -> Sequence[Event]:  # noqa: D102
+        self.append(turn_id, ())
+        tape = self._written[turn_id]
+        tape.claim(fence)
+        return tuple(tape.events)
+
+    async def leave(self, turn_id: str) -> None:  # noqa: D102
+        if tape := self._written.pop(turn_id, None):
+            tape.release()
 
     def forget(self, turn_id: str) -> None:  # noqa: D102
-        self._logs.pop(turn_id, None)
+        self._written.pop(turn_id, None)
 
+    def _await(self, turn_id: str) -> Tape:
+        tape = self._awaited.get(turn_id)
+        if tape is None:
+            tape = self._awaited[turn_id] = Tape()
+            asyncio.get_running_loop().call_later(self._silence_s, self._silence, turn_id, tape)
+        return tape
 
-async def _follow(log: _Log, after: int, *, merge: bool) -> AsyncGenerator[Event]:
-    at = 0
-    while True:
-        arrived = log.events[at:]
-        at += len(arrived)
-        pending = [event for event in arrived if event.seq > after] if after else arrived
-        for event in merged(pending) if merge and len(pending) > 1 else pending:
-            yield event
-        if arrived and isinstance(arrived[-1], Done):
-            return
-        if len(log.events) == at:
-            more = asyncio.get_running_loop().create_future()
-            log.waiting.append(more)
-            await more
-
-
-def merged(events: Sequence[Event]) -> Iterator[Event]:
-    """Make one event of neighbouring pieces of text that continue each other."""
-    held: TextEvent | ReasoningEvent | None = None
-    parts: list[str] = []
-    end = 0
-    for event in events:
-        if held and type(event) is type(held) and event.offset == end and event.seq > held.seq:
-            parts.append(event.text)
-            end += len(event.text)
-            held = replace(held, seq=event.seq)
-            continue
-        if held:
-            yield replace(held, text="".join(parts))
-            held = None
-        if isinstance(event, TextEvent | ReasoningEvent):
-            held, parts, end = event, [event.text], event.offset + len(event.text)
-        else:
-            yield event
-    if held:
-        yield replace(held, text="".join(parts))
+    def _silence(self, turn_id: str, tape: Tape) -> None:
+        if self._awaited.get(turn_id) is tape:
+            del self._awaited[turn_id]
+            tape.release()

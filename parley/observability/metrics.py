@@ -8,6 +8,9 @@ ProcessCollector(registry=REGISTRY)
 
 TURNS = Counter("parley_turns", "Turns that ended, by outcome.", ["outcome"], registry=REGISTRY)
 TURNS_RUNNING = Gauge("parley_turns_running", "Turns that run now.", registry=REGISTRY)
+TAKEOVERS = Counter(
+    "parley_takeovers", "Turns taken over from servers that died.", registry=REGISTRY
+)
 TOKENS = Counter("parley_tokens", "Tokens, by direction.", ["direction"], registry=REGISTRY)
 TIME_TO_FIRST_TEXT = Histogram(
     "parley_time_to_first_text_seconds",

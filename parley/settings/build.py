@@ -10,8 +10,8 @@ from uuid import uuid4
 from data_layer.database import DatabaseConfig
 from data_layer.storage import StorageConfig
 from parley.auth.keys import Secret
-from parley.chat.engine import EngineConfig
 from parley.chat.running import RunConfig
+from parley.chat.runs import EngineConfig
 from parley.context.builder import ContextConfig
 from parley.context.redis_address import read_redis_url
 from parley.context.redis_store import RedisConfig
@@ -176,6 +176,7 @@ def _engine(environment: Environment) -> EngineConfig:
             answer_limit_chars=environment.limit_answer_chars,
         ),
         message_limit_bytes=environment.limit_message_bytes,
+        carries_on=environment.redis_url is not None,
         running_limit=environment.limit_running_turns,
         queued_limit=environment.limit_queued_turns,
     )

@@ -16,9 +16,10 @@ from data_layer.threads import SqlThreads
 from data_layer.turns import SqlTurnStore
 from data_layer.words import document_words, words_of
 from data_layer.writer import Writer, open_writer
+from parley.chat.inherited import interrupted_end
 from parley.chat.messages import storable_text
 from parley.chat.turns import Answer, Owner
-from tests.contract.support import REPLICA, a_turn, an_end, an_owner
+from tests.contract.support import a_turn, an_end, an_owner
 
 
 @pytest.fixture
@@ -118,7 +119,8 @@ async def test_interrupted_answer_is_found(
 ) -> None:
     turn = (await turns.begin(a_turn(owner, thread_id, "question", replica_id="dead"))).turn
     await turns.checkpoint(turn, Answer(text="half an answer"))
-    await turns.interrupt_orphans(REPLICA)
+    assert await found(threads, owner, "half") == []
+    await turns.finish(turn, interrupted_end(await turns.turn(owner.id, turn.id)))
     assert await found(threads, owner, "half") == [thread_id]
 
 
@@ -326,7 +328,8 @@ async def test_migration_finds_what_was_there_before(empty_database_url: str, ow
             thread_id = await say(turns, owner, "a question", "an answer", title="a title")
             dead = a_turn(owner, thread_id, "another", replica_id="dead")
             await turns.checkpoint((await turns.begin(dead)).turn, Answer(text="interrupted"))
-            await turns.interrupt_orphans(REPLICA)
+            left = await turns.turn(owner.id, dead.id)
+            await turns.finish(left, interrupted_end(left))
             await threads.delete(owner.id, await say(turns, owner, "gone"))
             await database.write(lambda c: command.downgrade(alembic_config(c), "0002"))
             await migrate(database)

@@ -27,6 +27,7 @@ from parley.live.memory import memory_live
 from tests.contract.layer_support import a_step, as_owner
 from tests.contract.support import a_turn, an_end
 from tests.fakes.scripted_provider import OneModel, ScriptedProvider
+from tests.fakes.turn_store import MemoryTurnStore
 from tests.unit.chat.support import CONFIG
 
 STATEMENTS, TRANSACTIONS = 8, 3
@@ -65,8 +66,10 @@ async def test_turn_costs_few_statements(
 ) -> None:
     provider, store = ScriptedProvider(), SqlTurnStore(database, writer)
     context = WindowedContext(ContextConfig(), MemoryContextStore(capacity=int(cached)), store)
-    config = replace(CONFIG, checkpoint_s=3600)
-    async with open_engine(config, OneModel(provider), context, store, memory_live()) as engine:
+    config = replace(CONFIG, checkpoint_s=3600, look_s=3600)
+    owns = MemoryTurnStore().ownership(config.replica_id)
+    model, live = OneModel(provider), memory_live()
+    async with open_engine(config, model, context, store, live, owns) as engine:
         for number in range(3):
             request = TurnRequest(owner=owner, thread_id=thread_id, text=f"question {number}")
             with counted() as cost:
@@ -95,10 +98,7 @@ def assert_each_names_its_owner(changes: list[str]) -> None:
 async def test_every_change_names_the_owner(
     database: Database, writer: Writer, owner: Owner, thread_id: str
 ) -> None:
-    """A wrong or forged id must not reach a row of someone else, whatever was checked before.
-
-    Only `interrupt_orphans` changes rows of many owners.
-    """
+    """A wrong or forged id must not reach a row of someone else, whatever was checked before."""
     turns, threads = SqlTurnStore(database, writer), SqlThreads(database, writer)
     with counted() as cost:
         first = (await turns.begin(a_turn(owner, thread_id))).turn

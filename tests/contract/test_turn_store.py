@@ -8,11 +8,11 @@ from uuid import uuid4
 import pytest
 
 from parley.chat.deltas import FinishReason
-from parley.chat.errors import Conflict, NotFound, RateLimited, StaleFence, interrupted
+from parley.chat.errors import Conflict, NotFound, RateLimited, StaleFence
 from parley.chat.ports import TurnStore
 from parley.chat.turns import Answer, Exchange, Owner, Turn, TurnState
 from tests.contract.conftest import Kept
-from tests.contract.support import REPLICA, a_turn, an_end, an_owner
+from tests.contract.support import a_turn, an_end, an_owner
 
 CHARS = 10_000
 
@@ -350,27 +350,6 @@ async def test_history_is_its_owners_alone(turns: TurnStore, owner: Owner, threa
     turn = await begun(turns, owner, thread_id)
     assert list(await turns.history(an_owner().id, turn.id, 9, CHARS)) == []
     assert list(await turns.history(owner.id, str(uuid4()), 9, CHARS)) == []
-
-
-async def test_what_another_process_left_is_interrupted(
-    turns: TurnStore, owner: Owner, thread_id: str
-) -> None:
-    running = (await turns.begin(a_turn(owner, thread_id, replica_id="gone"))).turn
-    queued = (await turns.begin(a_turn(owner, thread_id, replica_id="gone"))).turn
-    mine = await begun(turns, owner, str(uuid4()))
-    await turns.checkpoint(running, Answer(text="Good "))
-    assert await turns.interrupt_orphans(REPLICA) >= 2
-    for left in (running, queued):
-        row = await turns.turn(owner.id, left.id)
-        assert (row.state, row.fence) == (TurnState.INTERRUPTED, 2)
-        assert row.answer.finish_reason is FinishReason.INTERRUPTED
-        error = interrupted()
-        assert (row.answer.error_code, row.answer.error_message) == (error.code, error.message)
-    assert (await turns.turn(owner.id, running.id)).answer.text == "Good "
-    assert await turns.turn(owner.id, mine.id) == mine
-    with pytest.raises(StaleFence):
-        await turns.finish(running, an_end())
-    assert await turns.interrupt_orphans(REPLICA) == 0
 
 
 async def test_thread_is_owned_once_it_is_there(

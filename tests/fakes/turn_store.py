@@ -1,11 +1,12 @@
-"""A `TurnStore` in memory; it passes the same contract suite as the SQL ones (tests/contract)."""
+"""A `TurnStore` and its `Ownership` in memory; they pass the contract suites of the SQL ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from parley.chat.deltas import FinishReason
-from parley.chat.errors import Conflict, NotFound, RateLimited, StaleFence, interrupted
+from parley.chat.errors import Conflict, NotFound, RateLimited, StaleFence
+from parley.chat.ownership import Look, Orphan, Owned
 from parley.chat.requests import begun_turn, too_many_running
 from parley.chat.turns import Answer, Begun, Exchange, NewTurn, Turn, TurnState, most_walked
 
@@ -31,6 +32,8 @@ class MemoryTurnStore:
     def __init__(self) -> None:
         self._threads: dict[str, _Thread] = {}
         self._rows: dict[str, _Row] = {}
+        # The replicas that nobody takes for dead.
+        self.living: set[str] = set()
 
     async def begin(self, new: NewTurn) -> Begun:
         thread = self._threads.get(new.thread_id) or _Thread(new.owner.id)
@@ -68,7 +71,11 @@ class MemoryTurnStore:
         row = self._still_mine(turn)
         receipt = row.turn.answer.receipt if answer.receipt is None else answer.receipt
         kept = replace(
-            row.turn.answer, text=answer.text, reasoning=answer.reasoning, receipt=receipt
+            row.turn.answer,
+            text=answer.text,
+            reasoning=answer.reasoning,
+            receipt=receipt,
+            seq=answer.seq,
         )
         row.turn = replace(row.turn, answer=kept)
 
@@ -83,6 +90,7 @@ class MemoryTurnStore:
             if waiting.turn.thread_id == turn.thread_id and waiting.turn.state is TurnState.QUEUED:
                 _set_state(waiting, TurnState.RUNNING)
                 waiting.came_from_queue = True
+                waiting.replica_id = row.replica_id
                 return waiting.turn
         return None
 
@@ -142,18 +150,13 @@ class MemoryTurnStore:
         found = [self._rows[turn_id].turn for turn_id in turn_ids if turn_id in self._rows]
         return [_exchange(turn) for turn in found if turn.owner_id == owner_id]
 
-    async def interrupt_orphans(self, replica_id: str) -> int:
-        orphans = [
-            row
-            for row in self._rows.values()
-            if not row.turn.state.is_over and row.replica_id != replica_id
-        ]
-        for row in orphans:
-            _set_state(row, TurnState.INTERRUPTED, FinishReason.INTERRUPTED)
-            error = interrupted()
-            answer = replace(row.turn.answer, error_code=error.code, error_message=error.message)
-            row.turn = replace(row.turn, fence=row.turn.fence + 1, answer=answer)
-        return len(orphans)
+    def ownership(self, replica_id: str) -> "MemoryOwnership":
+        """Own turns of this store in the name of a replica that lives from now on."""
+        self.living.add(replica_id)
+        return MemoryOwnership(self, replica_id)
+
+    def running_rows(self) -> list[_Row]:
+        return [row for row in self._rows.values() if row.turn.state is TurnState.RUNNING]
 
     async def delete_thread(self, owner_id: str, thread_id: str) -> None:
         """Do what `SqlThreads.delete` does to turns."""
@@ -197,6 +200,39 @@ class MemoryTurnStore:
             raise RateLimited("Too many of your messages wait for an answer.", retry_after_s=5)
         if not busy and not new.may_run:
             raise too_many_running()
+
+
+class MemoryOwnership:
+    """Ownership of the turns of a store in memory, where the test says who lives."""
+
+    is_fresh = True
+
+    def __init__(self, store: MemoryTurnStore, replica_id: str) -> None:
+        self._store = store
+        self._me = replica_id
+
+    async def look(self) -> Look:
+        rows = self._store.running_rows()
+        mine = [row for row in rows if row.replica_id == self._me]
+        orphans = [row for row in rows if row.replica_id not in {self._me, *self._store.living}]
+        return Look(
+            [Owned(r.turn.id, r.turn.owner_id, r.turn.fence, r.turn.stop_requested) for r in mine],
+            [Orphan(r.turn.id, r.turn.owner_id, r.turn.fence, r.replica_id) for r in orphans],
+        )
+
+    async def take_over(self, orphan: Orphan) -> Turn | None:
+        for row in self._store.running_rows():
+            seen = (row.turn.id, row.turn.fence, row.replica_id)
+            if seen == (orphan.turn_id, orphan.fence, orphan.replica_id):
+                if orphan.replica_id in self._store.living:
+                    return None
+                row.turn = replace(row.turn, fence=row.turn.fence + 1)
+                row.replica_id = self._me
+                return row.turn
+        return None
+
+    async def has_heirs(self) -> bool:
+        return bool(self._store.living - {self._me})
 
 
 def _exchange(turn: Turn) -> Exchange:

@@ -8,13 +8,14 @@ from uuid import uuid4
 
 from typing_extensions import override
 
-from parley.chat.engine import Engine, EngineConfig, open_engine
+from parley.chat.engine import Engine, open_engine
 from parley.chat.errors import StorageUnavailable
 from parley.chat.events import Done, ErrorEvent, Event
 from parley.chat.fold import Folded, fold
 from parley.chat.news import TurnNews
 from parley.chat.ports import Live
 from parley.chat.running import RunConfig
+from parley.chat.runs import EngineConfig
 from parley.chat.turns import Answer, Begun, NewTurn, Owner, Turn, TurnRequest
 from parley.context.builder import ContextConfig, WindowedContext
 from parley.context.memory_store import MemoryContextStore
@@ -29,6 +30,7 @@ CONFIG = EngineConfig(
     replica_id="this",
     run=RunConfig(window_s=0, save_retry_s=0, first_pause_s=0.001, longest_pause_s=0.001),
     checkpoint_s=0.001,
+    look_s=0.001,
     grace_s=0,
 )
 
@@ -207,5 +209,7 @@ async def bench(
     catalogue = OneModel(provider, context_window)
     announcements = Announced()
     live = Live(log, announcements)
-    async with open_engine(config, catalogue, window, store, live) as engine:
+    owns = store.ownership(config.replica_id)
+    async with open_engine(config, catalogue, window, store, live, owns) as engine:
         yield Bench(engine, provider, store, log, announcements)
+    store.living.discard(config.replica_id)

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from parley.chat.attempts import AttemptLimits
 from parley.chat.deltas import Delta, Finish, FinishReason, Reasoning, Text
-from parley.chat.engine import EngineConfig, open_engine
+from parley.chat.engine import open_engine
 from parley.chat.errors import (
     BrokenStream,
     ContentFiltered,
@@ -34,6 +34,7 @@ from parley.chat.events import Attempt, Event, TextEvent
 from parley.chat.fold import fold
 from parley.chat.models import Capabilities, CompletionRequest, ModelInfo
 from parley.chat.ports import Live, Route
+from parley.chat.runs import EngineConfig
 from parley.chat.turns import AttemptRecord, Turn, TurnState
 from parley.chat.usage import Usage
 from parley.context.builder import ContextConfig, WindowedContext
@@ -113,7 +114,8 @@ def _anew(error: Exception) -> Exception:
 async def asking(models: Models, config: EngineConfig = CONFIG) -> AsyncIterator[Bench]:
     store, log, announcements = TroubledStore(), WatchedLog(), Announced()
     window = WindowedContext(ContextConfig(answer_tokens=10), MemoryContextStore(), store)
-    async with open_engine(config, models, window, store, Live(log, announcements)) as engine:
+    live, owns = Live(log, announcements), store.ownership(config.replica_id)
+    async with open_engine(config, models, window, store, live, owns) as engine:
         yield Bench(engine, ScriptedProvider(), store, log, announcements)
 
 

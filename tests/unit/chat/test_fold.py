@@ -21,7 +21,7 @@ from parley.chat.events import (
 )
 from parley.chat.fold import Folded, FoldedTool, fold
 from parley.chat.usage import Usage
-from parley.live.memory_log import merged
+from parley.live.tape import merged
 
 USAGE = Usage(3, 4)
 

@@ -7,6 +7,7 @@ import pytest
 from typing_extensions import override
 
 from parley.chat.deltas import FinishReason
+from parley.chat.errors import StorageUnavailable
 from parley.chat.events import TextEvent
 from parley.chat.ports import ContextBuilder
 from parley.chat.running import RunningTurn
@@ -230,7 +231,8 @@ async def test_text_lost_to_another_owner_is_not_context() -> None:
     await task
     assert await contexts.load(TURN.thread_id) is None
     assert (await store.turn(TURN.owner_id, TURN.id)).state is TurnState.RUNNING
-    assert running.partial_answer() is None
+    await running.checkpoint()
+    assert not store.saved
 
 
 async def test_checkpoint_is_taken_once_for_each_text() -> None:
@@ -240,19 +242,22 @@ async def test_checkpoint_is_taken_once_for_each_text() -> None:
     running = run(store, context, provider, log)
     task = asyncio.ensure_future(running.run())
     call = await provider.call()
-    seen = running.partial_answer()
-    assert seen is not None
+    await running.checkpoint()
+    (seen,) = store.saved
     assert seen.receipt is not None, "what the model sees, before it has said anything"
-    running.checkpointed()
-    assert running.partial_answer() is None
+    await running.checkpoint()
+    assert store.saved == [seen]
     call.say("Good ")
     await log.until(TextEvent)
-    answer = running.partial_answer()
-    assert answer is not None
+    store.down.add("checkpoint")
+    with pytest.raises(StorageUnavailable):
+        await running.checkpoint()
+    store.down.clear()
+    await running.checkpoint()
+    await running.checkpoint()
+    (_, answer) = store.saved
     assert (answer.text, answer.receipt) == ("Good ", None)
-    assert running.partial_answer() == answer
-    running.checkpointed()
-    assert running.partial_answer() is None
+    assert answer.seq == log.events[-1].seq
     call.finish()
     await task
 

@@ -1,0 +1,57 @@
+"""Inherited: what a turn has when its owner is dead and this replica carries on. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from parley.chat.deltas import FinishReason
+from parley.chat.errors import interrupted
+from parley.chat.events import Attempt, Event, TurnStart
+from parley.chat.fold import fold
+from parley.chat.turns import Answer, AttemptRecord, Turn, TurnState
+
+# Why a provider is called again, in the event and the record of the call.
+REASON = "another server carries on"
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """What is there of the answer.
+
+    `is_whole` says that readers have seen just this; where the log is lost it is the last
+    checkpoint, and they may have seen more.
+    """
+
+    text: str
+    reasoning: str
+    attempts: tuple[AttemptRecord, ...]
+    is_whole: bool
+
+
+def inherited(turn: Turn, seen: Sequence[Event]) -> Inherited:
+    """Take what readers may have seen, from the turn's first event on, else the checkpoint."""
+    if not seen or not isinstance(seen[0], TurnStart):
+        return Inherited(turn.answer.text, turn.answer.reasoning, (), is_whole=False)
+    folded = fold(seen)
+    calls = [event for event in seen if isinstance(event, Attempt)]
+    records = tuple(_record(call, is_last=call is calls[-1]) for call in calls)
+    return Inherited(folded.text, folded.reasoning, records, is_whole=True)
+
+
+def _record(call: Attempt, *, is_last: bool) -> AttemptRecord:
+    """Keep what is known of a call of the owner before; its tokens are not."""
+    outcome = "lost" if is_last else "failed"
+    return AttemptRecord(call.provider, call.model, call.reason, outcome, 0, 0)
+
+
+def interrupted_end(turn: Turn) -> Answer:
+    """Make the end of a turn whose process ended: what is there of its answer is kept."""
+    error = interrupted()
+    return replace(
+        turn.answer,
+        state=TurnState.INTERRUPTED,
+        finish_reason=FinishReason.INTERRUPTED,
+        error_code=error.code,
+        error_message=error.message,
+        ended_at=datetime.now(UTC),
+    )
