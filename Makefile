@@ -2,7 +2,7 @@
 # of requirements.lock (0.9 GB, tests and tools included). A later run starts at once.
 #
 #   make run     serve on http://localhost:8000
-#   make test    the whole test suite                    make test ARGS="tests/unit -x"
+#   make test    the whole test suite                    make test ARGS="tests/unit -x" JOBS=0
 #   make check   format, lint, types, import contracts, shape, generated docs
 #   make bench   the benchmarks                          make bench ARGS="--help"
 #   make lock    write requirements.lock anew            make lock ARGS="--upgrade"
@@ -10,6 +10,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+# Processes that test side by side, each with servers of its own: on two cores three, since many tests wait.
+JOBS ?= 3
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,7 +25,7 @@ run: $(INSTALLED)
 	exec $(BIN)/python -m parley serve $(ARGS)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
