@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 
 from parley.chat.deltas import Delta, Finish, FinishReason, Reasoning, Text, ToolCallDelta
-from parley.chat.errors import BrokenStream, ProtocolViolation, ProviderError, ProviderFault
+from parley.chat.errors import BrokenStream, ProtocolViolation, ProviderError
 from parley.chat.usage import Usage
 from providers.config import Connection
-from providers.faults import event_fault, fault
+from providers.faults import fault, frame_fault
 from providers.frames import Frame
 
 _FINISH_REASONS = {
@@ -43,6 +43,7 @@ class _ToolCall(msgspec.Struct, gc=False):
     index: int | None = None
     id: str | None = None
     function: _Function | None = None
+    extra_content: Any = None
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -124,7 +125,9 @@ class ChunkReader:
             raise self._unreadable(frame, cut=cut) from exc
         certain = bool(chunk.error) or frame.event == "error"
         if certain or chunk.choices is None:
-            self._raise_error(frame, certain=certain)
+            error = frame_fault(self._connection, frame, certain=certain)
+            if error is not None:
+                raise error
         return chunk
 
     def _deltas(self, delta: _Delta | None) -> list[Delta]:
@@ -150,34 +153,16 @@ class ChunkReader:
                 # Gemini sends no index: a piece that names a call begins one, others continue it.
                 index = self._last_call + 1 if call.id or function.name else max(self._last_call, 0)
             self._last_call = max(self._last_call, index)
-            yield ToolCallDelta(index, call.id, function.name, _arguments(function.arguments))
+            arguments = _arguments(function.arguments)
+            yield ToolCallDelta(index, call.id, function.name, arguments, _signature(call))
 
     def _unreadable(self, frame: Frame, *, cut: bool) -> ProviderError:
         """Say what a frame is that is not a chunk: an error of another shape, cut off, or wrong."""
-        error = event_fault(self._connection, _payload(frame))
-        if error is not None:
+        if error := frame_fault(self._connection, frame, certain=False):
             return error
         if cut:
             return fault(BrokenStream, self._connection)
         return fault(ProtocolViolation, self._connection, "an event that is not a chunk")
-
-    def _raise_error(self, frame: Frame, *, certain: bool) -> None:
-        """Raise the error that a frame holds; `certain` says that it does, in whatever shape."""
-        payload = _payload(frame)
-        error = event_fault(self._connection, payload)
-        if error is None and certain:
-            error = event_fault(self._connection, {"error": payload})
-            error = error or fault(ProviderFault, self._connection)
-        if error is not None:
-            raise error
-
-
-def _payload(frame: Frame) -> object:
-    """Decode whatever JSON a frame holds; the text of an error event may be plain."""
-    try:
-        return msgspec.json.decode(frame.data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return frame.data.decode(errors="replace") if frame.event == "error" else None
 
 
 def _finish(raw: str) -> Finish:
@@ -199,6 +184,12 @@ def _usage(sent: _Usage) -> Usage | None:
 
 def _joined(parts: list[_Part | str]) -> str:
     return "".join(part if isinstance(part, str) else part.text or "" for part in parts)
+
+
+def _signature(call: _ToolCall) -> str | None:
+    """Keep what Gemini sends beside a call, and refuses its result without, as JSON."""
+    sent = call.extra_content
+    return msgspec.json.encode(sent).decode() if isinstance(sent, dict) and sent else None
 
 
 def _arguments(sent: object) -> str:

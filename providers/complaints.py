@@ -53,6 +53,8 @@ _BY_TEXT: tuple[tuple[type[ProviderError], re.Pattern[str]], ...] = tuple(
         (RequestRefused, r"validation|invalid_?(request|argument)|bad_?request"),
     )
 )
+# Hugging Face's, OpenAI's and Google's: some servers repeat what they refuse.
+_TOKEN = re.compile(r"\b(hf_|sk-|AIza)[\w-]{8,}")
 _REFUSALS = frozenset({ContextOverflow, ContentFiltered, CredentialsRefused, ModelMissing})
 
 
@@ -115,6 +117,7 @@ def by_text(complaint: Complaint) -> type[ProviderError] | None:
 
 def one_line(text: str, secret: str | None = None) -> str:
     """Make foreign text fit for a message: one bounded line, printable, without the secret."""
+    text = _TOKEN.sub("[key]", text)
     # A key of a few characters ("-", "EMPTY") is a placeholder, and could be part of any word.
     if secret and len(secret) >= 8:
         text = text.replace(secret, "[key]")

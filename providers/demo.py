@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 
 from parley.chat.deltas import Delta, Finish, FinishReason, Text
+from parley.chat.errors import RequestRefused
 from parley.chat.messages import Role
 from parley.chat.models import Capabilities, CompletionRequest, Health, HealthState, ModelInfo
 from providers.embedded import is_installed
@@ -34,6 +35,9 @@ To connect a model, set one of these and restart:
 - `TGI_BASE_URL` for Text Generation Inference
 
 Or start Ollama on this machine and restart: it is found by itself."""
+_NO_TOOLS = (
+    "The demo is no model: it calls no tools and writes no JSON. Connect a model, or ask without."
+)
 _PULL = " Or run `parley models pull`, which fetches a small model, and restart."
 
 
@@ -67,6 +71,8 @@ class DemoProvider:
         """Nothing is open."""
 
     async def _deltas(self, request: CompletionRequest) -> AsyncGenerator[Delta]:
+        if request.tools or request.response_format:
+            raise RequestRefused(_NO_TOOLS, provider=DEMO_MODEL.provider)
         for word in re.findall(r"\s*\S+", answer_to(request)):
             yield Text(word)
             await asyncio.sleep(self._pause_s)

@@ -24,6 +24,7 @@ from parley.chat.errors import (
 )
 from providers.complaints import by_status, in_stream, one_line, read_body, read_payload
 from providers.config import Connection
+from providers.frames import Frame
 
 MAX_RETRY_AFTER_S = 3600.0
 
@@ -106,6 +107,15 @@ def event_fault(connection: Connection, payload: object) -> ProviderError | None
     if complaint is None:
         return None
     return fault(in_stream(complaint), connection, complaint.text, status=complaint.status)
+
+
+def frame_fault(connection: Connection, frame: Frame, *, certain: bool) -> ProviderError | None:
+    """Make the error that a frame holds; `certain` says that it does, in whatever shape."""
+    payload = frame.payload
+    error = event_fault(connection, payload)
+    if error is None and certain:
+        error = event_fault(connection, {"error": payload}) or fault(ProviderFault, connection)
+    return error
 
 
 def network_fault(connection: Connection, exc: Exception, phase: str) -> ProviderError:

@@ -7,6 +7,8 @@ an event without its final blank line is not dropped but surfaced by `close`, si
 
 from dataclasses import dataclass
 
+import msgspec
+
 MAX_EVENT_BYTES = 8 * 2**20
 
 _BOM = b"\xef\xbb\xbf"
@@ -23,6 +25,14 @@ class Frame:
 
     data: bytes
     event: str = ""
+
+    @property
+    def payload(self) -> object:
+        """The JSON that it holds, whatever it is; the text of an error event may be plain."""
+        try:
+            return msgspec.json.decode(self.data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return self.data.decode(errors="replace") if self.event == "error" else None
 
 
 class FrameReader:

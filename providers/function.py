@@ -20,7 +20,7 @@ from dataclasses import asdict
 from typing import TypeVar
 
 from parley.chat.deltas import Delta, Finish, FinishReason, Reasoning, Text, ToolCallDelta
-from parley.chat.errors import ParleyError, ProviderError, ProviderFault
+from parley.chat.errors import ParleyError, ProviderError, ProviderFault, RequestRefused
 from parley.chat.models import CompletionRequest, Health, HealthState, ModelInfo, Sampling
 from parley.chat.usage import Usage
 from parley.observability.logs import get_logger
@@ -40,7 +40,8 @@ def provider(name: str) -> Callable[[F], F]:
     """Register a function ``(messages, **options)`` as the provider `name`; it stays as it is.
 
     It yields, or returns, strings or deltas. Options are what the request sets of `model`,
-    `max_tokens`, `temperature`, `top_p`, `stop` and `seed`.
+    `max_tokens`, `temperature`, `top_p`, `stop`, `seed`, `tools`, `tool_choice` and
+    `response_format`. Without a parameter for it tools and forms of an answer are refused.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name of a provider: write a-z 0-9 . _ - only")
@@ -160,7 +161,11 @@ class FunctionProvider:
     async def _pieces(self, request: CompletionRequest) -> AsyncGenerator[object]:
         """Call the function, whatever it is; a generator of its own is closed in the end."""
         call, messages = self._function.call, request.messages
-        options = _accepted(call, _options(request, self._defaults))
+        asked = _options(request, self._defaults)
+        options = _accepted(call, asked)
+        for name in ("tools", "response_format"):
+            if name in asked and name not in options:
+                raise self._refused(name)
         if inspect.iscoroutinefunction(call):
             said: object = await call(messages, **options)
         elif inspect.isasyncgenfunction(call):
@@ -178,6 +183,13 @@ class FunctionProvider:
             if isinstance(said, AsyncGenerator):
                 await said.aclose()
 
+    def _refused(self, name: str) -> RequestRefused:
+        provider = self.connection.name
+        return RequestRefused(
+            f"{provider} takes no {name}. Ask without, or give its function a parameter {name}.",
+            provider=provider,
+        )
+
     def _failed(self, exc: Exception) -> ProviderError:
         """Say what failed and where, without its words: they may be the user's."""
         where = _line_in(exc, self._function)
@@ -193,8 +205,13 @@ class FunctionProvider:
 
 
 def _options(request: CompletionRequest, defaults: Sampling) -> dict[str, object]:
-    drawn = asdict(request.sampling.or_else(defaults))
-    options = {name: value for name, value in drawn.items() if value not in {None, ()}}
+    asked: dict[str, object] = {
+        **asdict(request.sampling.or_else(defaults)),
+        "tools": request.tools,
+        "tool_choice": request.tool_choice if request.tools else None,
+        "response_format": request.response_format,
+    }
+    options = {name: value for name, value in asked.items() if value is not None and value != ()}
     return {"model": request.model, **options}
 
 

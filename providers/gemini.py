@@ -1,8 +1,8 @@
 """The Gemini dialect: Google's own API, for what its OpenAI-compatible address does not tell.
 
-Thoughts come as reasoning. Requests are written and answers read by google-genai's types; the wire
-is ours, since its stream reader breaks on a comment, its timeout cuts long answers, and closing its
-stream leaves the socket open (docs/decisions/0007-packaged-clients.md).
+Thoughts come as reasoning. google-genai is what the tests measure it by, and is not used: its
+stream reader breaks on a comment, its timeout cuts long answers, closing its stream leaves the socket
+open, and its types take twenty times as long (docs/decisions/0040-gemini-without-its-sdk.md).
 """
 
 import re
@@ -36,7 +36,8 @@ from parley.chat.ports import Provider
 from providers.config import Connection
 from providers.event_source import EventSource
 from providers.faults import fault
-from providers.gemini_frames import ResponseReader, render
+from providers.gemini_frames import ResponseReader
+from providers.gemini_request import render
 from providers.transport import Transport
 
 GEMINI_URL = "https://generativelanguage.googleapis.com/v1beta"
@@ -76,7 +77,7 @@ class Gemini:
         name = _short(request.model)
         thinks = self._thoughts and _THINKS.match(name) is not None
         sampling = request.sampling.or_else(self._defaults)
-        body = render(request.messages, sampling, thinks=thinks)
+        body = render(request, sampling, thinks=thinks)
         resource = name if name.startswith("tunedModels/") else f"models/{name}"
         path = f"/{quote(resource)}:streamGenerateContent?alt=sse"
         async with (

@@ -1,13 +1,13 @@
-"""Gemini's frames: `streamGenerateContent`, read into deltas by google-genai's types.
+"""Gemini's frames: `streamGenerateContent`, read into deltas.
 
 Reference: https://ai.google.dev/api/generate-content
 There is no ``[DONE]`` on this wire: an answer is complete when its stream ends after a finish reason.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
-import pydantic
 
 from parley.chat.deltas import Delta, Finish, FinishReason, Reasoning, Text, ToolCallDelta
 from parley.chat.errors import (
@@ -15,21 +15,11 @@ from parley.chat.errors import (
     ContentFiltered,
     ProtocolViolation,
     ProviderError,
-    ProviderFault,
 )
-from parley.chat.messages import Message, Role
-from parley.chat.models import Sampling
 from parley.chat.usage import Usage
 from providers.config import Connection
-from providers.faults import event_fault, fault
+from providers.faults import fault, frame_fault
 from providers.frames import Frame
-
-try:
-    from google.genai import types
-except ImportError as exc:
-    raise ImportError(
-        "Gemini needs the package of the extra `gemini`: pip install google-genai"
-    ) from exc
 
 _FINISH_REASONS = {
     "STOP": FinishReason.STOP,
@@ -45,33 +35,48 @@ _FINISH_REASONS = {
 }
 
 
-def render(messages: tuple[Message, ...], sampling: Sampling, *, thinks: bool) -> dict[str, object]:
-    """Write a request; `thinks` asks a model that can for what it thinks."""
-    system = [types.Part(text=m.text) for m in messages if m.role is Role.SYSTEM]
-    generation = types.GenerationConfig(
-        max_output_tokens=sampling.max_tokens,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        stop_sequences=list(sampling.stop) or None,
-        seed=sampling.seed,
-        thinking_config=types.ThinkingConfig(include_thoughts=True) if thinks else None,
-    )
-    body: dict[str, object] = {
-        "contents": [_json(_content(m)) for m in messages if m.role is not Role.SYSTEM],
-        "generationConfig": _json(generation),
-    }
-    if system:
-        body["systemInstruction"] = _json(types.Content(parts=system))
-    return body
+# gc=False: responses hold no cycles, and a collector that tracks each of them costs a tenth of it.
+class _Call(msgspec.Struct, gc=False):
+    name: str | None = None
+    args: msgspec.Raw = msgspec.Raw(b"{}")
+    id: str | None = None
 
 
-def _content(message: Message) -> types.Content:
-    role = "model" if message.role is Role.ASSISTANT else "user"
-    return types.Content(role=role, parts=[types.Part(text=message.text)])
+class _Part(msgspec.Struct, rename="camel", gc=False):
+    text: str | None = None
+    thought: bool | None = None
+    function_call: _Call | None = None
+    thought_signature: str | None = None
 
 
-def _json(value: pydantic.BaseModel) -> dict[str, object]:
-    return value.model_dump(mode="json", by_alias=True, exclude_none=True)
+class _Content(msgspec.Struct, gc=False):
+    parts: list[_Part] | None = None
+
+
+class _Candidate(msgspec.Struct, rename="camel", gc=False):
+    content: _Content | None = None
+    finish_reason: str | None = None
+
+
+class _Feedback(msgspec.Struct, rename="camel", gc=False):
+    block_reason: str | None = None
+
+
+class _Usage(msgspec.Struct, rename="camel", gc=False):
+    prompt_token_count: int | None = None
+    candidates_token_count: int | None = None
+    thoughts_token_count: int | None = None
+    cached_content_token_count: int | None = None
+
+
+class _Response(msgspec.Struct, rename="camel", gc=False):
+    candidates: list[_Candidate] | None = None
+    prompt_feedback: _Feedback | None = None
+    usage_metadata: _Usage | None = None
+    error: Any = None
+
+
+_decode = msgspec.json.Decoder(_Response).decode
 
 
 class ResponseReader:
@@ -107,78 +112,69 @@ class ResponseReader:
             if frame.event != "error" and (not frame.data.strip() or frame.data[:6] == b"[DONE]"):
                 continue
             response = self._response(frame, cut=cut)
-            self.usage = _usage(response.usage_metadata) or self.usage
+            if response.usage_metadata is not None:
+                self.usage = _usage(response.usage_metadata) or self.usage
             candidate = response.candidates[0] if response.candidates else None
             if candidate is not None:
                 for delta in self._deltas(candidate):
                     self.streamed = True
                     yield delta
-                if candidate.finish_reason is not None:
-                    self._raw = candidate.finish_reason.value
-            self._check_filter(response, candidate)
+                if candidate.finish_reason:
+                    self._raw = candidate.finish_reason
+                    self._check_answer()
+            if response.prompt_feedback is not None:
+                self._check_message(response.prompt_feedback)
 
-    def _check_filter(
-        self, response: types.GenerateContentResponse, candidate: types.Candidate | None
-    ) -> None:
-        feedback = response.prompt_feedback
-        if feedback is not None and feedback.block_reason is not None:
-            said = f"the message was blocked ({feedback.block_reason.value})"
+    def _check_message(self, feedback: _Feedback) -> None:
+        if feedback.block_reason is not None:
+            said = f"the message was blocked ({feedback.block_reason})"
             raise fault(ContentFiltered, self._connection, said)
+
+    def _check_answer(self) -> None:
         finish = self.finish
         filtered = finish is not None and finish.reason is FinishReason.CONTENT_FILTER
-        if candidate is not None and filtered and not self.streamed:
+        if filtered and not self.streamed:
             raise fault(ContentFiltered, self._connection, f"the answer was blocked ({self._raw})")
 
-    def _deltas(self, candidate: types.Candidate) -> Iterator[Delta]:
+    def _deltas(self, candidate: _Candidate) -> Iterator[Delta]:
         for part in (candidate.content.parts if candidate.content else None) or ():
             if part.text:
                 yield Reasoning(part.text) if part.thought else Text(part.text)
-            if part.function_call is not None:
-                call = part.function_call
-                arguments = msgspec.json.encode(call.args or {}).decode()
-                yield ToolCallDelta(self._calls, call.id, call.name, arguments)
+            if (call := part.function_call) is not None:
+                arguments = bytes(call.args).decode()
+                yield ToolCallDelta(
+                    self._calls,
+                    call.id,
+                    call.name,
+                    "{}" if arguments == "null" else arguments,
+                    part.thought_signature,
+                )
                 self._calls += 1
 
-    def _response(self, frame: Frame, *, cut: bool) -> types.GenerateContentResponse:
-        payload = self._payload(frame, cut=cut)
-        error = event_fault(self._connection, payload)
-        if error is None and frame.event == "error":
-            error = event_fault(self._connection, {"error": payload})
-            error = error or fault(ProviderFault, self._connection)
-        if error is not None:
-            raise error
-        if not isinstance(payload, dict):
-            raise self._wrong()
-        return self._typed(payload)
-
-    def _payload(self, frame: Frame, *, cut: bool) -> object:
+    def _response(self, frame: Frame, *, cut: bool) -> _Response:
         try:
-            payload: object = msgspec.json.decode(frame.data)
+            response = _decode(frame.data)
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-            if frame.event == "error":
-                return frame.data.decode(errors="replace")
-            if cut:
-                raise fault(BrokenStream, self._connection) from exc
-            raise self._wrong() from exc
-        return payload
+            raise self._unreadable(frame, cut=cut) from exc
+        if response.error is not None or frame.event == "error":
+            error = frame_fault(self._connection, frame, certain=True)
+            if error is not None:
+                raise error
+        return response
 
-    def _typed(self, payload: dict[str, object]) -> types.GenerateContentResponse:
-        try:
-            # As google-genai reads responses: without the fields that it does not know.
-            return types.GenerateContentResponse._from_response(response=payload, kwargs={})
-        except (pydantic.ValidationError, TypeError, AttributeError) as exc:
-            raise self._wrong() from exc
-
-    def _wrong(self) -> ProviderError:
+    def _unreadable(self, frame: Frame, *, cut: bool) -> ProviderError:
+        """Say what a frame is that is no response: an error of another shape, cut off, or wrong."""
+        if error := frame_fault(self._connection, frame, certain=frame.event == "error"):
+            return error
+        if cut:
+            return fault(BrokenStream, self._connection)
         return fault(ProtocolViolation, self._connection, "an event that is not a response")
 
 
-def _usage(sent: types.GenerateContentResponseUsageMetadata | None) -> Usage | None:
+def _usage(sent: _Usage) -> Usage | None:
     """Take over a usage that is complete; thoughts are counted apart, and are paid as output."""
-    if sent is None or sent.prompt_token_count is None:
-        return None
     thoughts, answer = sent.thoughts_token_count, sent.candidates_token_count
-    if thoughts is None and answer is None:
+    if sent.prompt_token_count is None or (thoughts is None and answer is None):
         return None
     return Usage(
         sent.prompt_token_count,

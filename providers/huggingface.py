@@ -10,8 +10,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
-from huggingface_hub import AsyncInferenceClient, ChatCompletionInputMessage, constants
+from huggingface_hub import AsyncInferenceClient, constants
 from typing_extensions import override
 
 from parley.chat.deltas import Delta
@@ -21,6 +22,7 @@ from parley.chat.ports import Provider
 from providers.config import Connection
 from providers.faults import fault
 from providers.openai_compatible import FIRST_LISTED, OpenAICompatible, base_url
+from providers.openai_request import COMPATIBLE, ENDPOINT, render
 
 ROUTER_URL = "https://router.huggingface.co/v1"
 
@@ -32,6 +34,7 @@ constants.HF_HUB_DISABLE_TELEMETRY = True
 # this machine, to whatever address.
 _NO_TOKEN = "-"  # noqa: S105 - the absence of one
 _AUTO = "auto"
+_SIGN_IN = "It was the token of your own sign-in: sign in with Hugging Face again."
 # What an Inference Endpoint calls its only model; another name is a LoRA adapter's to TGI.
 _OWN_MODEL = "tgi"
 
@@ -74,22 +77,30 @@ class HuggingFace(OpenAICompatible):
     def __init__(self, connection: Connection, defaults: Sampling | None = None) -> None:
         """Without a base URL it is the router."""
         address = endpoint_url(connection.base_url)
-        super().__init__(replace(connection, base_url=address))
-        self._drawn_by = defaults or Sampling()
         self._routed = address == ROUTER_URL
+        habits = COMPATIBLE if self._routed else ENDPOINT
+        super().__init__(replace(connection, base_url=address), habits=habits)
+        self._drawn_by = defaults or Sampling()
+        self._trusted = _is_huggingfaces(address)
         self._named = connection.options.get("provider") or _AUTO
 
     @override
     @asynccontextmanager
     async def stream(self, request: CompletionRequest) -> AsyncGenerator[AsyncIterator[Delta]]:
         """Stream one completion; see `Provider.stream`."""
-        prepared = await self.written(request)
-        path = prepared.url.removeprefix(self.connection.base_url)
-        async with (
-            self._transport.events(path, prepared.body, prepared.headers) as source,
-            aclosing(self._deltas(source)) as deltas,
-        ):
-            yield deltas
+        try:
+            prepared = await self.written(request)
+            path = prepared.url.removeprefix(self.connection.base_url)
+            async with (
+                self._transport.events(path, prepared.body, prepared.headers) as source,
+                aclosing(self._deltas(source)) as deltas,
+            ):
+                yield deltas
+        except CredentialsRefused as error:
+            if request.credential and self._trusted:
+                advice = f"Check {self.connection.key_setting}."
+                error.message = error.message.replace(advice, _SIGN_IN)
+            raise
 
     @override
     def tokenizer(self, model: str) -> Tokenizer | None:
@@ -98,35 +109,29 @@ class HuggingFace(OpenAICompatible):
 
     async def written(self, request: CompletionRequest) -> Prepared:
         """Let the packaged client write the request; raises `ProviderError`, sends nothing."""
-        sampling = request.sampling.or_else(self._drawn_by)
-        token = self._token()
+        body = render(request, self._drawn_by, self._habits)
+        messages: Any = body.pop("messages")
+        token = self._token(request.credential)
         writer = (
             _Writer(provider="auto", token=token)
             if self._routed
             else _Writer(base_url=self.connection.base_url, token=token)
         )
-        messages: list[dict[Any, Any] | ChatCompletionInputMessage] = [
-            {"role": m.role.value, "content": m.text} for m in request.messages
-        ]
         try:
             await writer.chat_completion(
                 messages,
-                model=self._model(request.model),
-                stream=True,
-                extra_body={"stream_options": {"include_usage": True}},
-                max_tokens=sampling.max_tokens,
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                stop=list(sampling.stop) or None,
-                seed=sampling.seed,
+                model=self._model(str(body.pop("model"))),
+                stream=bool(body.pop("stream")),
+                extra_body=body,
             )
         except ValueError as exc:
             raise fault(RequestRefused, self.connection, str(exc)) from exc
-        return self._without_placeholder(writer.written[0])
+        return _without_placeholder(writer.written[0])
 
-    def _token(self) -> str:
-        """Give the token of this request; the one place for a user's own, once a request has it."""
-        token = self.connection.api_key or _NO_TOKEN
+    def _token(self, credential: str | None) -> str:
+        """Give the token of a request: the user's own, where it stays at Hugging Face."""
+        own = credential if self._trusted else None
+        token = own or self.connection.api_key or _NO_TOKEN
         if self._routed and not token.startswith("hf_"):
             said = "the router takes tokens that begin with hf_ only"
             raise fault(CredentialsRefused, self.connection, said)
@@ -140,12 +145,6 @@ class HuggingFace(OpenAICompatible):
             return _OWN_MODEL if name in {"", FIRST_LISTED} else name
         return name if self._named == _AUTO or ":" in name else f"{name}:{self._named}"
 
-    def _without_placeholder(self, prepared: Prepared) -> Prepared:
-        if self.connection.api_key:
-            return prepared
-        headers = {k: v for k, v in prepared.headers.items() if k.lower() != "authorization"}
-        return replace(prepared, headers=headers)
-
 
 def open_provider(connection: Connection, defaults: Sampling) -> Provider:
     """Open a provider of this dialect; see dialects.py."""
@@ -158,6 +157,20 @@ def endpoint_url(url: str) -> str:
     if not url:
         return ROUTER_URL
     return url if url.endswith("/v1") else f"{url}/v1"
+
+
+def _is_huggingfaces(url: str) -> bool:
+    """Whether a server is Hugging Face's own, to which its users' tokens may go."""
+    address = urlsplit(url)
+    host = address.hostname or ""
+    return address.scheme == "https" and host.endswith((".huggingface.co", ".huggingface.cloud"))
+
+
+def _without_placeholder(prepared: Prepared) -> Prepared:
+    kept = {
+        name: value for name, value in prepared.headers.items() if value != f"Bearer {_NO_TOKEN}"
+    }
+    return replace(prepared, headers=kept)
 
 
 async def _nothing() -> AsyncGenerator[str]:

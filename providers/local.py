@@ -18,6 +18,7 @@ from parley.chat.models import (
 from providers.config import Connection
 from providers.local_model import LocalModel
 from providers.openai_compatible import FIRST_LISTED
+from providers.openai_request import narrowed
 from providers.references import model_name
 from providers.weights import find_suggested, list_kept
 
@@ -51,7 +52,7 @@ class LocalProvider:
         server = await model.server()
         async with (
             _settling(model),
-            server.stream(replace(request, model=name)) as deltas,
+            server.stream(narrowed(replace(request, model=name))) as deltas,
             aclosing(_watched(model, deltas)) as watched,
         ):
             yield watched

@@ -33,6 +33,7 @@ from providers.config import Connection
 from providers.encodings import EncodingTokenizer, encoding_of
 from providers.event_source import EventSource
 from providers.faults import fault
+from providers.openai_request import COMPATIBLE, OPENAI, Habits, render
 from providers.server_tokenizer import ServerTokenizer, TokenizeRoute
 from providers.transport import Transport
 
@@ -53,8 +54,14 @@ class OpenAICompatible:
     without one no Authorization header: keys of the environment never go to foreign URLs.
     """
 
-    def __init__(self, connection: Connection, defaults: Sampling | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        defaults: Sampling | None = None,
+        habits: Habits = COMPATIBLE,
+    ) -> None:
         self.connection = replace(connection, base_url=base_url(connection.base_url))
+        self._habits = OPENAI if self.connection.base_url == OPENAI_BASE_URL else habits
         self._defaults = defaults or Sampling()
         self._transport = Transport(self.connection)
         self._tokenize = TokenizeRoute(self.connection)
@@ -69,8 +76,7 @@ class OpenAICompatible:
         """
         if request.model == FIRST_LISTED:
             request = replace(request, model=await self._first_listed())
-        at_openai = self.connection.base_url == OPENAI_BASE_URL
-        body = render(request, self._defaults, at_openai=at_openai)
+        body = render(request, self._defaults, self._habits)
         async with (
             self._transport.events("/chat/completions", body) as source,
             aclosing(self._deltas(source)) as deltas,
@@ -186,26 +192,3 @@ def base_url(url: str) -> str:
     """Bring a base URL into the form that paths are added to, from what people paste."""
     url = url.strip().rstrip("/")
     return url.removesuffix("/chat/completions").rstrip("/")
-
-
-def render(
-    request: CompletionRequest, defaults: Sampling, *, at_openai: bool = False
-) -> dict[str, object]:
-    """Write a request in OpenAI's dialect, with the sampling fields that are set and no others."""
-    drawn = request.sampling.or_else(defaults)
-    # OpenAI's reasoning models refuse `max_tokens`; TGI knows no other name.
-    max_tokens = "max_completion_tokens" if at_openai else "max_tokens"
-    sampling = {
-        max_tokens: drawn.max_tokens,
-        "temperature": drawn.temperature,
-        "top_p": drawn.top_p,
-        "stop": list(drawn.stop) or None,
-        "seed": drawn.seed,
-    }
-    return {
-        "model": request.model,
-        "messages": [{"role": m.role.value, "content": m.text} for m in request.messages],
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        **{name: value for name, value in sampling.items() if value is not None},
-    }

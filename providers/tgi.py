@@ -18,10 +18,11 @@ from parley.chat.errors import (
     ModelMissing,
     ProtocolViolation,
     ProviderError,
+    RequestRefused,
     TimedOut,
     Unreachable,
 )
-from parley.chat.messages import Message, Role
+from parley.chat.messages import Message, Role, TextPart
 from parley.chat.models import (
     Capabilities,
     CompletionRequest,
@@ -32,6 +33,7 @@ from parley.chat.models import (
     Tokenizer,
 )
 from parley.chat.ports import Provider
+from providers import openai_request
 from providers.config import Connection
 from providers.event_source import EventSource
 from providers.faults import fault
@@ -77,7 +79,8 @@ class TGI:
         self._defaults = defaults or Sampling()
         self._transport = Transport(self.connection)
         self._chat = OpenAICompatible(
-            replace(connection, base_url=f"{self.connection.base_url}/v1")
+            replace(connection, base_url=f"{self.connection.base_url}/v1"),
+            habits=openai_request.TGI,
         )
         self._native = connection.options.get("api") == "generate"
         self._limits: Limits | None = None
@@ -138,6 +141,8 @@ class TGI:
         self, stack: AsyncExitStack, request: CompletionRequest
     ) -> AsyncIterator[Delta]:
         if not self._native:
+            if request.response_format and request.response_format.schema is None:
+                raise self._refused("it writes JSON by a schema only, and none was given")
             chat = replace(
                 request,
                 model=await self._model(request.model),
@@ -166,6 +171,8 @@ class TGI:
 
     @asynccontextmanager
     async def _generation(self, request: CompletionRequest) -> AsyncGenerator[AsyncIterator[Delta]]:
+        if beyond_text(request):
+            raise self._refused("its native wire takes text alone: no tools, images or JSON")
         prompt = prompt_of(request.messages)
         new_tokens = request.sampling.max_tokens or await self._room(prompt, request.model)
         body = render(prompt, request.sampling, new_tokens, self.connection)
@@ -205,6 +212,9 @@ class TGI:
             yield reader.usage
         yield reader.finish
 
+    def _refused(self, said: str) -> ProviderError:
+        return fault(RequestRefused, self.connection, said)
+
     def _patience(self) -> float:
         return min(_INFO_TIMEOUT_S, self.connection.deadlines.first_event_s)
 
@@ -229,6 +239,13 @@ def prompt_of(messages: Sequence[Message]) -> str:
     names = {Role.USER: "User: ", Role.ASSISTANT: "Assistant: ", Role.SYSTEM: ""}
     turns = [f"{names[message.role]}{message.text}" for message in messages]
     return "\n\n".join([*turns, "Assistant:"])
+
+
+def beyond_text(request: CompletionRequest) -> bool:
+    """Whether a request asks for more than text for text, or has other parts in its messages."""
+    parts = (part for message in request.messages for part in message.parts)
+    asked = request.tools or request.response_format
+    return bool(asked) or not all(isinstance(part, TextPart) for part in parts)
 
 
 def _of_chat(sampling: Sampling) -> Sampling:

@@ -23,7 +23,7 @@ from parley.chat.models import Sampling
 from parley.chat.usage import Usage
 from providers.complaints import Complaint, by_text
 from providers.config import Connection
-from providers.faults import event_fault, fault
+from providers.faults import event_fault, fault, frame_fault
 from providers.frames import Frame
 
 try:
@@ -130,7 +130,7 @@ class TokenReader:
     def read_whole(self, frames: list[Frame]) -> Iterator[Text]:
         """Give the text of an answer that came as one document, from behind a proxy perhaps."""
         for frame in frames:
-            payload = _payload(frame)
+            payload = frame.payload
             if error := native_fault(self._connection, payload):
                 raise error
             payload = payload[0] if isinstance(payload, list) and payload else payload
@@ -155,12 +155,11 @@ class TokenReader:
 
     def _unreadable(self, frame: Frame, *, cut: bool) -> ProviderError:
         """Say what a frame is that is no token: an error, cut off, or wrong."""
-        payload = _payload(frame)
+        payload = frame.payload
         if error := native_fault(self._connection, payload):
             return error
-        if frame.event == "error":
-            error = event_fault(self._connection, {"error": payload})
-            return error or fault(ProviderFault, self._connection)
+        if error := frame_fault(self._connection, frame, certain=frame.event == "error"):
+            return error
         if cut:
             return fault(BrokenStream, self._connection)
         return fault(ProtocolViolation, self._connection, "an event that is not a token")
@@ -187,10 +186,3 @@ def native_fault(connection: Connection, payload: object) -> ProviderError | Non
 
 def _says_nothing(frame: Frame) -> bool:
     return frame.event != "error" and (not frame.data.strip() or frame.data[:6] == b"[DONE]")
-
-
-def _payload(frame: Frame) -> object:
-    try:
-        return msgspec.json.decode(frame.data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return frame.data.decode(errors="replace") if frame.event == "error" else None

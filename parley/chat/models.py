@@ -124,9 +124,10 @@ class ResponseFormat:
 class CompletionRequest:
     """One provider call: the upstream's name of the model and exactly what it gets to see.
 
-    A provider that cannot do what `tools` or `response_format` ask raises `RequestRejected`
+    A provider that cannot do what `tools` or `response_format` ask raises `RequestRefused`
     before it sends anything. `tries`, where it is there, hears of each further try and may forbid
-    it.
+    it. `credential` is the user's own token at the provider: it is a secret, is in no digest, and
+    goes to its provider's own servers alone.
     """
 
     model: str
@@ -136,3 +137,4 @@ class CompletionRequest:
     tool_choice: ToolChoice | None = None
     response_format: ResponseFormat | None = None
     tries: Tries | None = field(default=None, compare=False, repr=False)
+    credential: str | None = field(default=None, compare=False, repr=False)

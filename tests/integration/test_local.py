@@ -1,10 +1,12 @@
 """The dialect `local` with a real model: llama.cpp in a process of its own, and what becomes of it."""
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,13 @@ import pytest
 from parley.chat.deltas import Delta, Finish, FinishReason, Text
 from parley.chat.errors import BrokenStream, ModelMissing, ProviderError, Unreachable
 from parley.chat.messages import Message, Role
-from parley.chat.models import CompletionRequest, Health, HealthState, Sampling
+from parley.chat.models import (
+    CompletionRequest,
+    Health,
+    HealthState,
+    ResponseFormat,
+    Sampling,
+)
 from parley.chat.usage import Usage
 from providers.config import Connection
 from providers.local import LocalProvider, open_provider
@@ -195,3 +203,22 @@ async def test_missing_file_says_which_command(provider: LocalProvider, tmp_path
     never = error_of(await outcome_of(provider, asking("org/never-pulled:a.gguf")))
     assert never.message.endswith("Fetch it with: parley models pull org/never-pulled:a.gguf")
     assert (await provider.health()).state is HealthState.DOWN
+
+
+async def test_answer_is_of_the_form_that_is_asked_for(
+    provider: LocalProvider, tiny_model: Path
+) -> None:
+    form = ResponseFormat(
+        {"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"]}
+    )
+    outcome = await outcome_of(provider, replace(asking(tiny_model), response_format=form))
+    assert json.loads(outcome.text)["n"] in {1, 2}
+
+
+async def test_same_seed_says_the_same(provider: LocalProvider, tiny_model: Path) -> None:
+    drawn = Sampling(max_tokens=20, temperature=1.5, seed=11)
+    texts = {
+        (await outcome_of(provider, replace(asking(tiny_model), sampling=drawn))).text
+        for _ in range(2)
+    }
+    assert len(texts) == 1

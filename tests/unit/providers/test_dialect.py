@@ -8,7 +8,8 @@ from parley.chat.deltas import Delta, Finish, FinishReason, Reasoning, Text, Too
 from parley.chat.messages import Message, Role
 from parley.chat.models import CompletionRequest, Health, HealthState, ModelInfo, Sampling
 from parley.chat.usage import Usage
-from providers.openai_compatible import OpenAICompatible, base_url, render
+from providers.openai_compatible import OpenAICompatible, base_url
+from providers.openai_request import COMPATIBLE, OPENAI, render
 from tests.fakes.model_server import (
     DONE,
     KEEPALIVE,
@@ -103,6 +104,10 @@ READINGS: dict[str, tuple[tuple[bytes, ...], list[Delta]]] = {
             finish(), DONE,
         ),
         [ToolCallDelta(0, "a", "f", "{"), ToolCallDelta(0, None, None, "}"), ToolCallDelta(1, "b", "g", "{}"), STOP],
+    ),
+    "tool call with what Gemini wants back": (
+        (delta({"tool_calls": [call("{}", id="a", name="f", extra_content={"google": {"thought_signature": "s"}})]}), finish(), DONE),
+        [ToolCallDelta(0, "a", "f", "{}", '{"google":{"thought_signature":"s"}}'), STOP],
     ),
     "tool call as a bare object": (
         (delta({"tool_calls": call({"x": 1}, index=0, id="0", name="f")}), delta({"tool_calls": {"index": 0}}), finish(), DONE),
@@ -247,5 +252,5 @@ async def test_health_says_what_is_wrong() -> None:
 def test_openai_itself_gets_its_own_word_for_the_length() -> None:
     """Its reasoning models refuse `max_tokens`; elsewhere nothing else is known everywhere."""
     request = replace(REQUEST, sampling=Sampling(max_tokens=9))
-    assert render(request, Sampling(), at_openai=True)["max_completion_tokens"] == 9
-    assert render(request, Sampling(), at_openai=False)["max_tokens"] == 9
+    assert render(request, Sampling(), OPENAI)["max_completion_tokens"] == 9
+    assert render(request, Sampling(), COMPATIBLE)["max_tokens"] == 9

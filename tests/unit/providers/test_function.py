@@ -9,9 +9,16 @@ from pathlib import Path
 import pytest
 
 from parley.chat.deltas import Finish, FinishReason, Reasoning, Text
-from parley.chat.errors import Overloaded, ProviderFault, TimedOut
+from parley.chat.errors import Overloaded, ProviderFault, RequestRefused, TimedOut
 from parley.chat.messages import Message
-from parley.chat.models import CompletionRequest, HealthState, Sampling
+from parley.chat.models import (
+    CompletionRequest,
+    HealthState,
+    ResponseFormat,
+    Sampling,
+    ToolChoice,
+    ToolSpec,
+)
 from parley.chat.ports import Provider
 from parley.chat.usage import Usage
 from providers.config import Connection, Deadlines, Function
@@ -252,3 +259,24 @@ async def test_example_is_a_plug_in_that_answers() -> None:
 
 def test_plug_in_is_run_once_in_a_process() -> None:
     assert load_plugin(EXAMPLE) is load_plugin(EXAMPLE)
+
+
+TOOL = ToolSpec("clock", "Tells the time.", {"type": "object", "properties": {}})
+
+
+async def test_function_gets_the_tools_that_it_has_a_parameter_for() -> None:
+    def call(messages: Messages, *, tools: Sequence[ToolSpec], tool_choice: ToolChoice) -> str:
+        return f"{tools[0].name} {tool_choice.mode}"
+
+    request = replace(REQUEST, tools=(TOOL,), tool_choice=ToolChoice("required"))
+    assert (await said_by(call, request)).text == "clock required"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [replace(REQUEST, tools=(TOOL,)), replace(REQUEST, response_format=ResponseFormat())],
+)
+async def test_function_that_takes_no_tools_says_so(request_: CompletionRequest) -> None:
+    given = await said_by(plain_function, request_)
+    assert type(given.error) is RequestRefused
+    assert "give its function a parameter" in given.error.message

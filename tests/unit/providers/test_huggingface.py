@@ -175,3 +175,42 @@ async def test_router_has_no_tokenizer() -> None:
     assert at_router().tokenizer(MODEL) is None
     async with played(HUGGINGFACE) as (provider, _):
         assert provider.tokenizer(MODEL) is not None
+
+
+OWN = "hf_oauth_0123456789own"
+
+
+async def test_users_own_token_goes_before_the_operators() -> None:
+    request = replace(REQUEST, model=MODEL, credential=OWN)
+    for key in (KEY, None):
+        written = await at_router(key).written(request)
+        assert written.headers["authorization"] == f"Bearer {OWN}"
+    assert OWN not in repr(request)
+    assert request == replace(request, credential=None)
+
+
+@pytest.mark.parametrize(
+    ("url", "goes"),
+    [
+        ("https://x.aws.endpoints.huggingface.cloud", True),
+        ("https://router.huggingface.co/v1", True),
+        ("http://x.huggingface.cloud", False),
+        ("https://huggingface.co.example.com/v1", False),
+        ("https://evilhuggingface.co/v1", False),
+        ("http://127.0.0.1:8080/v1", False),
+    ],
+)
+async def test_users_own_token_stays_at_hugging_face(url: str, *, goes: bool) -> None:
+    provider = HuggingFace(Connection("huggingface", url, KEY))
+    written = await provider.written(replace(REQUEST, model=MODEL, credential=OWN))
+    assert (written.headers["authorization"] == f"Bearer {OWN}") is goes
+
+
+async def test_refusal_of_the_users_own_token_says_whose_it_is() -> None:
+    provider = at_router()
+    request = replace(REQUEST, model=MODEL, credential="of another service")
+    given = await outcome_of(provider, request)
+    assert type(given.error) is CredentialsRefused
+    assert "sign in with Hugging Face again" in given.error.message
+    assert "another service" not in given.error.message
+    await provider.aclose()
