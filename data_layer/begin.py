@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
+from data_layer.branches import mark_branch
 from data_layer.rows import AnyRow, load_turn
 from data_layer.tables import QUEUED, RUNNING, steps, threads, tombstones, turns, users
 from parley.chat.errors import Conflict, NotFound, RateLimited
@@ -115,7 +116,10 @@ def begin_turn(connection: Connection, new: NewTurn) -> Begun:
             return Begun(turn, created=turn.id == new.id)
         _check_limits(thread, new)
         arrival = thread.last_arrival + 1
-        parent_id = _replaced_parent(connection, new) if new.replaces else thread.head_turn_id
+        parent_id = thread.head_turn_id
+        if new.replaces:
+            parent_id = _replaced_parent(connection, new)
+            mark_branch(connection, new.owner.id, new.thread_id, parent_id)
         connection.execute(
             _MOVE_HEAD,
             {

@@ -9,6 +9,8 @@ from sqlalchemy.engine import Connection
 from data_layer.tables import threads, turns
 from parley.chat.errors import NotFound
 
+_NO_LIMIT = 2**31 - 1
+
 
 def branch_of(
     tip: str | sa.ScalarSelect[str] | sa.BindParameter[str],
@@ -45,7 +47,23 @@ def choose_branch(connection: Connection, owner_id: str, thread_id: str, turn_id
         .where(threads.c.id == thread_id, threads.c.owner_id == owner_id)
         .values(head_turn_id=newest)
     )
+    mark_branch(connection, owner_id, thread_id, newest)
     return str(newest)
+
+
+def mark_branch(connection: Connection, owner_id: str, thread_id: str, head_id: str | None) -> None:
+    """Note which turns of a thread are on the branch that ends with this one; None: none is."""
+    branch = branch_of(sa.literal(head_id, turns.c.id.type), owner_id, _NO_LIMIT)
+    is_on = turns.c.id.in_(sa.select(branch.c.id))
+    connection.execute(
+        sa.update(turns)
+        .where(
+            turns.c.thread_id == thread_id,
+            turns.c.owner_id == owner_id,
+            turns.c.on_branch != is_on,
+        )
+        .values(on_branch=is_on)
+    )
 
 
 def _newest_after(owner_id: str, thread_id: str, turn_id: str) -> sa.Select[str]:

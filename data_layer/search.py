@@ -3,6 +3,7 @@
 The newest 1,000 titles and the newest 1,000 messages that hold all the words are looked at, so
 that a word of every message costs no more than another. Titles come first, then threads with more
 messages that match, then the newest; one row for a thread, with its newest message that matches.
+What an edit replaced is not found: opening its thread shows the chosen branch.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from data_layer.pages import (
 )
 from data_layer.rows import AnyRow
 from data_layer.snippet import Snippet, snippet_of
-from data_layer.tables import search_documents, steps, threads
+from data_layer.tables import OFF_BRANCH, search_documents, steps, threads, turns
 from data_layer.words import LARGEST_TEXT, MESSAGE, TITLE, Kind, Query, owner_place, query_of
 
 
@@ -104,7 +105,7 @@ def search_threads(  # noqa: PLR0913 - the first two say where, the rest what
         return SearchPage([], None)
     of_thread = _ranked(
         _hits(connection, _Asked(owner_id, TITLE, query, effort)),
-        _hits(connection, _Asked(owner_id, MESSAGE, query, effort)),
+        _shown(_hits(connection, _Asked(owner_id, MESSAGE, query, effort)), owner_id),
     )
     ranked = (
         sa.select(*LISTED_COLUMNS, of_thread.c.score, of_thread.c.newest, of_thread.c.message)
@@ -224,12 +225,24 @@ _INDEXED: dict[str, Callable[[_Asked], AnySelect]] = {
 }
 
 
+def _shown(messages: AnySelect, owner_id: str) -> AnySelect:
+    """Leave of the messages those that opening their thread shows: of the chosen branch."""
+    replaced = sa.union_all(
+        *(
+            sa.select(turns.c[name]).where(turns.c.owner_id == owner_id, OFF_BRANCH)
+            for name in ("user_step_id", "answer_step_id")
+        )
+    )
+    said = messages.subquery()
+    return sa.select(said).where(said.c.step_id.not_in(replaced))
+
+
 def _ranked(titles: AnySelect, messages: AnySelect) -> sa.Subquery:
     """Put the threads of these hits in order: of each its score and its newest hit.
 
     A title is worth more than any number of messages, of which two, four and eight are a step each.
     """
-    hit = sa.union_all(sa.select(titles.subquery()), sa.select(messages.subquery())).subquery()
+    hit = sa.union_all(sa.select(titles.subquery()), messages).subquery()
     in_messages = sa.func.count(hit.c.step_id)
     in_title = sa.func.count() - in_messages
     score = sum(

@@ -136,6 +136,8 @@ turns = sa.Table(
     sa.Column("replica_id", sa.Text, nullable=False),
     sa.Column("fence", sa.Integer, nullable=False),
     sa.Column("stop_requested", sa.Boolean, nullable=False),
+    # Whether it is on the thread's chosen branch (branches.py): what is not, no search finds.
+    sa.Column("on_branch", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("started_at", UtcTime),
     sa.Column("ended_at", UtcTime),
@@ -145,6 +147,7 @@ turns = sa.Table(
 # Written into the statement, not bound: only then can the partial indexes serve it.
 QUEUED: sa.ColumnElement[str] = sa.literal_column("'queued'")
 RUNNING: sa.ColumnElement[str] = sa.literal_column("'running'")
+OFF_BRANCH = sa.text("NOT turns.on_branch")
 _RUNNING = sa.text("state = 'running'")
 _LIVE = sa.text("state IN ('running', 'queued')")
 sa.Index(
@@ -155,6 +158,16 @@ sa.Index(
     postgresql_where=_RUNNING,
 )
 sa.Index("ix_turns_parent", turns.c.parent_turn_id)
+_OFF_BRANCH = sa.text("NOT on_branch")
+# With all that is read by it: SQLite would else read the owner's turns by another index.
+sa.Index(
+    "ix_turns_off_branch",
+    turns.c.owner_id,
+    turns.c.user_step_id,
+    turns.c.answer_step_id,
+    sqlite_where=_OFF_BRANCH,
+    postgresql_where=_OFF_BRANCH,
+)
 sa.Index(
     "ix_turns_live", turns.c.owner_id, turns.c.state, sqlite_where=_LIVE, postgresql_where=_LIVE
 )

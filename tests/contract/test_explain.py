@@ -162,6 +162,7 @@ async def test_rare_word_is_found_in_the_index(database: Database, crowd: Owner)
     for sample, documents in zip(samples, ("titles", "messages"), strict=True):
         assert_indexed(sample, f"ix_search_documents_{documents}")
     assert_indexed(found, "ix_search_documents_words|SCAN search_index VIRTUAL TABLE INDEX")
+    assert_indexed(found, "ix_turns_off_branch")
     assert_indexed(
         texts, "(pk|ix)_search_documents|INTEGER PRIMARY KEY", "pk_steps|autoindex_steps_1"
     )

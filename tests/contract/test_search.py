@@ -18,8 +18,10 @@ from data_layer.words import document_words, words_of
 from data_layer.writer import Writer, open_writer
 from parley.chat.inherited import interrupted_end
 from parley.chat.messages import storable_text
-from parley.chat.turns import Answer, Owner
+from parley.chat.turns import Answer, Owner, Turn
 from tests.contract.support import a_turn, an_end, an_owner
+
+BEFORE_BRANCHES = "0006"
 
 
 @pytest.fixture
@@ -318,6 +320,56 @@ async def test_each_word_of_a_text_is_found(
             assert thread_id in await found(threads, owner, asked)
             assert thread_id in await found(threads, owner, asked[: len(asked) // 2 + 1])
     assert await found(threads, an_owner(), asked) == []
+
+
+async def test_replaced_text_is_not_found(
+    threads: SqlThreads, turns: SqlTurnStore, owner: Owner, thread_id: str
+) -> None:
+    said: list[Turn] = []
+    for text, answer, replaced in (
+        ("apple", "red", None),
+        ("pear", "green", None),
+        ("plum", "blue", 1),
+    ):
+        replaces = said[replaced].id if replaced is not None else None
+        new = a_turn(owner, thread_id, text, thread_name="fruit", replaces=replaces)
+        said.append((await turns.begin(new)).turn)
+        await turns.finish(said[-1], an_end(answer))
+    elsewhere = await say(turns, owner, "apple and pear", title="x")
+
+    async def hidden() -> set[str]:
+        words = ("apple", "red", "pear", "green", "plum", "blue")
+        return {word for word in words if thread_id not in await found(threads, owner, word)}
+
+    assert await hidden() == {"pear", "green"}
+    assert await found(threads, owner, "pear") == [elsewhere]
+    await turns.choose_branch(owner.id, thread_id, said[1].id)
+    assert await hidden() == {"plum", "blue"}
+    first = a_turn(owner, thread_id, "cherry", replaces=said[0].id)
+    await turns.begin(first)
+    assert await hidden() == {"apple", "red", "pear", "green", "plum", "blue"}
+    await turns.choose_branch(owner.id, thread_id, said[2].id)
+    assert await hidden() == {"pear", "green"}
+
+
+async def test_migration_hides_what_was_replaced_before(
+    empty_database_url: str, owner: Owner
+) -> None:
+    async with (
+        open_database(DatabaseConfig(url=empty_database_url)) as database,
+        open_writer(database) as writer,
+    ):
+        await migrate(database)
+        turns, threads = SqlTurnStore(database, writer), SqlThreads(database, writer)
+        thread_id = await say(turns, owner, "apple", "red", title="fruit")
+        (hit,) = await find(threads, owner, "apple")
+        assert hit.step_id
+        first = await turns.turn_of_step(owner.id, hit.step_id)
+        await turns.begin(a_turn(owner, thread_id, "pear", replaces=first))
+        await migrate(database, BEFORE_BRANCHES)
+        await migrate(database)
+        assert await found(threads, owner, "apple") == []
+        assert await found(threads, owner, "pear") == [thread_id]
 
 
 async def test_migration_finds_what_was_there_before(empty_database_url: str, owner: Owner) -> None:
