@@ -1,6 +1,6 @@
 """Ownership in the database: whose a running turn is, and who may have it when its owner is dead."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -117,11 +117,7 @@ class SqlOwnership:
         beats, ages, dead = await self._signs.seen()
         # A replica of which there is no sign has said goodbye, or never came up.
         living = {self._me, *beats} - dead
-        rows = await self._database.read(
-            lambda connection: connection.execute(
-                _LOOK, {"me": self._me, "living": list(living)}
-            ).all()
-        )
+        rows = await self._database.read(lambda connection: _look(connection, self._me, living))
         orphans = [
             Orphan(
                 row.id,
@@ -146,6 +142,11 @@ class SqlOwnership:
     @property
     def is_fresh(self) -> bool:  # noqa: D102
         return self._signs.is_fresh
+
+
+def _look(connection: Connection, me: str, living: Iterable[str]) -> Sequence[AnyRow]:
+    """Read what runs here and what ran elsewhere, whosever it is: a replica works for all."""
+    return connection.execute(_LOOK, {"me": me, "living": list(living)}).all()
 
 
 def _owned(row: AnyRow) -> Owned:

@@ -260,7 +260,9 @@ def _promote(connection: Connection, ended: Turn) -> Turn | None:
             state=TurnState.RUNNING.value,
             started_at=_now(),
             # Whoever ended the one before it runs it, wherever it was begun.
-            replica_id=sa.select(over.c.replica_id).where(over.c.id == ended.id).scalar_subquery(),
+            replica_id=sa.select(over.c.replica_id)
+            .where(over.c.id == ended.id, over.c.owner_id == ended.owner_id)
+            .scalar_subquery(),
         )
         .returning(turns.c.id)
     ).scalar()

@@ -35,7 +35,7 @@ _OWNERS = {"users": {"id", "identifier"}}
 _HOLDING = {operators.eq, operators.in_op, operators.between_op}
 # These are not of one owner: what each does is said where it is.
 EXEMPT = {
-    ("turns", "_interrupt_orphans"),  # at a start, the turns of a process that is gone
+    ("ownership", "_look"),  # a replica looks for turns whose replica is dead
     ("export", "_named"),  # the operator names a user by one of two words
     ("forget", "_forget"),  # what others said of the user's threads goes too
 }
@@ -77,7 +77,7 @@ def _unowned_select(select: sa.Select[*tuple[Any, ...]], outer: _Froms) -> list[
         froms |= set(_flat(one, joined))
     conditions = [part for one in [select.whereclause, *joined] for part in _conditions(one)]
     held = _held(froms, conditions, outer)
-    missing = [str(one) for one in froms if _is_owned(one) and one not in held]
+    missing = [getattr(one, "name", "") for one in froms if _is_owned(one) and one not in held]
     for one in froms - held:
         inside = getattr(one, "element", None)
         if isinstance(inside, SelectBase):

@@ -24,7 +24,7 @@ from tests.contract.filling import MOMENT, fill, id_in, row_of, written
 from tests.contract.support import a_turn, an_end, an_owner
 
 # What holds nothing that the user wrote and is not elsewhere too.
-LEFT_OUT = {"tombstones", "search_documents", "databases"}
+LEFT_OUT = {"tombstones", "search_documents", "databases", "replicas"}
 
 
 async def exported(database: Database, who: str) -> dict[str, Any]:

@@ -85,7 +85,6 @@ FOR_EVERYBODY = {
     (SqlSharing, "view"),
     (SqlSharing, "owner_of_file"),
     (SqlElements, "sweep"),
-    (SqlTurnStore, "interrupt_orphans"),
 }
 _OWNERS = {"owner", "owner_id", "viewer_id", "turn", "new", "identifier", "found"}
 
