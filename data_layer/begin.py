@@ -1,6 +1,6 @@
 """Begin: a turn and its two steps written, running or queued, before anything is shown."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from data_layer.branches import mark_branch
 from data_layer.rows import AnyRow, load_turn
 from data_layer.tables import QUEUED, RUNNING, steps, threads, tombstones, turns, users
 from parley.chat.errors import Conflict, NotFound, RateLimited
+from parley.chat.extras import extras_json, with_tools_of
 from parley.chat.requests import begun_turn, too_many_running
 from parley.chat.turns import Begun, NewTurn, Owner, Turn, TurnState
 
@@ -46,6 +47,7 @@ def _find_thread_statement() -> sa.Select[*tuple[Any, ...]]:
             threads.c.deleted_at,
             threads.c.head_turn_id,
             threads.c.last_arrival,
+            threads.c.metadata["tools"].label("tools"),
             same_key.scalar_subquery().label("same_key_turn_id"),
             live_here.scalar_subquery().label("live_here"),
             queued.scalar_subquery().label("queued"),
@@ -115,6 +117,7 @@ def begin_turn(connection: Connection, new: NewTurn) -> Begun:
             turn = _same_key(connection, new, thread.same_key_turn_id)
             return Begun(turn, created=turn.id == new.id)
         _check_limits(thread, new)
+        new = replace(new, extras=with_tools_of(new.extras, thread.tools))
         arrival = thread.last_arrival + 1
         parent_id = thread.head_turn_id
         if new.replaces:
@@ -219,6 +222,7 @@ def _turn_values(new: NewTurn, arrival: int, parent_id: str | None) -> dict[str,
         "model": new.model,
         "sampling": asdict(new.sampling),
         "system_prompt": new.system_prompt,
+        "extras": extras_json(new.extras),
         "user_step_id": new.user_step_id,
         "answer_step_id": new.answer_step_id,
         "replica_id": new.replica_id,

@@ -1,17 +1,20 @@
 """Rows: what a database row means in the words of the core, and back."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from data_layer.tables import steps, turns
 from parley.chat.deltas import FinishReason
 from parley.chat.errors import NotFound
+from parley.chat.extras import extras_of
 from parley.chat.models import Sampling
-from parley.chat.turns import Answer, AttemptRecord, Turn, TurnState
+from parley.chat.tools import ToolUse
+from parley.chat.turns import Answer, AttemptRecord, Exchange, Turn, TurnState
 from parley.chat.usage import Usage
 
 AnyRow = sa.Row[*tuple[Any, ...]]
@@ -70,6 +73,7 @@ def turn_of(row: AnyRow) -> Turn:
         stop_requested=row.stop_requested,
         created_at=row.created_at,
         answer=_answer_of(row),
+        extras=extras_of(row.extras),
     )
 
 
@@ -88,6 +92,27 @@ def _answer_of(row: AnyRow) -> Answer:
         time_to_first_chunk_ms=row.time_to_first_chunk_ms,
         duration_ms=row.duration_ms,
         ended_at=row.ended_at,
+        tools=uses_of(row.tools),
+    )
+
+
+def tool_columns(uses: Sequence[ToolUse]) -> dict[str, Any]:
+    """What a turn's row says of the tools that it used."""
+    return {
+        "tools": [asdict(use) for use in uses] or None,
+        "tools_chars": sum(use.chars for use in uses) or None,
+    }
+
+
+def uses_of(stored: Sequence[Mapping[str, Any]] | None) -> tuple[ToolUse, ...]:
+    """Read the tools that a turn used as `tool_columns` stored them."""
+    return msgspec.convert(stored or (), tuple[ToolUse, ...])
+
+
+def exchange_of(row: AnyRow) -> Exchange:
+    """Read a turn as context."""
+    return Exchange(
+        row.id, row.parent_turn_id, row.user_text, row.answer_text, tools=uses_of(row.tools)
     )
 
 
@@ -104,6 +129,7 @@ def turn_columns(answer: Answer) -> dict[str, Any]:
         "time_to_first_chunk_ms": answer.time_to_first_chunk_ms,
         "duration_ms": answer.duration_ms,
         "ended_at": answer.ended_at,
+        **tool_columns(answer.tools),
     }
 
 

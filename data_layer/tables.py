@@ -123,8 +123,13 @@ turns = sa.Table(
     sa.Column("model", sa.Text, nullable=False),
     sa.Column("sampling", Json, nullable=False),
     sa.Column("system_prompt", sa.Text),
+    # What the message brought along beside its text: images, tools, the form of the answer.
+    sa.Column("extras", Json),
     sa.Column("user_step_id", Id, nullable=False),
     sa.Column("answer_step_id", Id, nullable=False),
+    # The calls of tools and their results, and how many characters those are.
+    sa.Column("tools", Json),
+    sa.Column("tools_chars", sa.Integer),
     sa.Column("attempts", Json),
     sa.Column("usage", Json),
     sa.Column("receipt", Json),

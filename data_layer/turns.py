@@ -16,7 +16,15 @@ from data_layer.begin import begin_turn
 from data_layer.branches import branch_of, choose_branch
 from data_layer.database import Database
 from data_layer.generation import generation_of
-from data_layer.rows import NO_TURN, load_turn, select_turns, turn_columns, turn_of
+from data_layer.rows import (
+    NO_TURN,
+    exchange_of,
+    load_turn,
+    select_turns,
+    tool_columns,
+    turn_columns,
+    turn_of,
+)
 from data_layer.tables import QUEUED, RUNNING, steps, threads, turns
 from data_layer.writer import Writer
 from parley.chat.deltas import FinishReason
@@ -50,6 +58,11 @@ _KEEP_RECEIPT = (
     sa.update(turns)
     .where(_STILL_MINE)
     .values(receipt=sa.bindparam("seen", type_=turns.c.receipt.type))
+)
+_KEEP_TOOLS = (
+    sa.update(turns)
+    .where(_STILL_MINE)
+    .values({name: sa.bindparam(name, type_=turns.c[name].type) for name in tool_columns(())})
 )
 _END_TURN = (
     sa.update(turns)
@@ -169,7 +182,7 @@ class SqlTurnStore:
             turns.c.owner_id == owner_id, turns.c.id.in_(turn_ids)
         )
         rows = await self._database.read(lambda connection: connection.execute(statement).all())
-        return [Exchange(*row) for row in rows]
+        return [exchange_of(row) for row in rows]
 
 
 def _mine(turn: Turn) -> dict[str, Any]:
@@ -191,6 +204,8 @@ def _checkpoint(connection: Connection, turn: Turn, answer: Answer) -> None:
         raise StaleFence(_LOST)
     if answer.receipt is not None:
         connection.execute(_KEEP_RECEIPT, _mine(turn) | {"seen": dict(answer.receipt)})
+    if answer.tools:
+        connection.execute(_KEEP_TOOLS, _mine(turn) | tool_columns(answer.tools))
 
 
 def _finish(connection: Connection, turn: Turn, answer: Answer) -> Turn | None:
@@ -305,9 +320,14 @@ def _stop(connection: Connection, owner_id: str, turn_id: str) -> Turn:
 def _history(
     connection: Connection, owner_id: str, turn_id: str, limit: int, limit_chars: int
 ) -> Sequence[Exchange]:
-    branch = branch_of(turn_id, owner_id, most_walked(limit), "user_step_id", "answer_step_id")
+    columns = ("user_step_id", "answer_step_id", "tools", "tools_chars")
+    branch = branch_of(turn_id, owner_id, most_walked(limit), *columns)
     # Texts are measured where they are, so that what is too long never leaves the database.
-    said = sa.func.length(_user.c.output) + sa.func.length(_answer.c.output)
+    said = (
+        sa.func.length(_user.c.output)
+        + sa.func.length(_answer.c.output)
+        + sa.func.coalesce(branch.c.tools_chars, 0)
+    )
     is_answered = sa.case((_answer.c.output != "", 1), else_=0)
     measured = (
         _exchanges(branch, owner_id)
@@ -319,20 +339,21 @@ def _history(
         .subquery("measured")
     )
     rows = connection.execute(
-        sa.select(*list(measured.c)[:4])
+        sa.select(*list(measured.c)[:5])
         .where(measured.c.chars <= limit_chars, measured.c.answered <= limit)
         .order_by(measured.c.depth.desc())
     )
-    return [Exchange(*row) for row in rows]
+    return [exchange_of(row) for row in rows]
 
 
-def _exchanges(source: sa.FromClause, owner_id: str) -> sa.Select[str, str | None, str, str]:
-    """Select turns of `source` as the fields of an `Exchange`."""
+def _exchanges(source: sa.FromClause, owner_id: str) -> sa.Select[*tuple[Any, ...]]:
+    """Select turns of `source`; `exchange_of` reads such a row."""
     return sa.select(
         source.c.id,
         source.c.parent_turn_id,
         _user.c.output.label("user_text"),
         _answer.c.output.label("answer_text"),
+        source.c.tools,
     ).select_from(
         source.join(
             _user, sa.and_(_user.c.id == source.c.user_step_id, _user.c.owner_id == owner_id)

@@ -1,4 +1,4 @@
-"""Attempts: the provider calls of one turn, over its model's fallbacks, until one gives an answer.
+"""Attempts: the provider calls of one completion, over its model's fallbacks, until one answers.
 
 Another model is called where that may help: not for what the content filter refused, nor for a
 failure that is not the provider's. After text was shown the answer begins again. What a provider
@@ -6,20 +6,22 @@ tries again on the way (`Tries`) is an attempt like any other.
 """
 
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from time import monotonic
 
-from parley.chat.deltas import Delta, Finish, FinishReason, Reasoning, Text
+from parley.chat.calls import Calls
+from parley.chat.deltas import Delta, Finish, FinishReason, Reasoning, Text, ToolCallDelta
 from parley.chat.errors import (
     BrokenStream,
     ContentFiltered,
     ContextOverflow,
     ContextTooLong,
-    InternalError,
     ParleyError,
     ProviderError,
     UnknownModel,
 )
+from parley.chat.extras import can_serve
 from parley.chat.inherited import REASON, Inherited
 from parley.chat.messages import Message, Role
 from parley.chat.models import CompletionRequest
@@ -32,12 +34,14 @@ from parley.observability.logs import get_logger
 
 logger = get_logger(__name__)
 
+# Builds what a model is asked.
+Ask = Callable[[Route], Awaitable[Context]]
 _TOO_LONG = (ContextTooLong, ContextOverflow)
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptLimits:
-    """How many provider calls a turn may make, and until when it may begin another.
+    """How many provider calls a completion may take, and until when it may begin another.
 
     `patience_s` is the longest pause before the same provider is asked again while there is
     another one to ask.
@@ -49,9 +53,10 @@ class AttemptLimits:
 
 
 class Attempts:
-    """Calls providers for one turn; says how each call ended.
+    """Calls providers for one turn, completion by completion; says how each call ended.
 
-    `usage`, `finish_reason` and `context` are those of the last call.
+    `usage`, `finish_reason`, `calls` and `context` are those of the last call. A completion after
+    the first begins with the model that answered before it.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Attempts:
         self.records: list[AttemptRecord] = []
         self.usage: Usage | None = None
         self.finish_reason: FinishReason | None = None
+        self.calls = Calls()
         self.context: Context | None = None
         # Set from outside: call nobody any more, and leave the stream.
         self.must_leave = False
@@ -75,6 +81,8 @@ class Attempts:
         self._builder = context
         self._recorder = recorder
         self._began_at = monotonic()
+        self._calls_before = 0
+        self._route: Route | None = None
         self._fallbacks: deque[str] = deque()
         self._seen: set[str] = set()
         self._failed: list[str] = []
@@ -90,14 +98,25 @@ class Attempts:
         self._first_reason = REASON
         self._can_go_on = bool(left.text) and not left.reasoning
 
-    async def run(self) -> None:
-        """Answer the turn; raises what the last attempt failed with, naming those before it."""
-        route = self._catalogue.resolve(self._turn.model)
-        reason = self._first_reason
-        self._note(route)
+    @property
+    def route(self) -> Route:
+        """The model that is asked, or is to be asked first."""
+        if self._route is None:
+            self._route = self._catalogue.resolve(self._turn.model)
+            self._note(self._route)
+        return self._route
+
+    async def run(self, ask: Ask, reason: str = "") -> None:
+        """Complete what `ask` gives; raises what the last attempt failed with, naming the others.
+
+        `reason` says why there is a completion after the first.
+        """
+        self._began_at = monotonic()
+        reason, self._first_reason = self._first_reason or reason, ""
         while True:
+            route = self.route
             try:
-                await self._attempt(route, reason)
+                await self._attempt(route, await ask(route), reason)
             except ParleyError as error:
                 following = self._following(route, error)
                 if following is None:
@@ -113,8 +132,9 @@ class Attempts:
                     model=following.info.id,
                 )
                 reason = f"failover after {kind}"
-                route = following
+                self._route = following
             else:
+                self._calls_before = len(self.records)
                 return
 
     def may_retry(self, pause_s: float) -> bool:
@@ -125,6 +145,7 @@ class Attempts:
     def began(self, route: Route, reason: str) -> None:
         """Announce a call; what was shown of an earlier one is taken back."""
         self.usage = self.finish_reason = None
+        self.calls = Calls()
         number = len(self.records) + 1
         self._recorder.attempt(
             number,
@@ -149,12 +170,11 @@ class Attempts:
         )
 
     def counted_output(self) -> int:
-        """Count the tokens of what is there of the answer."""
-        text = self._recorder.text + self._recorder.reasoning
+        """Count the tokens of what there is of the completion."""
+        text = self._recorder.said_since_kept
         return self._builder.count(text) if text else 0
 
-    async def _attempt(self, route: Route, reason: str) -> None:
-        context = await self._builder.build(self._turn, route)
+    async def _attempt(self, route: Route, context: Context, reason: str) -> None:
         self.context = context
         if context.rule:
             self._recorder.pruned(context)
@@ -174,10 +194,11 @@ class Attempts:
     def _going_on(self, route: Route, request: CompletionRequest) -> CompletionRequest:
         """Let a model that can go on with the text that is there, the first time."""
         may, self._can_go_on, self._goes_on_from = self._can_go_on, False, None
-        if not (may and route.info.capabilities.prefill):
+        text = self._recorder.text_since_kept.lstrip("\n")
+        if not (may and text and route.info.capabilities.prefill):
             return request
         self._goes_on_from = self._recorder.progress
-        begun = Message.of(Role.ASSISTANT, self._recorder.text)
+        begun = Message.of(Role.ASSISTANT, text)
         return replace(request, messages=(*request.messages, begun))
 
     async def _stream(self, route: Route, request: CompletionRequest) -> None:
@@ -202,8 +223,10 @@ class Attempts:
                 self.usage = delta
             case Finish(reason=reason):
                 self.finish_reason = reason
-            case _:
-                raise InternalError("The model called a tool, and no tool was offered to it.")
+            case ToolCallDelta():
+                self.calls.add(delta)
+            case _:  # pragma: no cover - text, which `_stream` took
+                pass
 
     def _note(self, route: Route) -> None:
         """Queue the fallbacks of a model that has its turn now, or is passed over."""
@@ -220,6 +243,8 @@ class Attempts:
                 continue  # fallbacks may lead back
             if not following.info.capabilities.is_model:
                 continue  # the demo's answer would be taken for one
+            if not can_serve(self._turn.extras, following.info):
+                continue
             self._note(following)
             if not isinstance(error, _TOO_LONG) or _is_larger(following, route):
                 return following
@@ -235,7 +260,7 @@ class Attempts:
     def _has_more(self, running: int = 0, pause_s: float = 0.0) -> bool:
         """Whether another call may be made, beside those that are running."""
         spent_s = monotonic() + pause_s - self._began_at
-        calls = len(self.records) + running
+        calls = len(self.records) - self._calls_before + running
         return calls < self._limits.most and spent_s <= self._limits.total_s
 
     def _name_failed(self, error: ParleyError) -> None:

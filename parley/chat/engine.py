@@ -65,10 +65,13 @@ class Engine:
         """
         if self._draining:
             raise ShuttingDown("This server is about to restart. Send the message again.")
-        check_request(request, self._config.message_limit_bytes)
+        info = self._catalogue.resolve(request.model).info
+        check_request(
+            request, info, self._config.message_limit_bytes, self._config.image_limit_bytes
+        )
         new = new_turn(
             request,
-            self._catalogue.resolve(request.model).info.id,
+            info.id,
             replica_id=self._config.replica_id,
             max_queued=self._config.queued_limit,
             may_run=self._may_run(request.owner.id),

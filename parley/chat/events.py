@@ -8,6 +8,7 @@ agree on the folded turn (fold.py), not on where text is cut into events.
 from dataclasses import dataclass
 
 from parley.chat.deltas import FinishReason
+from parley.chat.tools import Source
 from parley.chat.usage import Usage
 
 _FENCE_SHIFT = 32
@@ -91,7 +92,10 @@ class ToolStart:
 
 @dataclass(frozen=True, slots=True)
 class ToolEnd:
-    """A tool has ended; `error` is the stable word for why it failed, None where it did not."""
+    """A tool has ended; `error` is the stable word for why it failed, None where it did not.
+
+    `sources` say where its result is from, for people to look at.
+    """
 
     turn_id: str
     seq: int
@@ -99,6 +103,7 @@ class ToolEnd:
     name: str
     result: str
     error: str | None = None
+    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

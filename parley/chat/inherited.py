@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import zip_longest
 
 from parley.chat.deltas import FinishReason
 from parley.chat.errors import interrupted
 from parley.chat.events import Attempt, Event, TurnStart
 from parley.chat.fold import fold
+from parley.chat.tools import AFTER_TOOLS
 from parley.chat.turns import Answer, AttemptRecord, Turn, TurnState
 
 # Why a provider is called again, in the event and the record of the call.
@@ -34,13 +36,15 @@ def inherited(turn: Turn, seen: Sequence[Event]) -> Inherited:
         return Inherited(turn.answer.text, turn.answer.reasoning, (), is_whole=False)
     folded = fold(seen)
     calls = [event for event in seen if isinstance(event, Attempt)]
-    records = tuple(_record(call, is_last=call is calls[-1]) for call in calls)
+    records = tuple(_record(*pair) for pair in zip_longest(calls, calls[1:]))
     return Inherited(folded.text, folded.reasoning, records, is_whole=True)
 
 
-def _record(call: Attempt, *, is_last: bool) -> AttemptRecord:
+def _record(call: Attempt, following: Attempt | None) -> AttemptRecord:
     """Keep what is known of a call of the owner before; its tokens are not."""
-    outcome = "lost" if is_last else "failed"
+    outcome = "failed" if following else "lost"
+    if following and following.reason == AFTER_TOOLS:
+        outcome = "completed"
     return AttemptRecord(call.provider, call.model, call.reason, outcome, 0, 0)
 
 

@@ -112,6 +112,14 @@ class ToolChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class Toolbox:
+    """Parley's own tools as one completion is offered them, and whether it must call any tool."""
+
+    tools: tuple[ToolSpec, ...] = ()
+    choice: ToolChoice | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ResponseFormat:
     """JSON is wanted: any object, or one of `schema` (a JSON Schema) where that is given."""
 

@@ -7,9 +7,19 @@ from typing import Protocol
 
 from parley.chat.deltas import Delta
 from parley.chat.events import Event
-from parley.chat.models import CompletionRequest, Health, ModelInfo, Sampling, Tokenizer
+from parley.chat.messages import Message
+from parley.chat.models import (
+    CompletionRequest,
+    Health,
+    ModelInfo,
+    Sampling,
+    Tokenizer,
+    Toolbox,
+    ToolSpec,
+)
 from parley.chat.news import TurnNews
 from parley.chat.ownership import Look, Orphan
+from parley.chat.tools import ToolResult
 from parley.chat.turns import Answer, Begun, Context, ContextRecord, Exchange, NewTurn, Turn
 
 
@@ -52,6 +62,8 @@ class Route:
     fallbacks: tuple[str, ...] = ()
     # How answers are drawn where a turn does not say.
     defaults: Sampling = field(default_factory=Sampling)
+    # Parley's tools that the model may use; None for all that are on.
+    tools: tuple[str, ...] | None = None
 
 
 class Catalogue(Protocol):
@@ -261,14 +273,43 @@ class ContextStore(Protocol):
 class ContextBuilder(Protocol):
     """What does the model get to see?"""
 
-    async def build(self, turn: Turn, route: Route) -> Context:
-        """Window the branch that ends in the turn; raises `ContextTooLong`."""
+    async def build(
+        self,
+        turn: Turn,
+        route: Route,
+        toolbox: Toolbox | None = None,
+        said: Sequence[Message] = (),
+    ) -> Context:
+        """Window the branch that ends in the turn; raises `ContextTooLong`.
+
+        Without a `toolbox` there are the caller's own tools only; `said` is what there is of the
+        turn's own answer.
+        """
         ...
 
-    async def extend(self, turn: Turn, built: Context, answer_text: str) -> None:
+    async def extend(self, turn: Turn, built: Context, answer: Answer) -> None:
         """Make the finished turn, whose context was `built`, part of the thread's active one."""
         ...
 
     def count(self, text: str) -> int:
         """Count, or estimate, the tokens of a text."""
+        ...
+
+
+class Tools(Protocol):
+    """Parley's own tools: what a model may call in a turn, and what calls it."""
+
+    def offered(self, turn: Turn, route: Route) -> Sequence[ToolSpec]:
+        """List the tools that this turn may use with this model."""
+        ...
+
+    def action(self, name: str, arguments: str) -> str:
+        """Say to people what a call is about to do; never raises."""
+        ...
+
+    async def run(self, name: str, arguments: str) -> ToolResult:
+        """Call a tool, bounded in time and size; `arguments` are as the model wrote them.
+
+        Never raises: what goes wrong is a result with an error, for the model to see.
+        """
         ...

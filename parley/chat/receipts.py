@@ -1,10 +1,11 @@
 """Receipts: what the model saw of a thread, what it did not, and why."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
 from parley.chat.messages import Role
+from parley.chat.models import Toolbox
 
 VERSION = 3
 
@@ -37,7 +38,8 @@ class Receipt:
 
     `more_before`: older turns were not even read. `system_prompt` is there where the turn has none
     of its own. `upstream_model` and `sampling` are what the provider was told; `digest` is that of
-    the request (parley/context/receipt.py).
+    the request (parley/context/receipt.py). `toolbox` has those of Parley's tools that the
+    model was offered; `tool_tokens` are those of all tools.
     """
 
     model: str
@@ -51,6 +53,8 @@ class Receipt:
     system_prompt: str | None
     digest: str
     version: int = VERSION
+    toolbox: Toolbox = field(default_factory=Toolbox)
+    tool_tokens: int = 0
 
     def to_json(self) -> dict[str, object]:
         """Give the receipt as it is stored."""

@@ -14,14 +14,20 @@ from parley.chat.events import (
     ReasoningEvent,
     Snapshot,
     TextEvent,
+    ToolEnd,
+    ToolStart,
     TurnStart,
     UsageEvent,
     first_seq,
 )
 from parley.chat.messages import storable_text
 from parley.chat.ports import TurnLog
+from parley.chat.tools import ToolUse
 from parley.chat.turns import Context, Turn
 from parley.chat.usage import Usage
+
+# Between what was said before a tool was called, and after.
+_GAP = "\n\n"
 
 
 class Recorder:
@@ -48,6 +54,8 @@ class Recorder:
         self._offsets = {True: 0, False: 0}
         self._taken = 0
         self._restarts = 0
+        self._kept = ("", "")
+        self._gap = False
         self._flushed_at = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -115,18 +123,41 @@ class Recorder:
             )
         )
 
+    def keep(self, until: int | None = None) -> None:
+        """Keep what there is of the answer's text, whatever becomes of the next completion."""
+        self.flush()
+        self._kept = (self.text[:until], self.reasoning)
+        self._gap = self._wants_gap()
+
+    @property
+    def kept_text(self) -> str:
+        """The part of the answer that stays, whatever becomes of the completion."""
+        return self._kept[0]
+
+    @property
+    def text_since_kept(self) -> str:
+        """What there is of the text of the completion that is under way."""
+        return self.text[len(self._kept[0]) :]
+
+    @property
+    def said_since_kept(self) -> str:
+        """What there is of the completion that is under way, its thinking too."""
+        return self.text_since_kept + self.reasoning[len(self._kept[1]) :]
+
     def attempt(
         self, number: int, provider: str, model: str, reason: str, *, goes_on: bool = False
     ) -> None:
-        """Say that a provider is called; what readers have of another one's answer goes.
+        """Say that a provider is called; what readers have of another one's completion goes.
 
         With `goes_on` it stays: the provider was given it, and writes what comes after.
         """
         self.flush()
-        keep = goes_on or self.length == 0
+        keep = goes_on or self.length == sum(map(len, self._kept))
         if not keep:
             self._begin_again()
         self._emit(Attempt(self._turn.id, self._seq(), number, provider, model, reason, keep))
+        if not keep:
+            self._show_kept()
 
     def _begin_again(self) -> None:
         self._texts.clear()
@@ -134,6 +165,51 @@ class Recorder:
         self._offsets = {True: 0, False: 0}
         self._taken = 0
         self._restarts += 1
+
+    def _show_kept(self) -> None:
+        """Say again what was kept: readers took it back with the rest."""
+        text, thoughts = self._kept
+        self._gap = False
+        if thoughts:
+            self.add(thoughts, is_text=False)
+        if text:
+            self.add(text)
+        self.flush()
+        self._gap = self._wants_gap()
+
+    def _wants_gap(self) -> bool:
+        """Whether the next text would run into what was said before a tool was called."""
+        said = self.kept_text
+        return bool(said) and not said.endswith("\n") and not self.text_since_kept
+
+    def tool_started(self, use: ToolUse, description: str) -> None:
+        """Say that a tool is called."""
+        self.flush()
+        self._emit(
+            ToolStart(
+                self._turn.id,
+                self._seq(),
+                use.id,
+                use.name,
+                description,
+                use.action,
+                use.arguments,
+            )
+        )
+
+    def tool_ended(self, use: ToolUse) -> None:
+        """Say that a tool has ended."""
+        self._emit(
+            ToolEnd(
+                self._turn.id,
+                self._seq(),
+                use.id,
+                use.name,
+                use.result or "",
+                use.error,
+                use.sources,
+            )
+        )
 
     def add(self, text: str, *, is_text: bool = True) -> None:
         """Take a piece of the answer, or of the thinking; called once for each token.
@@ -149,6 +225,9 @@ class Recorder:
         if is_text is not self._pending_is_text:
             self.flush()
             self._pending_is_text = is_text
+        if self._gap and is_text:
+            self._gap = False
+            self._pending.append(_GAP)
         self._pending.append(text)
         if self._timer is None:
             self._flush_in_time()

@@ -1,7 +1,7 @@
 """Replay: the events of a turn made from its rows, folded."""
 
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, count
 
 from parley.chat.deltas import FinishReason
 from parley.chat.errors import ParleyError, interrupted
@@ -12,6 +12,8 @@ from parley.chat.events import (
     ReasoningEvent,
     Snapshot,
     TextEvent,
+    ToolEnd,
+    ToolStart,
     TurnStart,
     UsageEvent,
     first_seq,
@@ -19,14 +21,15 @@ from parley.chat.events import (
 from parley.chat.turns import Turn
 
 # Above every seq that an owner of this fence gave out, below those of the next. Each event has a
-# place of its own, so that a cursor means the same in every replay.
-_FOLDED_SEQS = 0xFFFF_FF00
+# place of its own, so that a cursor means the same in every replay: a tool has two.
+_FOLDED_SEQS = 0xFFFF_0000
 _INTERRUPTED = interrupted()
-_START, _REASONING, _TEXT, _USAGE, _ERROR, _DONE = range(6)
+_START, _REASONING, _TEXT, _TOOLS = range(4)
+_USAGE, _ERROR, _DONE = range(0xFF03, 0xFF06)
 
 
 def replay(turn: Turn, after: int = 0) -> Iterator[Event]:
-    """Give one text, one reasoning, usage, error and `Done`, all above `after`.
+    """Give one text, one reasoning, the tools, usage, error and `Done`, all above `after`.
 
     A reader with a cursor of the log gets a `Snapshot` for the first two: nobody knows what it
     has. A turn that is not over, and whose log is lost, is given as interrupted at its last
@@ -34,7 +37,7 @@ def replay(turn: Turn, after: int = 0) -> Iterator[Event]:
     """
     first = first_seq(turn.fence) + _FOLDED_SEQS
     texts = _snapshot(turn, first) if 0 < after < first else _from_the_start(turn, first)
-    for event in chain(texts, _end(turn, first)):
+    for event in chain(texts, _tools(turn, first + _TOOLS), _end(turn, first)):
         if event.seq > after:
             yield event
 
@@ -50,6 +53,13 @@ def _from_the_start(turn: Turn, first: int) -> Iterator[Event]:
 
 def _snapshot(turn: Turn, first: int) -> Iterator[Event]:
     yield Snapshot(turn.id, first + _TEXT, turn.answer.text, turn.answer.reasoning)
+
+
+def _tools(turn: Turn, first: int) -> Iterator[Event]:
+    for seq, use in zip(count(first, 2), turn.answer.tools, strict=False):
+        yield ToolStart(turn.id, seq, use.id, use.name, "", use.action, use.arguments)
+        if use.result is not None:
+            yield ToolEnd(turn.id, seq + 1, use.id, use.name, use.result, use.error, use.sources)
 
 
 def _end(turn: Turn, first: int) -> Iterator[Event]:

@@ -6,19 +6,33 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from parley.chat.errors import InvalidRequest, RateLimited, TooLarge
-from parley.chat.messages import storable_text
+from parley.chat.extras import check_abilities, check_extras, digestible
+from parley.chat.messages import Role, storable_text
+from parley.chat.models import ModelInfo
 from parley.chat.turns import Answer, NewTurn, Turn, TurnRequest, TurnState
 
 _NAME_CHARS = 120
 
 
-def check_request(request: TurnRequest, limit_bytes: int) -> None:
-    """Raise `InvalidRequest` or `TooLarge` for texts that cannot be kept or are over the limit."""
-    if not request.text.strip():
+def check_request(
+    request: TurnRequest, info: ModelInfo, limit_bytes: int, image_limit_bytes: int
+) -> None:
+    """Raise `InvalidRequest` or `TooLarge` for what cannot be kept, is over a limit, or cannot be.
+
+    `info` is the model that is asked.
+    """
+    check_extras(request.extras, image_limit_bytes)
+    check_abilities(request.extras, info)
+    if not request.text.strip() and not _goes_on(request):
         raise InvalidRequest("The message is empty. Write something.")
     _check_text(request.text, "message", limit_bytes)
     if request.system_prompt is not None:
         _check_text(request.system_prompt, "system prompt", limit_bytes)
+
+
+def _goes_on(request: TurnRequest) -> bool:
+    """Whether the model is to go on from a tool's result, and not to answer a message."""
+    return not request.keep and bool(request.earlier) and request.earlier[-1].role is Role.TOOL
 
 
 def _check_text(text: str, what: str, limit_bytes: int) -> None:
@@ -106,9 +120,10 @@ def thread_name(text: str) -> str:
 
 
 def _digest(request: TurnRequest) -> str:
-    """What must be the same when a key comes again: text, chosen model, and what it replaces."""
+    """What must be the same when a key comes again: all that the model is asked."""
     digest = hashlib.sha256()
-    for part in (request.text, request.model or "", *filter(None, [request.replaces])):
-        digest.update(len(part.encode()).to_bytes(8, "big"))
-        digest.update(part.encode())
+    texts = (request.text, request.model or "", *filter(None, [request.replaces]))
+    for part in (*map(str.encode, texts), *filter(None, [digestible(request.extras)])):
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
     return digest.hexdigest()

@@ -11,6 +11,7 @@ from parley.chat.errors import (
     InternalError,
     NotFound,
     ParleyError,
+    StaleFence,
     StorageUnavailable,
     interrupted,
 )
@@ -18,9 +19,9 @@ from parley.chat.inherited import inherited
 from parley.chat.messages import storable_text
 from parley.chat.ports import Catalogue, ContextBuilder, TurnLog, TurnStore
 from parley.chat.recorder import Recorder
+from parley.chat.rounds import Rounds, ToolUsage
 from parley.chat.saving import Saver
 from parley.chat.turns import Answer, Context, Turn, TurnState
-from parley.chat.usage import Usage
 from parley.observability import metrics
 from parley.observability.logs import get_logger
 
@@ -42,6 +43,7 @@ class RunConfig:
     first_pause_s: float = 0.1
     longest_pause_s: float = 2.0
     attempts: AttemptLimits = field(default_factory=AttemptLimits)
+    tools: ToolUsage = field(default_factory=ToolUsage)
 
 
 @dataclass(slots=True)
@@ -53,8 +55,10 @@ class _Outcome:
     error: ParleyError | None = None
 
 
+# How often an answer began again, its length since then, its calls of tools, and those that ended.
+_Progress = tuple[int, int, int, int]
 # How far an answer is, and the context that it is of.
-_Saved = tuple[tuple[int, int], Context | None]
+_Saved = tuple[_Progress, Context | None]
 
 
 class RunningTurn:
@@ -81,6 +85,9 @@ class RunningTurn:
             turn, log, window_s=config.window_s, limit_chars=config.answer_limit_chars
         )
         self._attempts = Attempts(turn, config.attempts, catalogue, context, self._recorder)
+        self._rounds = Rounds(
+            turn, config.tools, context, self._attempts, self._recorder, self._save_tools
+        )
         self._outcome = _Outcome()
         self._scope = asyncio.timeout(None)
         self._stop_requested = False
@@ -94,7 +101,7 @@ class RunningTurn:
         )
         self._is_ending = False
         # How far the answer was when it was last saved.
-        self._saved: _Saved = (self._recorder.progress, None)
+        self._saved: _Saved = (self._progress(), None)
         if turn.stop_requested:
             self.stop()
 
@@ -135,7 +142,7 @@ class RunningTurn:
 
     async def checkpoint(self) -> None:
         """Save what is there of the answer, where that is not saved yet; raises `StaleFence`."""
-        progress = self._recorder.progress  # an answer that began again may be shorter
+        progress = self._progress()
         context = self._attempts.context
         if not self.turn.keep or self._is_ending or (progress, context) == self._saved:
             return
@@ -146,9 +153,25 @@ class RunningTurn:
             reasoning=self._recorder.reasoning,
             receipt=receipt,
             seq=self._recorder.last_seq,
+            tools=tuple(self._rounds.uses),
         )
         await self._turns.checkpoint(self.turn, answer)
         self._saved = (progress, context)
+
+    def _progress(self) -> _Progress:
+        """How far the answer is; one that began again may be shorter."""
+        ended = sum(use.result is not None for use in self._rounds.uses)
+        return (*self._recorder.progress, len(self._rounds.uses), ended)
+
+    async def _save_tools(self) -> None:
+        """Save the answer so far, before the end of a tool is shown."""
+        try:
+            await self.checkpoint()
+        except StaleFence:
+            self.lose()
+        except StorageUnavailable:  # the next checkpoint tries again
+            metrics.STORE_ERRORS.labels("checkpoint").inc()
+            logger.warning("Tool calls not saved; the answer goes on", turn_id=self.turn.id)
 
     async def run(self) -> Turn | None:
         """Run the turn to its `Done`; give the turn that is next in its thread."""
@@ -203,7 +226,7 @@ class RunningTurn:
         try:
             async with self._scope:
                 if not self._attempts.must_leave:
-                    await self._attempts.run()
+                    await self._rounds.run()
         except ParleyError as error:
             outcome.error = error
         except Exception as error:  # the turn's boundary: the reader is told, the log has the story
@@ -225,6 +248,7 @@ class RunningTurn:
             self._outcome.finish_reason = self._attempts.finish_reason
         if self._outcome.state is TurnState.INTERRUPTED:
             self._outcome.error = interrupted()
+        self._rounds.end_open("stopped" if self._stop_requested else "interrupted")
         answer = await self._save(self._final_answer())
         if self.is_lost and await self._is_kept():
             logger.warning("Turn is another server's now", turn_id=self.turn.id)
@@ -270,6 +294,7 @@ class RunningTurn:
             usage=None,
             attempts=(),
             receipt=None,
+            tools=(),
             time_to_first_chunk_ms=None,
             duration_ms=None,
         )
@@ -293,7 +318,7 @@ class RunningTurn:
             text=self._recorder.text,
             reasoning=self._recorder.reasoning,
             finish_reason=outcome.finish_reason,
-            usage=attempts.usage or self._estimated_usage(),
+            usage=self._rounds.usage(),
             attempts=tuple(attempts.records),
             receipt=attempts.context.receipt if attempts.context else None,
             error_code=error.code if error else None,
@@ -301,20 +326,11 @@ class RunningTurn:
             time_to_first_chunk_ms=self._recorder.time_to_first_chunk_ms,
             duration_ms=self._recorder.duration_ms,
             ended_at=datetime.now(UTC),
-        )
-
-    def _estimated_usage(self) -> Usage | None:
-        """Count what the provider did not; None where nothing was sent to one."""
-        attempts = self._attempts
-        if not attempts.context or not attempts.records:
-            return None
-        return Usage(
-            input_tokens=attempts.context.input_tokens,
-            output_tokens=attempts.counted_output(),
-            estimated=True,
+            tools=tuple(self._rounds.uses),
         )
 
     def _announce_end(self, answer: Answer) -> None:
+        self._rounds.say_ends()
         error = self._outcome.error
         told = (error.code, storable_text(error.message), error.retry_after_s) if error else None
         self._recorder.end(self._outcome.finish_reason, answer.usage, told)

@@ -32,6 +32,7 @@ class EngineConfig:
     replica_id: str
     run: RunConfig
     message_limit_bytes: int = 64 * 1024
+    image_limit_bytes: int = 5 * 1024 * 1024
     running_limit: int = 10
     queued_limit: int = 50
     checkpoint_s: float = 1.0

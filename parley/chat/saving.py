@@ -92,7 +92,7 @@ class Saver:
         if self.built is None:
             return
         try:
-            await self._context.extend(self._turn, self.built, answer.text)
+            await self._context.extend(self._turn, self.built, answer)
         except Exception:  # never the reason to lose a saved turn: the next one rebuilds it
             logger.exception("Context was not extended", turn_id=self._turn.id)
 

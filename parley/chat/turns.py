@@ -7,8 +7,9 @@ from enum import StrEnum
 from uuid import UUID
 
 from parley.chat.deltas import FinishReason
-from parley.chat.messages import ImagePart, Message
+from parley.chat.messages import ImagePart, Message, Role
 from parley.chat.models import CompletionRequest, ResponseFormat, Sampling, ToolChoice, ToolSpec
+from parley.chat.tools import ToolUse, answer_messages
 from parley.chat.usage import Usage
 
 
@@ -42,7 +43,7 @@ class Extras:
 
     `tools` are the caller's own: the model may call them, the turn ends there, and the caller runs
     them. `use_tools` names those of Parley's tools that this turn may use; None leaves it to the
-    model's configuration.
+    thread (`"tools"` in its metadata), and then to the model's configuration.
     """
 
     images: tuple[ImagePart, ...] = ()
@@ -58,7 +59,8 @@ class TurnRequest:
 
     `key` makes the request idempotent within (owner, thread); None makes it unique. `earlier` is
     the conversation that a caller brings along, only with `keep=False`: such a turn has a log,
-    a stop and limits, but no rows, and ends when its reader leaves. `replaces` is the turn that
+    a stop and limits, but no rows, and ends when its reader leaves; where it ends with the result
+    of a tool, `text` may be empty: the model goes on from there. `replaces` is the turn that
     this one says anew (an edit, or the same again): its sibling, and from now on the chosen branch.
     """
 
@@ -160,6 +162,7 @@ class Answer:
     duration_ms: int | None = None
     ended_at: datetime | None = None
     seq: int = 0
+    tools: tuple[ToolUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +175,9 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """An earlier turn as context: what was said, what was answered.
+    """An earlier turn as context: what was said, what was answered, and by which tools.
 
-    The token counts are there once they were counted.
+    The token counts are there once they were counted, but for an answer with tools.
     """
 
     turn_id: str
@@ -183,6 +186,19 @@ class Exchange:
     answer_text: str
     user_tokens: int | None = None
     answer_tokens: int | None = None
+    tools: tuple[ToolUse, ...] = ()
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The turn as a model gets it: the question first."""
+        said = Message.of(Role.USER, self.user_text)
+        return (said, *answer_messages(self.answer_text, self.tools))
+
+    @property
+    def chars(self) -> int:
+        """How long the turn is."""
+        said = len(self.user_text) + len(self.answer_text)
+        return said + sum(use.chars for use in self.tools)
 
 
 def most_walked(limit: int) -> int:

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from parley.chat.messages import Message, Role
-from parley.chat.models import CompletionRequest, Sampling, Tokenizer
+from parley.chat.models import Sampling, Tokenizer, Toolbox
 from parley.chat.ports import ContextStore, Route, TurnStore
-from parley.chat.turns import Context, ContextRecord, Exchange, Turn, most_walked
-from parley.context.receipt import receipt_of
-from parley.context.tokens import ESTIMATE, Count, TokenCounts, estimate_tokens
-from parley.context.window import CountedTurn, Limits, Window, window
+from parley.chat.tools import countable
+from parley.chat.turns import Answer, Context, ContextRecord, Exchange, Turn, most_walked
+from parley.context.asking import question_of, request_of, specs_text
+from parley.context.receipt import receipt_of, with_tools
+from parley.context.tokens import ESTIMATE, IMAGE_TOKENS, Count, TokenCounts, estimate_tokens
+from parley.context.window import CountedTurn, Limits, window
 from parley.observability.metrics import CONTEXTS
 
 # The rule of older turns that an active context does not hold.
@@ -41,47 +43,49 @@ class WindowedContext:
         self._turns = turns
         self._tokens = TokenCounts()
 
-    async def build(self, turn: Turn, route: Route) -> Context:  # noqa: D102 - see the port
-        present = (
+    async def build(  # noqa: D102 - see the port
+        self,
+        turn: Turn,
+        route: Route,
+        toolbox: Toolbox | None = None,
+        said: Sequence[Message] = (),
+    ) -> Context:
+        before = (
             Message.of(Role.SYSTEM, turn.system_prompt or self._config.system_prompt),
             *turn.earlier,
-            Message.of(Role.USER, turn.text),
         )
+        present = (*before, *question_of(turn), *said)
         record = await self._record(turn)
         tokenizer = route.provider.tokenizer(route.upstream_model)
         history, counts = await self._counted(record, present, tokenizer)
         more = _more_before(turn, record)
-        present_tokens = sum(count.tokens for count in counts)
         sampling = turn.sampling.or_else(route.defaults)
+        toolbox = toolbox or Toolbox(choice=turn.extras.tool_choice)
+        request = request_of(turn, route.upstream_model, sampling, toolbox)
+        tool_tokens = self.count(specs_text(request.tools)) if request.tools else 0
+        present_tokens = sum(count.tokens for count in counts) + tool_tokens
         cut = window(history, present_tokens, self._limits(sampling, route))
-        request = CompletionRequest(
-            route.upstream_model, (*present[:-1], *_messages_of(cut), present[-1]), sampling
-        )
-        receipt = receipt_of(
-            turn,
-            route.info.id,
-            request,
-            cut,
-            counts,
-            more_before=more,
-        )
+        kept = [message for t in cut.kept for message in t.exchange.messages]
+        request = replace(request, messages=(*before, *kept, *present[len(before) :]))
+        receipt = receipt_of(turn, route.info.id, request, cut, counts, more_before=more)
+        receipt = with_tools(receipt, toolbox, tool_tokens)
         dropped = [t for t, rule in cut.dropped if rule == cut.rule]
         counted_by = tokenizer.name if tokenizer else ESTIMATE
         return Context(
             request=request,
             record=_with_counts(record, history, counted_by),
             input_tokens=receipt.input_tokens,
-            dropped_messages=2 * len(dropped),
+            dropped_messages=sum(len(t.counts) for t in dropped),
             dropped_tokens=sum(t.tokens for t in dropped),
             more_dropped=more,
             rule=cut.rule or (ACTIVE_CONTEXT if more else ""),
             receipt=receipt.to_json(),
         )
 
-    async def extend(self, turn: Turn, built: Context, answer_text: str) -> None:  # noqa: D102
+    async def extend(self, turn: Turn, built: Context, answer: Answer) -> None:  # noqa: D102
         if not turn.keep:
             return
-        exchange = Exchange(turn.id, turn.parent_id, turn.text, answer_text)
+        exchange = Exchange(turn.id, turn.parent_id, turn.text, answer.text, tools=answer.tools)
         exchanges = self._newest((*built.record.exchanges, exchange))
         record = ContextRecord(turn.id, exchanges, built.record.counted_by)
         await self._store.save(turn.thread_id, record)
@@ -109,20 +113,24 @@ class WindowedContext:
         """Count what has no count by this tokenizer yet, all at once."""
         name = tokenizer.name if tokenizer else ESTIMATE
         kept = record.counted_by == name
-        texts = [message.text for message in present]
+        texts = [countable(message) for message in present]
         for said in record.exchanges:
             texts += [said.user_text] if not kept or said.user_tokens is None else []
-            texts += [said.answer_text] if not kept or said.answer_tokens is None else []
+            texts += _answer_texts(said) if not kept or said.answer_tokens is None else []
         counts = await self._tokens.count(tokenizer, texts)
 
         def of(text: str, tokens: int | None) -> Count:
             return Count(tokens, name) if kept and tokens is not None else counts[text]
 
         history = [
-            CountedTurn(e, of(e.user_text, e.user_tokens), of(e.answer_text, e.answer_tokens))
+            CountedTurn(
+                e,
+                of(e.user_text, e.user_tokens),
+                tuple(of(text, e.answer_tokens) for text in _answer_texts(e)),
+            )
             for e in record.exchanges
         ]
-        return history, [counts[message.text] for message in present]
+        return history, [_with_images(counts[countable(said)], said) for said in present]
 
     def _newest(self, exchanges: Sequence[Exchange]) -> tuple[Exchange, ...]:
         """Bound an active context as the rebuild from the rows is bounded (`TurnStore.history`)."""
@@ -130,7 +138,7 @@ class WindowedContext:
         chars = answered = 0
         kept: list[Exchange] = []
         for said in reversed(exchanges[-most_walked(most) :]):
-            chars += len(said.user_text) + len(said.answer_text)
+            chars += said.chars
             answered += bool(said.answer_text)
             if chars > self._config.most_chars or answered > most:
                 break
@@ -161,12 +169,17 @@ class WindowedContext:
         return min(self._config.answer_tokens, context_window // 4)
 
 
-def _messages_of(cut: Window) -> list[Message]:
-    messages = []
-    for turn in cut.kept:
-        messages.append(Message.of(Role.USER, turn.exchange.user_text))
-        messages.append(Message.of(Role.ASSISTANT, turn.exchange.answer_text))
-    return messages
+def _answer_texts(said: Exchange) -> list[str]:
+    """Give what is counted of an answer: one text, or one for each of its messages."""
+    if not said.tools:
+        return [said.answer_text]
+    return [countable(message) for message in said.messages[1:]]
+
+
+def _with_images(count: Count, message: Message) -> Count:
+    if not message.images:
+        return count
+    return Count(count.tokens + IMAGE_TOKENS * len(message.images), ESTIMATE)
 
 
 def _more_before(turn: Turn, record: ContextRecord) -> bool:
@@ -184,6 +197,11 @@ def _with_counts(
         return count.tokens if count.counted_by == counted_by else None
 
     exchanges = tuple(
-        replace(t.exchange, user_tokens=kept(t.user), answer_tokens=kept(t.answer)) for t in history
+        replace(
+            t.exchange,
+            user_tokens=kept(t.user),
+            answer_tokens=None if t.exchange.tools else kept(t.answer[0]),
+        )
+        for t in history
     )
     return replace(record, exchanges=exchanges, counted_by=counted_by)

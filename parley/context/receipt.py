@@ -1,15 +1,17 @@
 """Receipt: made of a request, stored with its turn, and the exact request made again from it."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 
 import msgspec
 
 from parley.chat.messages import ImagePart, Message, Part, Role, TextPart
-from parley.chat.models import CompletionRequest, Sampling
+from parley.chat.models import CompletionRequest, Sampling, Toolbox
 from parley.chat.receipts import VERSION, DroppedTurn, Receipt, ReceiptMessage
+from parley.chat.tools import answer_messages
 from parley.chat.turns import Exchange, Turn
+from parley.context.asking import question_of, request_of
 from parley.context.tokens import Count
 from parley.context.window import Window
 
@@ -30,17 +32,16 @@ def receipt_of(
     *,
     more_before: bool,
 ) -> Receipt:
-    """Make the receipt of a request.
+    """Make the receipt of a request, but for its tools.
 
-    `present` counts the system prompt, what the caller brought along, and the message.
+    `present` counts the system prompt, what the caller brought along, the message, and what there
+    is of its answer.
     """
-    system, *earlier, message = present
-    kept = [(t.exchange.turn_id, count) for t in cut.kept for count in (t.user, t.answer)]
+    before = 1 + len(turn.earlier)
     sources = [
-        (None, system),
-        *((None, count) for count in earlier),
-        *kept,
-        (turn.id, message),
+        *((None, count) for count in present[:before]),
+        *((t.exchange.turn_id, count) for t in cut.kept for count in t.counts),
+        *((turn.id, count) for count in present[before:]),
     ]
     messages = tuple(
         ReceiptMessage(said.role, turn_id, count.tokens, count.counted_by)
@@ -60,6 +61,16 @@ def receipt_of(
     )
 
 
+def with_tools(receipt: Receipt, toolbox: Toolbox, tokens: int) -> Receipt:
+    """Say which of Parley's tools were offered, and what all tools cost."""
+    return replace(
+        receipt,
+        toolbox=toolbox,
+        tool_tokens=tokens,
+        input_tokens=receipt.input_tokens + tokens,
+    )
+
+
 def rebuild(
     receipt: Receipt, turn: Turn, exchanges: Sequence[Exchange]
 ) -> CompletionRequest | None:
@@ -67,19 +78,19 @@ def rebuild(
 
     `exchanges` are those of the receipt's turns, in any order.
     """
-    texts = {(e.turn_id, Role.USER): e.user_text for e in exchanges}
-    texts |= {(e.turn_id, Role.ASSISTANT): e.answer_text for e in exchanges}
-    texts[turn.id, Role.USER] = turn.text
+    said: dict[str | None, Iterator[Message]] = {e.turn_id: iter(e.messages) for e in exchanges}
+    answer = answer_messages(turn.answer.text, turn.answer.tools)
+    said[turn.id] = iter((*question_of(turn), *answer))
     system = turn.system_prompt if receipt.system_prompt is None else receipt.system_prompt
-    messages = []
-    for message in receipt.messages:
-        text = texts.get((message.turn_id, message.role)) if message.turn_id else system
-        if text is None:
-            return None
-        messages.append(Message.of(message.role, text))
+    said[None] = iter(() if system is None else (Message.of(Role.SYSTEM, system),))
+    messages = tuple(next(said.get(m.turn_id, iter(())), None) for m in receipt.messages)
     sampling = msgspec.convert(receipt.sampling, Sampling)
-    request = CompletionRequest(receipt.upstream_model, tuple(messages), sampling)
-    return request if digest_of(request) == receipt.digest else None
+    request = replace(
+        request_of(turn, receipt.upstream_model, sampling, receipt.toolbox),
+        messages=tuple(message for message in messages if message),
+    )
+    whole = len(request.messages) == len(messages)
+    return request if whole and digest_of(request) == receipt.digest else None
 
 
 def digest_of(request: CompletionRequest) -> str:

@@ -13,9 +13,10 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from parley.chat.tools import ToolUse
 from parley.chat.turns import ContextRecord, Exchange
 
-VERSION: Final = 2
+VERSION: Final = 3
 LIMIT_BYTES = 4 * 2**20
 
 # Beside its text a message has a role, separators, and what a server puts before and after it.
@@ -38,10 +39,11 @@ class _Message(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
     turn_id: str
     parent_id: str | None = None  # the turn's; with the user's message only
     tokens: _Tokens | None = None
+    tools: tuple[ToolUse, ...] = ()  # with the answer's message only
 
 
 class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    version: Literal[2]  # VERSION
+    version: Literal[3]  # VERSION
     thread_id: str
     head: str
     counted_by: str
@@ -120,7 +122,14 @@ def _messages(said: Exchange) -> tuple[_Message, _Message]:
     asked, answered = said.user_text, said.answer_text
     return (
         _Message("user", asked, said.turn_id, said.parent_id, _count(asked, said.user_tokens)),
-        _Message("assistant", answered, said.turn_id, None, _count(answered, said.answer_tokens)),
+        _Message(
+            "assistant",
+            answered,
+            said.turn_id,
+            None,
+            _count(answered, said.answer_tokens),
+            said.tools,
+        ),
     )
 
 
@@ -135,12 +144,19 @@ def _exchanges(messages: tuple[_Message, ...]) -> tuple[Exchange, ...] | None:
         return None
     exchanges = tuple(
         Exchange(
-            user.turn_id, user.parent_id, user.content, answer.content, user.tokens, answer.tokens
+            user.turn_id,
+            user.parent_id,
+            user.content,
+            answer.content,
+            user.tokens,
+            answer.tokens,
+            answer.tools,
         )
         for user, answer in list(pairwise(messages))[::2]
         if (user.role, answer.role) == ("user", "assistant")
         and user.turn_id == answer.turn_id
         and answer.parent_id is None
+        and not user.tools
     )
     whole = len(exchanges) == len(messages) // 2
     return exchanges if whole and len({e.turn_id for e in exchanges}) == len(exchanges) else None

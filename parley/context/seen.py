@@ -3,6 +3,7 @@
 from parley.chat.errors import NotFound
 from parley.chat.ports import TurnStore
 from parley.chat.receipts import Seen
+from parley.chat.tools import countable
 from parley.context.receipt import read_receipt, rebuild
 
 
@@ -21,7 +22,7 @@ class TurnReceipts:
         wanted = {message.turn_id for message in receipt.messages if message.turn_id}
         exchanges = await self._turns.exchanges(owner_id, sorted(wanted))
         request = rebuild(receipt, turn, exchanges)
-        texts = tuple(message.text for message in request.messages) if request else None
+        texts = tuple(countable(message) for message in request.messages) if request else None
         return Seen(turn.id, receipt, texts)
 
     async def turn_of_answer(self, owner_id: str, answer_step_id: str) -> str:  # noqa: D102

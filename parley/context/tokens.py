@@ -11,6 +11,8 @@ from parley.chat.models import Tokenizer
 ESTIMATE = "estimate"
 # Per message, for role and separators, as chat templates have them.
 MESSAGE_OVERHEAD = 4
+# Of an image, whatever it shows: more than most providers count for one.
+IMAGE_TOKENS = 1100
 _KEPT_COUNTS, _KEPT_CHARS = 256, 4096
 # For the estimate, kinds of bytes: of English prose, of ASCII, and all but the first one of a
 # character beyond the Basic Multilingual Plane.

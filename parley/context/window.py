@@ -29,16 +29,21 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class CountedTurn:
-    """An earlier turn and the tokens of its two messages."""
+    """An earlier turn and the tokens of its messages: one answer, but for one with tools."""
 
     exchange: Exchange
     user: Count
-    answer: Count
+    answer: tuple[Count, ...]
+
+    @property
+    def counts(self) -> tuple[Count, ...]:
+        """The count of each message."""
+        return (self.user, *self.answer)
 
     @property
     def tokens(self) -> int:
-        """Tokens of both messages."""
-        return self.user.tokens + self.answer.tokens
+        """Tokens of all its messages."""
+        return sum(count.tokens for count in self.counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +69,19 @@ def window(history: Sequence[CountedTurn], present_tokens: int, limits: Limits) 
     room = _room(present_tokens, limits)
     kept: list[CountedTurn] = []
     dropped: list[tuple[CountedTurn, str]] = []
-    tokens, rule = 0, ""
+    tokens, messages, rule = 0, 0, ""
     for turn in reversed(history):
         if not turn.exchange.answer_text:
             dropped.append((turn, NO_ANSWER))
             continue
-        rule = rule or _rule(len(kept) + 1, tokens + turn.tokens, room, limits)
+        said = messages + len(turn.counts)
+        rule = rule or _rule((len(kept) + 1, said, tokens + turn.tokens), room, limits)
         if rule:
             dropped.append((turn, rule))
         else:
             kept.append(turn)
             tokens += turn.tokens
+            messages = said
     return Window(tuple(reversed(kept)), tuple(reversed(dropped)), rule, limits)
 
 
@@ -92,11 +99,12 @@ def _room(present_tokens: int, limits: Limits) -> int | None:
     return room
 
 
-def _rule(turns: int, tokens: int, room: int | None, limits: Limits) -> str:
-    """Name the limit that this many turns and tokens would break; empty for none."""
+def _rule(sizes: tuple[int, int, int], room: int | None, limits: Limits) -> str:
+    """Name the limit that so many turns, messages and tokens would break; empty for none."""
+    turns, messages, tokens = sizes
     bounds = (
         ("MAX_HISTORY_TURNS", turns, limits.history_turns),
-        ("MAX_HISTORY_MESSAGES", turns * 2, limits.history_messages),
+        ("MAX_HISTORY_MESSAGES", messages, limits.history_messages),
         ("MAX_HISTORY_TOKENS", tokens, limits.history_tokens),
         ("context_window", tokens, room),
     )

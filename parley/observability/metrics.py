@@ -21,6 +21,12 @@ TIME_TO_FIRST_TEXT = Histogram(
 PROVIDER_ERRORS = Counter(
     "parley_provider_errors", "Failed provider calls.", ["provider", "error"], registry=REGISTRY
 )
+TOOL_CALLS = Counter(
+    "parley_tool_calls",
+    "Calls of tools, by how they ended.",
+    ["tool", "outcome"],
+    registry=REGISTRY,
+)
 STORE_ERRORS = Counter(
     "parley_store_errors", "Failed database operations.", ["operation"], registry=REGISTRY
 )

@@ -177,6 +177,7 @@ def _engine(environment: Environment) -> EngineConfig:
         ),
         message_limit_bytes=environment.limit_message_bytes,
         carries_on=environment.redis_url is not None,
+        image_limit_bytes=environment.limit_image_bytes,
         running_limit=environment.limit_running_turns,
         queued_limit=environment.limit_queued_turns,
     )

@@ -249,6 +249,9 @@ class Environment(BaseSettings):
     )
 
     limit_message_bytes: Count = Field(64 * 1024, description="Size of a message.")
+    limit_image_bytes: Count = Field(
+        5 * 1024 * 1024, description="Size of the images of a message that a model sees, together."
+    )
     limit_body_bytes: Count = Field(1024 * 1024, description="Size of a request's body.")
     limit_upload_bytes: Count = Field(50 * 1024 * 1024, description="Size of a file.")
     limit_uploads: Count = Field(8, description="Files being received at once, per process.")

@@ -47,8 +47,9 @@ async def test_rows_give_what_was_remembered_and_sent(
         forgetful = WindowedContext(config, MemoryContextStore(), turns)
         assert await forgetful.build(turn, route) == built
         answer = chance.choice(TEXTS)
-        await turns.finish(turn, an_end(answer, receipt=built.receipt))
-        await remembering.extend(turn, built, answer)
+        end = an_end(answer, receipt=built.receipt)
+        await turns.finish(turn, end)
+        await remembering.extend(turn, built, end)
         await assert_receipt_gives(turns, turn, route, built.request)
         said.append(turn)
 

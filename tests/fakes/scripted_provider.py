@@ -100,8 +100,15 @@ class ScriptedProvider:
 class OneModel:
     """A catalogue with one model, `scripted:one`."""
 
-    def __init__(self, provider: ScriptedProvider, context_window: int | None = None) -> None:
-        abilities = Capabilities(context_window=context_window)
+    def __init__(
+        self,
+        provider: ScriptedProvider,
+        context_window: int | None = None,
+        *,
+        tools: bool = True,
+        vision: bool = True,
+    ) -> None:
+        abilities = Capabilities(context_window=context_window, tools=tools, vision=vision)
         self._info = ModelInfo("scripted:one", "scripted", "one", "One", abilities)
         self._provider = provider
 

@@ -76,6 +76,7 @@ class MemoryTurnStore:
             reasoning=answer.reasoning,
             receipt=receipt,
             seq=answer.seq,
+            tools=answer.tools or row.turn.answer.tools,
         )
         row.turn = replace(row.turn, answer=kept)
 
@@ -138,7 +139,7 @@ class MemoryTurnStore:
             row = self._rows.get(next_id)
             if row is None or row.turn.owner_id != owner_id:
                 break
-            limit_chars -= len(row.turn.text) + len(row.turn.answer.text)
+            limit_chars -= _exchange(row.turn).chars
             limit -= bool(row.turn.answer.text)
             if limit_chars < 0 or limit < 0:
                 break
@@ -236,7 +237,7 @@ class MemoryOwnership:
 
 
 def _exchange(turn: Turn) -> Exchange:
-    return Exchange(turn.id, turn.parent_id, turn.text, turn.answer.text)
+    return Exchange(turn.id, turn.parent_id, turn.text, turn.answer.text, tools=turn.answer.tools)
 
 
 def _set_state(row: _Row, state: TurnState, reason: FinishReason | None = None) -> None:

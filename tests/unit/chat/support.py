@@ -201,12 +201,14 @@ async def bench(
     context: ContextConfig | None = None,
     context_window: int | None = None,
     provider: ScriptedProvider | None = None,
+    *,
+    able: bool = True,
 ) -> AsyncIterator[Bench]:
     """Run an engine; what still runs at the end is interrupted at once."""
     provider, log = provider or ScriptedProvider(), WatchedLog()
     store = store or TroubledStore()
     window = WindowedContext(context or ContextConfig(), MemoryContextStore(), store)
-    catalogue = OneModel(provider, context_window)
+    catalogue = OneModel(provider, context_window, tools=able, vision=able)
     announcements = Announced()
     live = Live(log, announcements)
     owns = store.ownership(config.replica_id)

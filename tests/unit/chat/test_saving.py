@@ -197,7 +197,7 @@ class Forgetful(WindowedContext):
     """A context store's bug, after the turn is saved."""
 
     @override
-    async def extend(self, turn: Turn, built: Context, answer_text: str) -> None:
+    async def extend(self, turn: Turn, built: Context, answer: Answer) -> None:
         raise ValueError("a bug")
 
 

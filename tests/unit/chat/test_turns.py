@@ -172,7 +172,9 @@ async def test_stream_without_a_finish_is_broken() -> None:
 async def test_tool_call_without_tools_is_an_error() -> None:
     async with bench() as b:
         turn = await b.submit()
-        (await b.provider.call()).send(ToolCallDelta(0, "id", "name", "{}"))
+        call = await b.provider.call()
+        call.send(ToolCallDelta(0, "id", "name", "{}"))
+        call.finish(reason=FinishReason.TOOL_CALLS)
         assert (await b.error(turn)).code == "internal"
 
 

@@ -26,7 +26,7 @@ EXCHANGES = st.builds(Exchange, st.uuids().map(str), st.none(), WORDS, WORDS)
 
 
 def counted(said: Exchange) -> CountedTurn:
-    return CountedTurn(said, estimated(said.user_text), estimated(said.answer_text))
+    return CountedTurn(said, estimated(said.user_text), (estimated(said.answer_text),))
 
 
 HISTORIES = st.lists(EXCHANGES.map(counted), max_size=12)
@@ -72,7 +72,7 @@ class Desk:
     async def answer(self, turn: Turn, text: str) -> None:
         end = Answer(TurnState.COMPLETED, text, ended_at=datetime.now(UTC))
         await self.rows.finish(turn, end)
-        await self.builder.extend(turn, await self.build(turn), text)
+        await self.builder.extend(turn, await self.build(turn), end)
 
     async def build(self, turn: Turn) -> Context:
         return await self.builder.build(turn, self.route)

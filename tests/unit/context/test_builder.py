@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from parley.chat.errors import ContextTooLong
 from parley.chat.messages import Message, Role
 from parley.chat.models import Sampling
-from parley.chat.turns import Context, ContextRecord
+from parley.chat.turns import Answer, Context, ContextRecord
 from parley.context.builder import ContextConfig
 from tests.fakes.scripted_provider import OneModel, ScriptedProvider
 from tests.unit.context.support import WORDS, Desk, exchange
@@ -80,7 +80,7 @@ async def test_answer_extends_the_branch_that_it_saw() -> None:
     built = await desk.build(turn)
     other = ContextRecord(str(uuid4()), (exchange("forged", "forged"),))
     await desk.store.save(desk.request.thread_id, other)
-    await desk.builder.extend(turn, built, "2")
+    await desk.builder.extend(turn, built, Answer(text="2"))
     record = await desk.store.load(desk.request.thread_id)
     assert record is not None
     assert [e.user_text for e in record.exchanges] == ["one", "two"]
@@ -103,7 +103,7 @@ async def test_conversation_that_a_caller_brings_is_sent_and_counted() -> None:
     context = await desk.build(turn)
     assert said(context)[1:] == ["one", "1", "two"]
     assert context.input_tokens == context.receipt["input_tokens"]
-    await desk.builder.extend(turn, context, "2")
+    await desk.builder.extend(turn, context, Answer(text="2"))
     assert await desk.store.load(turn.thread_id) is None
 
 

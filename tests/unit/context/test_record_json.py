@@ -67,7 +67,7 @@ def test_what_was_written_is_read(record: ContextRecord) -> None:
 
 def test_the_record_is_as_others_may_read_it() -> None:
     kept = json.loads(encoded())
-    assert (kept["version"], kept["thread_id"], kept["head"]) == (2, THREAD, "b")
+    assert (kept["version"], kept["thread_id"], kept["head"]) == (3, THREAD, "b")
     assert kept["messages"][2:] == [
         {"role": "user", "content": "s", "turn_id": "b", "parent_id": "a", "tokens": 3},
         {"role": "assistant", "content": "t", "turn_id": "b"},

@@ -61,6 +61,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "redis_ttl_seconds": ("60", 60),
     "stream_flush_ms": ("0", 0),
     "limit_message_bytes": ("4", 4),
+    "limit_image_bytes": ("11", 11),
     "limit_body_bytes": ("5", 5),
     "limit_upload_bytes": ("9", 9),
     "limit_uploads": ("3", 3),

@@ -67,7 +67,7 @@ GOLDEN: list[tuple[Event, str]] = [
         ToolEnd("t", SEQ, "c1", "add", "3"),
         (
             '{"type":"tool_end","turn_id":"t","seq":4294967297,'
-            '"content":{"id":"c1","name":"add","result":"3","error":null}}'
+            '"content":{"id":"c1","name":"add","result":"3","error":null,"sources":[]}}'
         ),
     ),
     (
