@@ -36,6 +36,7 @@ _HOLDING = {operators.eq, operators.in_op, operators.between_op}
 # These are not of one owner: what each does is said where it is.
 EXEMPT = {
     ("ownership", "_look"),  # a replica looks for turns whose replica is dead
+    ("heartbeats", "_clean"),  # and for replicas that left no turn behind
     ("export", "_named"),  # the operator names a user by one of two words
     ("forget", "_forget"),  # what others said of the user's threads goes too
 }
@@ -50,7 +51,8 @@ def unowned(statement: Any) -> list[str]:
     if isinstance(statement, sa.Update | sa.Delete):
         conditions = list(_conditions(statement.whereclause))
         held = _held({statement.table}, conditions, frozenset())
-        missing = [] if statement.table in held else [str(statement.table)]
+        is_held = statement.table in held or not _is_owned(statement.table)
+        missing = [] if is_held else [str(statement.table)]
         return missing + _unowned_below(statement, held)
     if isinstance(statement, CompoundSelect):
         return [name for one in statement.selects for name in unowned(one)]
