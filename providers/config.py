@@ -3,6 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+# A data URL of a picture in a tool's result, the whole answer again in an event of TGI's: 1 MiB, as
+# a first plan had it, is too little (docs/decisions/0041-size-of-an-event.md).
+MAX_EVENT_BYTES = 4 * 2**20
+
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
@@ -21,10 +25,27 @@ class Deadlines:
 
 
 @dataclass(frozen=True, slots=True)
+class RetryConfig:
+    """How often and how patiently a call is made again.
+
+    Pauses are drawn between nothing and a bound that doubles. `retry_after_ceiling_s` is how long
+    a provider may ask to be left alone: what asks for more fails at once. `total_s` bounds it all:
+    no try begins later.
+    """
+
+    retries: int = 2
+    first_pause_s: float = 0.5
+    longest_pause_s: float = 8.0
+    retry_after_ceiling_s: float = 20.0
+    total_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class Connection:
     """Where a provider is and how it is spoken to; `name` is the provider's.
 
-    The `…_setting` fields are the words with which an error tells what to change. Key and headers
+    The `…_setting` fields are the words with which an error tells what to change, that of deadlines
+    with the deadline's name in place of ``{}``. Key and headers
     are secrets and stay out of the repr.
     """
 
@@ -35,11 +56,15 @@ class Connection:
     deadlines: Deadlines = field(default_factory=Deadlines)
     # aiohttp's own limit of 100 makes request 101 wait behind a hundred slow answers.
     max_connections: int = 512
+    # Of one event of a stream, and of an answer in one document.
+    max_event_bytes: int = MAX_EVENT_BYTES
     # What one dialect alone wants to know: Hugging Face's `provider`.
     options: Mapping[str, str] = field(default_factory=dict)
     key_setting: str = "the provider's key"
     url_setting: str = "the provider's base URL"
     model_setting: str = "the model's name"
+    deadline_setting: str = "the deadlines"
+    event_setting: str = "max_event_bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +121,7 @@ class ModelConfig:
     vision: bool | None = None
     reasoning: bool | None = None
     max_concurrent: int | None = None
+    system_prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +131,8 @@ class ProvidersConfig:
     `openai_model` None means OpenAI's small model at OpenAI, and the first model of the server's
     own list behind an `openai_base_url`. `default_model` is ``provider:model``, `llm_provider` a
     provider alone; `file_default` is the default model of `parley.toml`, which they overrule.
-    `max_tokens` and `temperature` apply where a request says nothing. `functions` are those that
+    `max_tokens` and `temperature` apply where a request says nothing. `max_concurrent` is how many
+    answers one provider writes at a time, `max_waiting` how many more may wait. `functions` are those that
     plug-in files registered, by name.
     """
 
@@ -127,6 +154,10 @@ class ProvidersConfig:
     max_tokens: int | None = None
     temperature: float | None = None
     deadlines: Deadlines = field(default_factory=Deadlines)
+    retry: RetryConfig = field(default_factory=RetryConfig)
+    max_event_bytes: int = MAX_EVENT_BYTES
+    max_concurrent: int | None = None
+    max_waiting: int = 50
     models: tuple[ModelConfig, ...] = ()
     file_default: str | None = None
     functions: Mapping[str, Function] = field(default_factory=dict)

@@ -69,7 +69,14 @@ def ask(text: str, *, model: str = "", system: str | None = None) -> CompletionR
 
 def _named(connection: Connection) -> Connection:
     """Name the arguments of `connect` as what an error tells to change."""
-    return replace(connection, key_setting="api_key", url_setting="base_url", model_setting="model")
+    return replace(
+        connection,
+        key_setting="api_key",
+        url_setting="base_url",
+        model_setting="model",
+        deadline_setting="deadlines",
+        event_setting="max_event_bytes",
+    )
 
 
 class _Asking(Watched):

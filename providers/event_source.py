@@ -29,7 +29,7 @@ class EventSource:
         self.complete = False
         self._connection = connection
         self._content = response.content
-        self._reader = WholeBody() if self.whole else FrameReader()
+        self._reader = (WholeBody if self.whole else FrameReader)(connection.max_event_bytes)
         self._loop = asyncio.get_running_loop()
         self._time = self._loop.time
         self._timer: asyncio.TimerHandle | None = None
@@ -51,7 +51,8 @@ class EventSource:
                 if self._time() >= deadline:
                     raise timed_out(self._connection, phase)
         except OversizedEvent as exc:
-            raise fault(ProtocolViolation, self._connection, str(exc)) from exc
+            said = f"{exc}, which {self._connection.event_setting} allows"
+            raise fault(ProtocolViolation, self._connection, said) from exc
         except (aiohttp.ClientError, OSError) as exc:
             raise network_fault(self._connection, exc, phase) from exc
         self._first_at = None

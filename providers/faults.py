@@ -82,7 +82,12 @@ def fault(
 
 def timed_out(connection: Connection, phase: str) -> TimedOut:
     """Make the error of a deadline that passed; `phase` is a key of the table above."""
-    message = f"{connection.name} {_WAITED[phase]} in time. Try again."
+    seconds = getattr(connection.deadlines, f"{phase}_s")
+    setting = connection.deadline_setting.format(phase.upper())
+    message = (
+        f"{connection.name} {_WAITED[phase]} within {seconds:g} seconds."
+        f" Try again, or raise {setting}."
+    )
     return TimedOut(message, phase=phase, provider=connection.name)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-MAX_EVENT_BYTES = 8 * 2**20
+from providers.config import MAX_EVENT_BYTES
 
 _BOM = b"\xef\xbb\xbf"
 _FIELD = b"data: "

@@ -21,7 +21,7 @@ from providers.opening import Opening
 from providers.profiles import profile
 from providers.references import model_name
 from providers.registry import Choice, Registry
-from providers.standard import default_model, of_row, offers
+from providers.standard import bounded, default_model, of_row, offers
 
 _DEMO_REASON = "no key, no base URL and no model server on this machine was found"
 
@@ -45,6 +45,7 @@ async def open_registry(config: ProvidersConfig, ports: LoopbackPorts | None = N
         found += await detect(ports or LoopbackPorts(), config.deadlines)
     if _looks_kept(config, name, found, routes):
         found += await offer_kept(config.deadlines)
+    found = [replace(o, connection=bounded(o.connection, config)) for o in found]
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(
@@ -131,7 +132,7 @@ async def _of_rows(
 def _of_row(row: ModelConfig, opening: Opening, config: ProvidersConfig) -> Route:
     if row.provider == DEMO_MODEL.provider:
         info = replace(DEMO_MODEL, id=row.id, label=row.label or DEMO_MODEL.label)
-        return Route(info, _demo(), DEMO_MODEL.name, row.fallbacks)
+        return Route(info, _demo(), DEMO_MODEL.name, row.fallbacks, system_prompt=row.system_prompt)
     upstream = row.model or default_model(row.provider, config, row.base_url)
     if row.provider == DIALECT and upstream:
         upstream = model_name(upstream)
@@ -139,7 +140,14 @@ def _of_row(row: ModelConfig, opening: Opening, config: ProvidersConfig) -> Rout
     label = row.label or (row.id if upstream == FIRST_LISTED else upstream)
     info = ModelInfo(row.id, row.provider, upstream, label, profile(upstream, None, row))
     provider = opening.provider(row.provider, of_row(row, config), row)
-    return Route(info, provider, upstream, row.fallbacks, opening.defaults(row.provider, row))
+    return Route(
+        info,
+        provider,
+        upstream,
+        row.fallbacks,
+        opening.defaults(row.provider, row),
+        system_prompt=row.system_prompt,
+    )
 
 
 async def _routes(offer: Offer, asked: str, opening: Opening) -> list[Route]:

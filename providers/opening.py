@@ -30,12 +30,12 @@ class Opening:
     ) -> Watched:
         """Give the provider `name` on this connection."""
         defaults = self.defaults(name, row)
-        limit = row.max_concurrent if row else None
+        limit = row.max_concurrent if row and row.max_concurrent else self._config.max_concurrent
         key = (name, connection.base_url, connection.api_key, defaults, limit)
         if key not in self._opened:
             opened = self._open(name, connection, defaults)
             if limit is not None:
-                opened = Limited(opened, _limit(limit, connection.name, row))
+                opened = Limited(opened, self._limit(limit, connection.name, row))
             self._opened[key] = Watched(opened, connection)
         return self._opened[key]
 
@@ -48,8 +48,15 @@ class Opening:
         if name in self._config.functions:
             return FunctionProvider(self._config.functions[name], connection, defaults)
         if name in DIALECTS:
-            return Retrying(open_dialect(name, connection, defaults))
-        return Retrying(open_installed(installed()[name], connection, defaults))
+            opened = open_dialect(name, connection, defaults)
+        else:
+            opened = open_installed(installed()[name], connection, defaults)
+        return Retrying(opened, self._config.retry)
+
+    def _limit(self, most: int, name: str, row: ModelConfig | None) -> LimitConfig:
+        own = row is not None and row.max_concurrent is not None
+        setting = f"models.{row.id}.max_concurrent" if row and own else "PROVIDER_MAX_CONCURRENT"
+        return LimitConfig(most, self._config.max_waiting, name=name, setting=setting)
 
     def defaults(self, name: str, row: ModelConfig | None = None) -> Sampling:
         """How a provider draws answers where a turn does not say."""
@@ -62,8 +69,3 @@ class Opening:
         if row is not None and row.temperature is not None:
             sampling = replace(sampling, temperature=row.temperature)
         return sampling
-
-
-def _limit(most: int, name: str, row: ModelConfig | None) -> LimitConfig:
-    setting = f"models.{row.id}.max_concurrent" if row else "max_concurrent"
-    return LimitConfig(most, name=name, setting=setting)

@@ -10,7 +10,6 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from itertools import count
 from time import monotonic
 
@@ -18,25 +17,10 @@ from parley.chat.deltas import Delta
 from parley.chat.errors import ProviderError, TimedOut
 from parley.chat.models import CompletionRequest, Health, ModelInfo, Tokenizer
 from parley.chat.ports import Provider
+from providers.config import RetryConfig
 
 # Beyond this a float would overflow long after every bound is reached.
 _MOST_DOUBLED = 32
-
-
-@dataclass(frozen=True, slots=True)
-class RetryConfig:
-    """How often and how patiently a call is made again.
-
-    Pauses are drawn between nothing and a bound that doubles. `retry_after_ceiling_s` is how long
-    a provider may ask to be left alone: what asks for more fails at once. `total_s` bounds it all:
-    no try begins later.
-    """
-
-    retries: int = 2
-    first_pause_s: float = 0.5
-    longest_pause_s: float = 8.0
-    retry_after_ceiling_s: float = 20.0
-    total_s: float = 60.0
 
 
 class Retrying:

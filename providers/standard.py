@@ -61,7 +61,19 @@ def default_model(name: str, config: ProvidersConfig, at: str | None = None) -> 
 
 def standard(name: str, config: ProvidersConfig) -> Connection:
     """Give the connection of a provider as the environment has it."""
-    return _CONNECTIONS[name](config) if name in _CONNECTIONS else _bare(name, config)
+    connection = _CONNECTIONS[name](config) if name in _CONNECTIONS else Connection(name, "")
+    return bounded(connection, config)
+
+
+def bounded(connection: Connection, config: ProvidersConfig) -> Connection:
+    """Give a connection the deadlines and limits of the environment."""
+    return replace(
+        connection,
+        deadlines=config.deadlines,
+        max_event_bytes=config.max_event_bytes,
+        deadline_setting="PROVIDER_{}_SECONDS",
+        event_setting="LIMIT_PROVIDER_EVENT_BYTES",
+    )
 
 
 def of_row(row: ModelConfig, config: ProvidersConfig) -> Connection:
@@ -86,16 +98,11 @@ def of_row(row: ModelConfig, config: ProvidersConfig) -> Connection:
     return connection
 
 
-def _bare(name: str, config: ProvidersConfig) -> Connection:
-    return Connection(name, "", deadlines=config.deadlines)
-
-
 def _openai(config: ProvidersConfig) -> Connection:
     return Connection(
         "openai",
         config.openai_base_url or OPENAI_BASE_URL,
         config.openai_api_key,
-        deadlines=config.deadlines,
         key_setting="OPENAI_API_KEY",
         url_setting="OPENAI_BASE_URL",
         model_setting="OPENAI_MODEL",
@@ -107,7 +114,6 @@ def _tgi(config: ProvidersConfig) -> Connection:
         "tgi",
         _tgi_url(config.tgi_base_url or ""),
         config.tgi_api_key,
-        deadlines=config.deadlines,
         key_setting="TGI_API_KEY",
         url_setting="TGI_BASE_URL",
     )
@@ -123,7 +129,6 @@ def _huggingface(config: ProvidersConfig) -> Connection:
         "huggingface",
         "",
         config.hf_token,
-        deadlines=config.deadlines,
         options={"provider": config.hf_provider},
         key_setting="HF_TOKEN",
         url_setting="HF_PROVIDER",
@@ -136,7 +141,6 @@ def _gemini(config: ProvidersConfig) -> Connection:
         "gemini",
         "",
         config.gemini_api_key,
-        deadlines=config.deadlines,
         key_setting="GEMINI_API_KEY",
         url_setting="the base URL",
         model_setting="GEMINI_MODEL",

@@ -64,6 +64,8 @@ class Route:
     defaults: Sampling = field(default_factory=Sampling)
     # Parley's tools that the model may use; None for all that are on.
     tools: tuple[str, ...] | None = None
+    # What this model is told first, where a turn does not say.
+    system_prompt: str | None = None
 
 
 class Catalogue(Protocol):

@@ -51,7 +51,10 @@ class WindowedContext:
         said: Sequence[Message] = (),
     ) -> Context:
         before = (
-            Message.of(Role.SYSTEM, turn.system_prompt or self._config.system_prompt),
+            Message.of(
+                Role.SYSTEM,
+                turn.system_prompt or route.system_prompt or self._config.system_prompt,
+            ),
             *turn.earlier,
         )
         present = (*before, *question_of(turn), *said)

@@ -21,7 +21,7 @@ from parley.settings.file import FileConfig, read_file
 from parley.settings.problems import ConfigurationError, Problem, examine_environment
 from parley.settings.secret import kept_secret
 from parley.surfaces.starters import Starter
-from providers.config import ProvidersConfig
+from providers.config import Deadlines, ProvidersConfig, RetryConfig
 
 _SECRET_FILE = Path(".parley/secret")
 
@@ -144,6 +144,20 @@ def _providers(environment: Environment, file: FileConfig) -> ProvidersConfig:
         detect_local=environment.detect_local_models,
         max_tokens=environment.max_tokens,
         temperature=environment.temperature,
+        deadlines=Deadlines(
+            environment.provider_connect_seconds,
+            environment.provider_first_event_seconds,
+            environment.provider_idle_seconds,
+            environment.provider_total_seconds,
+        ),
+        retry=RetryConfig(
+            retries=environment.provider_retries,
+            retry_after_ceiling_s=environment.provider_retry_after_seconds,
+            total_s=environment.provider_retry_seconds,
+        ),
+        max_event_bytes=environment.limit_provider_event_bytes,
+        max_concurrent=environment.provider_max_concurrent,
+        max_waiting=environment.provider_max_waiting,
         models=file.models,
         file_default=file.default_model,
         functions=file.functions,

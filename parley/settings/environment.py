@@ -83,6 +83,7 @@ def _names(*names: str) -> AliasChoices:
 
 
 Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0, le=86400)]
 WebUrl = Annotated[str, AfterValidator(_web_url)]
 Origins = Annotated[
     tuple[str, ...], NoDecode, BeforeValidator(_comma_separated), AfterValidator(_origins)
@@ -222,6 +223,36 @@ class Environment(BaseSettings):
     temperature: float | None = Field(None, ge=0, le=2, description="Sampling.")
     system_prompt: str | None = Field(None, description="What every model is told first.")
 
+    provider_connect_seconds: Seconds = Field(5.0, description="Until a model server accepts.")
+    provider_first_event_seconds: Seconds = Field(
+        120.0, description="From the request to the first event of an answer."
+    )
+    provider_idle_seconds: Seconds = Field(
+        60.0, description="Between two events of an answer; keepalives are none."
+    )
+    provider_total_seconds: Seconds = Field(900.0, description="For a whole answer.")
+    provider_retries: int = Field(
+        2, ge=0, le=20, description="Tries after the first, while nothing of the answer was heard."
+    )
+    provider_retry_seconds: float = Field(
+        60.0, ge=0, le=3600, description="No further try begins later than this after the first."
+    )
+    provider_retry_after_seconds: float = Field(
+        20.0,
+        ge=0,
+        le=3600,
+        description="How long a provider may ask to be left alone; where it asks for more, the call fails.",
+    )
+    provider_max_concurrent: Count | None = Field(
+        None,
+        description="Answers that one provider writes at a time; by default as many as asked for.",
+    )
+    provider_max_waiting: int = Field(
+        50,
+        ge=0,
+        description="How many more may wait for their turn, and not longer than 30 seconds.",
+    )
+
     max_history_tokens: Count | None = Field(
         4000, description="Tokens of earlier turns that the model sees."
     )
@@ -256,6 +287,11 @@ class Environment(BaseSettings):
     limit_upload_bytes: Count = Field(50 * 1024 * 1024, description="Size of a file.")
     limit_uploads: Count = Field(8, description="Files being received at once, per process.")
     limit_answer_chars: Count = Field(1024 * 1024, description="Length of an answer.")
+    limit_provider_event_bytes: int = Field(
+        4 * 1024 * 1024,
+        ge=64 * 1024,
+        description="Size of one event of a model server, or of an answer in one document.",
+    )
     limit_running_turns: Count = Field(10, description="Answers being written, per user.")
     limit_queued_turns: Count = Field(50, description="Messages waiting, per user.")
     limit_sockets: Count = Field(1000, description="Open pages, per process.")

@@ -1,6 +1,7 @@
 """The context of a turn: from its store, or from the rows, always the same."""
 
 import asyncio
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -170,3 +171,12 @@ async def test_small_model_answers_small_messages() -> None:
     route = OneModel(ScriptedProvider(), context_window=512).resolve(None)
     context = await desk.builder.build(await desk.begin("hi"), route)
     assert said(context)[1:] == ["hi"]
+
+
+async def test_model_is_told_what_its_row_says() -> None:
+    desk = Desk()
+    route = replace(desk.route, system_prompt="You are the house's model.")
+    context = await desk.builder.build(await desk.begin("hi"), route)
+    assert said(context) == ["You are the house's model.", "hi"]
+    context = await desk.builder.build(await desk.begin("hi", system_prompt="Be brief."), route)
+    assert said(context) == ["Be brief.", "hi"]

@@ -138,7 +138,7 @@ IN_STREAM: dict[str, tuple[bytes, type[ProviderError], str]] = {
     "malformed JSON": (b"data: {nope}\n\n", ProtocolViolation, "not a chunk"),
     "no object": (b"data: [1]\n\n", ProtocolViolation, "not a chunk"),
     "not UTF-8": (chunk("é").replace("é".encode(), b"\xff"), ProtocolViolation, "not a chunk"),
-    "too large": (b"data: " + b"x" * (8 * 2**20 + 1), ProtocolViolation, "8388608 bytes"),
+    "too large": (b"data: " + b"x" * (4 * 2**20 + 1), ProtocolViolation, "4194304 bytes, which max_event_bytes allows"),
 }  # fmt: skip
 
 
@@ -169,7 +169,7 @@ BROKEN: dict[str, tuple[Reply, type[ProviderError]]] = {
     "document of another kind": (json_reply({"hello": "world"}), ProtocolViolation),
     "document that is an error": (json_reply(said("slow down", code="rate_limit")), Overloaded),
     "malformed document": (body(b"{", "application/json"), ProtocolViolation),
-    "document over the limit": (body(b" " * (8 * 2**20 + 1), "application/json"), ProtocolViolation),
+    "document over the limit": (body(b" " * (4 * 2**20 + 1), "application/json"), ProtocolViolation),
     "malformed gzip": (body(b"never zipped", "text/event-stream", 200, {"Content-Encoding": "gzip"}), BrokenStream),
     "FIN within a body": (sse(chunk("a"), cut), BrokenStream),
     "RST within a body": (sse(chunk("a"), reset), BrokenStream),

@@ -8,10 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from parley.chat.errors import UnknownModel, Unreachable
+from parley.chat.errors import Overloaded, UnknownModel, Unreachable
 from parley.chat.messages import Message
 from providers.config import Function, LoopbackPorts, ModelConfig, ProvidersConfig
+from providers.health import Watched
 from providers.ladder import open_registry
+from providers.limited import Limited
 from providers.openai_compatible import FIRST_LISTED
 from providers.registry import Registry
 from tests.fakes.model_server import (
@@ -19,6 +21,7 @@ from tests.fakes.model_server import (
     Reply,
     answer,
     body,
+    chunk,
     hang,
     json_reply,
     model_server,
@@ -310,3 +313,35 @@ async def test_default_of_the_file_must_be_there(wanted: str) -> None:
 def test_ports_are_those_of_the_servers() -> None:
     """Never 8000: it is Parley's own."""
     assert LoopbackPorts() == LoopbackPorts(ollama=11434, lmstudio=1234, llamacpp=8080, tgi=8080)
+
+
+async def test_row_says_what_its_model_is_told_first() -> None:
+    rows = (
+        ModelConfig("a", "openai", "m", system_prompt="You are a."),
+        ModelConfig("b", "openai", "m"),
+        ModelConfig("c", "demo", system_prompt="You are c."),
+    )
+    async with opened(replace(OPENAI, models=rows)) as registry:
+        told = [registry.resolve(name).system_prompt for name in "abc"]
+        assert registry.resolve("a").provider is registry.resolve("b").provider
+    assert told == ["You are a.", None, "You are c."]
+
+
+async def test_environment_bounds_every_provider() -> None:
+    config = replace(OPENAI, max_event_bytes=65536, max_concurrent=1, max_waiting=0)
+    async with opened(config) as registry:
+        provider = registry.resolve(None).provider
+        assert isinstance(provider, Watched)
+        assert provider.connection.max_event_bytes == 65536
+        assert isinstance(provider.provider, Limited)
+
+
+async def test_full_provider_names_the_setting() -> None:
+    async with model_server(sse(chunk("a"), hang)) as server:
+        config = ProvidersConfig(openai_base_url=server.base_url, max_concurrent=1, max_waiting=0)
+        async with opened(config) as registry:
+            provider = registry.resolve(None).provider
+            async with provider.stream(REQUEST):
+                given = await outcome_of(provider)
+    assert type(given.error) is Overloaded
+    assert "or raise PROVIDER_MAX_CONCURRENT" in given.error.message

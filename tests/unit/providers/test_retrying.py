@@ -25,7 +25,8 @@ from parley.chat.errors import (
     Unreachable,
 )
 from parley.chat.models import CompletionRequest
-from providers.retrying import RetryConfig, Retrying, pause
+from providers.config import RetryConfig
+from providers.retrying import Retrying, pause
 from tests.fakes.model_server import answer, cut, json_reply, sse
 from tests.fakes.scripted_provider import Call, ScriptedProvider
 from tests.unit.providers.support import REQUEST, outcome_of, served

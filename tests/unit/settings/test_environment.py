@@ -54,6 +54,15 @@ VALUES: dict[str, tuple[str, object]] = {
     "max_tokens": ("7", 7),
     "temperature": ("0.5", 0.5),
     "system_prompt": ("Be brief.", "Be brief."),
+    "provider_connect_seconds": ("1", 1.0),
+    "provider_first_event_seconds": ("2", 2.0),
+    "provider_idle_seconds": ("3", 3.0),
+    "provider_total_seconds": ("4", 4.0),
+    "provider_retries": ("0", 0),
+    "provider_retry_seconds": ("5", 5.0),
+    "provider_retry_after_seconds": ("6", 6.0),
+    "provider_max_concurrent": ("7", 7),
+    "provider_max_waiting": ("0", 0),
     "max_history_tokens": ("1", 1),
     "max_history_turns": ("2", 2),
     "max_history_messages": ("3", 3),
@@ -66,6 +75,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "limit_upload_bytes": ("9", 9),
     "limit_uploads": ("3", 3),
     "limit_answer_chars": ("6", 6),
+    "limit_provider_event_bytes": ("65536", 65536),
     "limit_running_turns": ("7", 7),
     "limit_queued_turns": ("8", 8),
     "limit_sockets": ("9", 9),
@@ -86,6 +96,8 @@ WRONG = {
     "MAX_TOKENS": "0",
     "ALLOW_GUESTS": "perhaps",
     "LIMIT_BODY_BYTES": "-1",
+    "PROVIDER_IDLE_SECONDS": "0",
+    "PROVIDER_RETRIES": "-1",
 }
 
 

@@ -8,7 +8,7 @@ from parley.settings.build import Config, load_config
 from parley.settings.environment import Environment, setting_names
 from parley.settings.problems import ConfigurationError
 from parley.surfaces.starters import Starter
-from providers.config import ModelConfig
+from providers.config import Deadlines, ModelConfig, RetryConfig
 from tests.server import run_module
 
 GOOD = """
@@ -31,6 +31,7 @@ max_tokens = 500
 temperature = 0.2
 tools = true
 max_concurrent = 4
+system_prompt = "You are the house's model."
 
 [[starters]]
 label = "Explain a traceback"
@@ -89,10 +90,20 @@ def test_everything_in_the_file_is_heard() -> None:
         temperature=0.2,
         tools=True,
         max_concurrent=4,
+        system_prompt="You are the house's model.",
     )
     assert config.providers.file_default == "fast"
     assert list(config.providers.functions) == ["shout"]
     assert config.starters == (Starter("Explain a traceback", "Explain this traceback: "),)
+
+
+def test_patience_with_providers_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = ("CONNECT_SECONDS", "FIRST_EVENT_SECONDS", "IDLE_SECONDS", "TOTAL_SECONDS", "RETRIES")
+    for value, name in enumerate((*told, "RETRY_AFTER_SECONDS", "RETRY_SECONDS"), 1):
+        monkeypatch.setenv(f"PROVIDER_{name}", str(value))
+    config = load_config().providers
+    assert config.deadlines == Deadlines(1, 2, 3, 4)
+    assert config.retry == RetryConfig(retries=5, retry_after_ceiling_s=6, total_s=7)
 
 
 def test_no_file_is_no_problem() -> None:
