@@ -30,11 +30,14 @@ from parley.auth.callers import Callers
 from parley.auth.guests import Guests
 from parley.chat.engine import Engine, open_engine
 from parley.chat.errors import StorageUnavailable, UnknownModel
+from parley.chat.ports import Live, Ownership
 from parley.context.builder import WindowedContext
 from parley.context.memory_store import MemoryContextStore
-from parley.context.redis_store import open_redis_store
+from parley.context.redis_guard import RedisGuard, open_blocking_redis, open_redis
+from parley.context.redis_store import RedisContextStore
 from parley.context.seen import TurnReceipts
 from parley.live.memory import memory_live
+from parley.live.redis import open_redis_live
 from parley.observability.logs import configure_logs, get_logger
 from parley.settings.build import load_config
 from parley.settings.problems import EXIT_CODE, ConfigurationError
@@ -120,8 +123,8 @@ async def _open(app: FastAPI, stack: AsyncExitStack) -> Engine:
     storage = LocalStorage(config.storage)
     redis = None
     if config.redis:
-        redis = await stack.enter_async_context(open_redis_store(config.redis))
-    turns, contexts = SqlTurnStore(database, writer), redis or MemoryContextStore()
+        redis = await stack.enter_async_context(open_redis(config.redis.address))
+    turns, contexts = SqlTurnStore(database, writer), _contexts(redis)
     receipts = TurnReceipts(turns)
     context = WindowedContext(config.context, contexts, turns)
     elements = SqlElements(database, writer, storage)
@@ -133,8 +136,9 @@ async def _open(app: FastAPI, stack: AsyncExitStack) -> Engine:
     ownership = await stack.enter_async_context(
         open_ownership(config.database, database, writer, config.engine.replica_id)
     )
+    live = await _open_live(stack, redis, ownership)
     engine = await stack.enter_async_context(
-        open_engine(config.engine, registry, context, turns, memory_live(), ownership)
+        open_engine(config.engine, registry, context, turns, live, ownership)
     )
     _add_routes(
         app,
@@ -155,6 +159,24 @@ async def _open(app: FastAPI, stack: AsyncExitStack) -> Engine:
         Page(engine, callers, layer, elements, receipts, sharing, config.server.api_v1),
     )
     return engine
+
+
+def _contexts(redis: RedisGuard | None) -> RedisContextStore | MemoryContextStore:
+    if config.redis and redis:
+        return RedisContextStore(redis, config.redis.ttl_s)
+    return MemoryContextStore()
+
+
+async def _open_live(stack: AsyncExitStack, redis: RedisGuard | None, ownership: Ownership) -> Live:
+    if not (config.redis and redis):
+        return memory_live()
+    blocking = await stack.enter_async_context(open_blocking_redis(config.redis.address))
+    engine = config.engine
+    return await stack.enter_async_context(
+        open_redis_live(
+            redis, blocking, engine.replica_id, engine.run.window_s, lambda: ownership.is_fresh
+        )
+    )
 
 
 @contextmanager

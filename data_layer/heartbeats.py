@@ -29,6 +29,7 @@ DEAD_S = 2.0
 _GAP_S = 1.2
 # This process was frozen itself where its own thread has not come round for so long.
 FRESH_S = 1.5
+_TICK_S = 0.2
 _START_S = 10.0
 _FORGOTTEN = sa.text("interval '1 day'")
 
@@ -70,6 +71,8 @@ class Heartbeat:
         self._begun = threading.Event()
         self._ends = threading.Event()
         self._came_round_at = monotonic()
+        # When this process was last seen to come out of a freezer.
+        self.thawed_at = float("-inf")
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     async def start(self) -> None:
@@ -93,14 +96,24 @@ class Heartbeat:
         asyncio.run(self._beat_forever())
 
     async def _beat_forever(self) -> None:
+        ticking = asyncio.ensure_future(self._tick_forever())
         async with open_database(self._config) as database:
             await self._try(database, _clean)
             while not self._ends.is_set():
                 if await self._try(database, self._beat):
                     self._begun.set()
-                self._came_round_at = monotonic()
                 await asyncio.to_thread(self._ends.wait, BEAT_S)
             await self._try(database, self._leave)
+        ticking.cancel()
+
+    async def _tick_forever(self) -> None:
+        """Notice a pause of the whole process, whatever the database does."""
+        while True:
+            now = monotonic()
+            if now - self._came_round_at > FRESH_S:
+                self.thawed_at = now
+            self._came_round_at = now
+            await asyncio.sleep(_TICK_S)
 
     async def _try(self, database: Database, operation: Operation[None]) -> bool:
         try:

@@ -62,7 +62,12 @@ class _Signs(Protocol):
 
     @property
     def is_fresh(self) -> bool:
-        """Whether this process itself was not frozen just now."""
+        """Whether this process itself is not just out of a freezer."""
+        ...
+
+    @property
+    def thawed_at(self) -> float:
+        """When it came out of one, by the monotonic clock."""
         ...
 
 
@@ -90,11 +95,17 @@ class _Beats:
     def is_fresh(self) -> bool:
         return self._heartbeat.is_fresh
 
+    @property
+    def thawed_at(self) -> float:
+        return self._heartbeat.thawed_at
+
 
 class _Files:
     """Locked files, on SQLite."""
 
-    is_fresh = True  # nobody takes the turns of a process that lives
+    # Nobody takes the turns of a process that lives, frozen or not.
+    is_fresh = True
+    thawed_at = float("-inf")
 
     def __init__(self, files: ReplicaFiles) -> None:
         self._files = files
@@ -112,12 +123,15 @@ class SqlOwnership:
         self._writer = writer
         self._signs = signs
         self._me = replica_id
+        self._looked_at = 0.0
 
     async def look(self) -> Look:  # noqa: D102 - see the port
+        began_at = monotonic()
         beats, ages, dead = await self._signs.seen()
         # A replica of which there is no sign has said goodbye, or never came up.
         living = {self._me, *beats} - dead
         rows = await self._database.read(lambda connection: _look(connection, self._me, living))
+        self._looked_at = began_at
         orphans = [
             Orphan(
                 row.id,
@@ -141,7 +155,7 @@ class SqlOwnership:
 
     @property
     def is_fresh(self) -> bool:  # noqa: D102
-        return self._signs.is_fresh
+        return self._signs.is_fresh and self._looked_at > self._signs.thawed_at
 
 
 def _look(connection: Connection, me: str, living: Iterable[str]) -> Sequence[AnyRow]:

@@ -193,6 +193,10 @@ class Ownership(Protocol):
 class TurnLog(Protocol):
     """What is happening right now: the events of running turns, in order."""
 
+    def begin(self, turn_id: str, *, shared: bool = True) -> None:
+        """Write the turn here from now on; one that is not `shared` is read here alone."""
+        ...
+
     def append(self, turn_id: str, events: Sequence[Event]) -> None:
         """Add events; readers get them once the log has them. Never blocks."""
         ...
@@ -217,6 +221,10 @@ class TurnLog(Protocol):
         Gives all that readers may have seen of it, from its first event on; nothing where that is
         lost. What an owner with a lower fence still writes reaches no reader any more.
         """
+        ...
+
+    def withdraw(self, turn_id: str) -> None:
+        """Let nothing more of the turn out that others could read, also not what waits to go."""
         ...
 
     async def leave(self, turn_id: str) -> None:

@@ -44,6 +44,8 @@ class Recorder:
         self._window_s = window_s
         self._limit_chars = limit_chars
         self.is_full = False
+        # Set from outside: send no more but the end.
+        self.is_muted = False
         self._next_seq = first_seq(turn.fence)
         self._began_at = monotonic()
         self._first_text_at: float | None = None
@@ -297,7 +299,8 @@ class Recorder:
         return seq
 
     def _emit(self, event: Event) -> None:
-        self._log.append(self._turn.id, (event,))
+        if not self.is_muted:
+            self._log.append(self._turn.id, (event,))
 
 
 def _joined(parts: list[str]) -> str:

@@ -128,6 +128,9 @@ class RunningTurn:
     def lose(self) -> None:
         """Give the turn up: it has another owner, or its thread was deleted."""
         self._saver.is_lost = True
+        # What is still to come of it is nobody's text any more.
+        self._recorder.is_muted = True
+        self._log.withdraw(self.turn.id)
         self._leave()
 
     def interrupt(self) -> None:

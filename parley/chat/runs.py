@@ -90,7 +90,7 @@ class Runs:
         self._known.add((turn.id, turn.fence))
         self._queued.pop(turn.id, None)
         running = self._make(turn)
-        self._log.append(turn.id, ())
+        self._log.begin(turn.id, shared=turn.keep)
         if turn.id in self._to_stop:
             running.stop()
         if self._is_draining:

@@ -42,10 +42,11 @@ class _SentinelTlsConnection(SentinelManagedSSLConnection):
 class RedisClient:
     """The driver's client, and the sentinels that it asks for its server."""
 
-    def __init__(self, address: RedisAddress) -> None:
+    def __init__(self, address: RedisAddress, timeout_s: float = TIMEOUT_S) -> None:
         """Connect nothing yet; raises `OSError` for a certificate that cannot be read any more."""
         tls: dict[str, Any] = {"tls": address.tls.context()} if address.tls else {}
         options = _options(address.login) | {"db": address.database} | tls
+        options["socket_timeout"] = timeout_s
         self._sentinel: Sentinel | None = None
         if address.service is None:
             self._pool = _pool(address, options)

@@ -26,6 +26,7 @@ _MOST = 512
 # Over several sentinels, each with its timeouts.
 _PROBE_TIMEOUT_S = 5.0
 _CLOSE_TIMEOUT_S = 1.0
+_BLOCKING_TIMEOUT_S = 2.0
 
 
 @dataclass(slots=True, eq=False)
@@ -70,6 +71,11 @@ class RedisGuard:
             return Trouble.BUSY
         self._open(Trouble.TIMEOUT, asked.generation)
         return Trouble.TIMEOUT
+
+    async def tried(self, name: str, command: Callable[[Redis], Awaitable[T]]) -> T | None:
+        """Run a command as `ask` does; None where there is no answer."""
+        reply = await self.ask(name, command)
+        return None if isinstance(reply, Trouble) else reply
 
     async def trouble(self) -> str | None:
         """Ask Redis whether it is there, and say what is wrong with it, if something is."""
@@ -166,6 +172,18 @@ async def open_redis(address: RedisAddress) -> AsyncIterator[RedisGuard]:
         finally:
             guard.close()
     await guard.aclose()
+
+
+@asynccontextmanager
+async def open_blocking_redis(address: RedisAddress) -> AsyncIterator[Redis]:
+    """Give a client of its own for commands that wait in Redis, each for half a second or so."""
+    client = RedisClient(address, timeout_s=_BLOCKING_TIMEOUT_S)
+    try:
+        yield client.redis
+    finally:
+        with suppress(Exception):  # a connection that may be broken: how is of no interest
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await client.aclose()
 
 
 async def _ping(redis: Redis) -> object:

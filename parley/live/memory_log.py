@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from parley.chat.events import Event
 from parley.live.tape import Tape
+from parley.live.tapes import Tapes
 
 # A turn that is not written here is asked after in the rows, when nothing came for so long.
 SILENCE_S = 1.0
@@ -19,46 +20,41 @@ class MemoryTurnLog:
     def __init__(self, silence_s: float = SILENCE_S) -> None:
         """Make an empty log."""
         self._silence_s = silence_s
-        self._written: dict[str, Tape] = {}
-        # Of turns that are not written here, or not yet: they wait in the queue.
-        self._awaited: dict[str, Tape] = {}
+        self._tapes = Tapes(self._ring_later)
 
-    def append(self, turn_id: str, events: Sequence[Event]) -> None:  # noqa: D102 - see the port
-        tape = self._written.get(turn_id)
-        if tape is None:
-            tape = self._written[turn_id] = self._awaited.pop(turn_id, Tape())
-        tape.add(events)
+    def begin(self, turn_id: str, *, shared: bool = True) -> None:  # noqa: D102 - see the port
+        self._tapes.begin(turn_id)
+
+    def append(self, turn_id: str, events: Sequence[Event]) -> None:  # noqa: D102
+        self._tapes.begin(turn_id).add(events)
 
     def holds(self, turn_id: str) -> bool:  # noqa: D102
-        return turn_id in self._written
+        return turn_id in self._tapes.written
 
     def follow(  # noqa: D102
         self, turn_id: str, after: int, *, merge: bool = True
     ) -> AsyncGenerator[Event]:
-        tape = self._written.get(turn_id) or self._await(turn_id)
-        return tape.follow(after, merge=merge)
+        return self._tapes.follow(turn_id, after, merge=merge)
 
     async def claim(self, turn_id: str, fence: int) -> Sequence[Event]:  # noqa: D102
-        self.append(turn_id, ())
-        tape = self._written[turn_id]
+        tape = self._tapes.begin(turn_id)
         tape.claim(fence)
         return tuple(tape.events)
 
+    def withdraw(self, turn_id: str) -> None:  # noqa: D102
+        pass  # nobody else can read it
+
     async def leave(self, turn_id: str) -> None:  # noqa: D102
-        if tape := self._written.pop(turn_id, None):
-            tape.release()
+        self._tapes.leave(turn_id)
 
     def forget(self, turn_id: str) -> None:  # noqa: D102
-        self._written.pop(turn_id, None)
+        self._tapes.written.pop(turn_id, None)
 
-    def _await(self, turn_id: str) -> Tape:
-        tape = self._awaited.get(turn_id)
-        if tape is None:
-            tape = self._awaited[turn_id] = Tape()
-            asyncio.get_running_loop().call_later(self._silence_s, self._silence, turn_id, tape)
-        return tape
+    def _ring_later(self, turn_id: str, tape: Tape) -> None:
+        """Have the rows asked after a silence, for as long as somebody waits."""
+        loop = asyncio.get_running_loop()
+        loop.call_later(self._silence_s, self._ring, turn_id, tape)
 
-    def _silence(self, turn_id: str, tape: Tape) -> None:
-        if self._awaited.get(turn_id) is tape:
-            del self._awaited[turn_id]
-            tape.release()
+    def _ring(self, turn_id: str, tape: Tape) -> None:
+        if self._tapes.still_awaited(turn_id, tape):
+            self._ring_later(turn_id, tape)

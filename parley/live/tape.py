@@ -17,31 +17,34 @@ class Tape:
         self.readers = 0
         self._top = 0
         self._waiting: list[asyncio.Future[None]] = []
-        self._is_released = False
+        self._round = 0
+        self._is_closed = False
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether `Done` is on it."""
-        return bool(self.events) and isinstance(self.events[-1], Done)
-
-    def add(self, events: Iterable[Event]) -> None:
-        """Add what is new of these events, and wake who waits for it."""
+    def add(self, events: Iterable[Event]) -> bool:
+        """Add what is new of these events, and wake who waits for it; says whether any was."""
         before = len(self.events)
         for event in events:
             if event.seq > self._top:
                 self._top = event.seq
                 self.events.append(event)
-        if len(self.events) > before:
-            self._wake()
+        if len(self.events) == before:
+            return False
+        self._wake()
+        return True
 
     def claim(self, fence: int) -> None:
         """Take nothing any more of an owner with a lower fence."""
         self._top = max(self._top, first_seq(fence) - 1)
 
     def release(self) -> None:
-        """Let who waits for more go: nothing more comes."""
-        self._is_released = True
+        """Let who waits for more go: it may follow again, or look elsewhere."""
+        self._round += 1
         self._wake()
+
+    def close(self) -> None:
+        """Let everybody go, also who comes only now: nothing more is put on it."""
+        self._is_closed = True
+        self.release()
 
     async def follow(self, after: int, *, merge: bool) -> AsyncGenerator[Event]:
         """Do what the port promises of `follow`; ends after `Done`, or when it is released."""
@@ -56,15 +59,20 @@ class Tape:
                     yield event
                 if arrived and isinstance(arrived[-1], Done):
                     return
-                if len(self.events) > at:
-                    continue
-                if self._is_released:
+                if len(self.events) == at and await self._is_released():
                     return
-                more = asyncio.get_running_loop().create_future()
-                self._waiting.append(more)
-                await more
         finally:
             self.readers -= 1
+
+    async def _is_released(self) -> bool:
+        """Wait for more; say whether that came by a release, with nothing new."""
+        if self._is_closed:
+            return True
+        before, length = self._round, len(self.events)
+        more = asyncio.get_running_loop().create_future()
+        self._waiting.append(more)
+        await more
+        return self._round != before and len(self.events) == length
 
     def _wake(self) -> None:
         for reader in self._waiting:

@@ -48,6 +48,12 @@ CONTEXT_SAVES = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
+LOG_WRITES = Counter(
+    "parley_log_writes",
+    "Round trips that took events and news to Redis, by outcome.",
+    ["outcome"],
+    registry=REGISTRY,
+)
 REDIS_AWAY = Gauge("parley_redis_away", "1 while Redis does not answer.", registry=REGISTRY)
 REDIS_OUTAGES = Counter(
     "parley_redis_outages", "Times that Redis went away.", ["reason"], registry=REGISTRY

@@ -164,7 +164,7 @@ async def test_who_is_forgotten_is_forgotten_there_too(tmp_path: Path) -> None:
             url = {"REDIS_URL": redis.url}
             gone = await asyncio.to_thread(run_module, tmp_path, *forget, **url)
             assert (gone.returncode, gone.stderr.count("Redis")) == (0, 0)
-            assert await it.redis.keys("*") == []
+            assert await it.redis.keys("chat:*") == []
             await it.says("My name is Ada.")
             redis.kill()
             gone = await asyncio.to_thread(run_module, tmp_path, *forget, **url)

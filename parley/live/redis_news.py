@@ -1,0 +1,28 @@
+"""The announcements that several processes share: each piece of news is an entry of one stream."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
+
+from parley.chat.news import TurnNews
+from parley.live.event_bytes import encode_news
+from parley.live.memory_news import MemoryAnnouncements
+from parley.live.redis_writer import RedisWriter
+
+
+class RedisAnnouncements:
+    """The `Announcements` port: heard here at once, elsewhere when Redis has them."""
+
+    def __init__(self, writer: RedisWriter, here: MemoryAnnouncements, replica_id: str) -> None:
+        """Tell others by `writer`; `here` also gets what they tell."""
+        self._writer = writer
+        self._here = here
+        self._me = replica_id
+
+    def announce(self, news: TurnNews) -> None:  # noqa: D102 - see the port
+        self._here.announce(news)
+        self._writer.tell(encode_news(self._me, news))
+
+    def listening(  # noqa: D102
+        self, thread_id: str | None
+    ) -> AbstractContextManager[AsyncIterator[TurnNews | None]]:
+        return self._here.listening(thread_id)
