@@ -1,7 +1,7 @@
 """What a turn brings along beside its text, and the tools that it used.
 
-Revision: 0007
-Follows: 0006
+Revision: 0008
+Follows: 0007
 """
 
 import sqlalchemy as sa
@@ -9,8 +9,8 @@ from alembic import op
 
 from data_layer.tables import Json
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
