@@ -25,9 +25,6 @@ from data_layer.sweeping import sweeping
 from data_layer.turns import SqlTurnStore
 from data_layer.writer import open_writer
 from parley import __version__
-from parley.auth.addresses import Addresses
-from parley.auth.callers import Callers
-from parley.auth.guests import Guests
 from parley.chat.engine import Engine, open_engine
 from parley.chat.errors import StorageUnavailable, UnknownModel
 from parley.chat.ports import Live, Ownership
@@ -36,6 +33,7 @@ from parley.context.memory_store import MemoryContextStore
 from parley.context.redis_guard import RedisGuard, open_blocking_redis, open_redis
 from parley.context.redis_store import RedisContextStore
 from parley.context.seen import TurnReceipts
+from parley.identity import Kept, build_identity, open_identity
 from parley.live.memory import memory_live
 from parley.live.redis import open_redis_live
 from parley.observability.logs import configure_logs, get_logger
@@ -43,6 +41,7 @@ from parley.settings.build import load_config
 from parley.settings.problems import EXIT_CODE, ConfigurationError
 from parley.surfaces.downloads import download_routes
 from parley.surfaces.failures import add_failure_handlers
+from parley.surfaces.hardening import Hardening
 from parley.surfaces.models import model_routes
 from parley.surfaces.origins import OriginGuard
 from parley.surfaces.page import environment
@@ -56,8 +55,6 @@ from providers.ladder import open_registry
 
 ROOT = Path(__file__).parent
 _NO_DATABASE = 1
-# Hugging Face shows a Space's page in a frame of its own.
-_IN_SPACE = "'self' https://huggingface.co"
 
 try:
     config = load_config()
@@ -81,16 +78,8 @@ logger = get_logger("parley.app")
 
 
 # Made here because the middleware needs it before anything is open.
-callers = Callers(
-    config.secret,
-    Guests(
-        config.secret,
-        secure=(config.server.public_url or "").startswith("https:"),
-        framed=config.server.in_space,
-    ),
-    allow_guests=config.server.allow_guests,
-    addresses=Addresses(behind_proxy=config.server.in_space),
-)
+identity = build_identity(config)
+callers = identity.callers
 
 
 @asynccontextmanager
@@ -140,8 +129,11 @@ async def _open(app: FastAPI, stack: AsyncExitStack) -> Engine:
     engine = await stack.enter_async_context(
         open_engine(config.engine, registry, context, turns, live, ownership)
     )
+    kept = Kept(database, writer, storage, contexts)
+    who = await stack.enter_async_context(open_identity(identity, kept))
     _add_routes(
         app,
+        *who,
         probe_routes(
             lambda: check_schema(database),
             redis.trouble if redis else None,
@@ -204,7 +196,7 @@ def _mount_page(app: FastAPI, page: Page) -> None:
         server.body_limit_bytes,
         server.socket_limit,
         server.sockets_per_user,
-        frame_ancestors=_IN_SPACE if server.in_space else "'self'",
+        image_hosts=server.image_hosts,
     )
     uploads = UploadConfig(storage.waiting_directory, storage.limit_bytes, server.upload_limit)
     mount_page(app, page, gate, uploads)
@@ -216,7 +208,7 @@ def _build() -> FastAPI:
     )
     add_failure_handlers(app)
     app.add_middleware(ExplainedStart)
-    app.add_middleware(Visitors, callers=callers)
+    app.add_middleware(Visitors, callers=callers, revocations=identity.revocations)
     app.add_middleware(
         OriginGuard, allowed=config.server.origins, public_url=config.server.public_url
     )
@@ -229,6 +221,11 @@ def _build() -> FastAPI:
             allow_headers=["*"],
             expose_headers=["X-Request-ID", "X-Turn-Id", "Retry-After"],
         )
+    app.add_middleware(
+        Hardening,
+        frame_ancestors=config.server.frame_ancestors,
+        public_url=config.server.public_url,
+    )
     app.add_middleware(
         CorrelationIdMiddleware,
         header_name="X-Request-ID",

@@ -1,6 +1,7 @@
 """Export: all that is one user's as JSON, a few rows at a time.
 
-Left out is what holds nothing of theirs: tombstones of what they deleted, the index of the search.
+Left out is what holds nothing of theirs, such as tombstones of what they deleted and the index of
+the search, and what a key or a sign-in is found by.
 """
 
 import asyncio
@@ -16,7 +17,16 @@ import sqlalchemy as sa
 from data_layer.database import Database
 from data_layer.rows import AnyRow
 from data_layer.storage import Storage
-from data_layer.tables import elements, feedbacks, steps, threads, turns, users
+from data_layer.tables import (
+    api_keys,
+    elements,
+    feedbacks,
+    sign_ins,
+    steps,
+    threads,
+    turns,
+    users,
+)
 from parley.chat.errors import NotFound
 from parley.chat.messages import storable_text
 
@@ -29,6 +39,8 @@ _PARTS = (
     (steps, (steps.c.arrival, steps.c.ordinal, steps.c.id)),
     (elements, (elements.c.created_at, elements.c.id)),
 )
+# What lets one in stays where it is.
+_NOT_TOLD = {"owner_id", "digest", "sealed_token"}
 _Order = tuple[sa.ColumnElement[Any], ...]
 
 
@@ -58,6 +70,12 @@ async def export_user(database: Database, user: AnyRow) -> AsyncIterator[str]:
     order = (feedbacks.c.created_at, feedbacks.c.id)
     async for piece in _array(_rows(database, feedbacks, given, order)):
         yield piece
+    for table in (sign_ins, api_keys):
+        yield f',\n"{table.name}":'
+        of_theirs = table.c.owner_id == user.id
+        order = (table.c.created_at, table.c.id)
+        async for piece in _array(_rows(database, table, of_theirs, order)):
+            yield piece
     yield "}\n"
 
 
@@ -123,7 +141,7 @@ def _all(statement: sa.Select[*tuple[Any, ...]]) -> Callable[[sa.Connection], li
 
 
 def _object(row: AnyRow) -> str:
-    return _json({name: value for name, value in row._mapping.items() if name != "owner_id"})
+    return _json({name: value for name, value in row._mapping.items() if name not in _NOT_TOLD})
 
 
 def _json(value: object) -> str:

@@ -322,3 +322,62 @@ sa.Index(
     postgresql_using="gin",
     postgresql_with={"fastupdate": "off"},
 ).ddl_if(dialect="postgresql")
+
+# Who is signed in: one row for a browser, found by the digest of what its cookie holds.
+sign_ins = sa.Table(
+    "sign_ins",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("owner_id", Id, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("digest", sa.Text, nullable=False, unique=True),
+    sa.Column("provider", sa.Text, nullable=False),
+    # Name, verified e-mail, picture, groups: as the provider said them at this sign-in.
+    sa.Column("profile", Json, nullable=False),
+    # The user's own token of the provider, encrypted.
+    sa.Column("sealed_token", sa.Text),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("seen_at", UtcTime, nullable=False),
+    sa.Column("expires_at", UtcTime, nullable=False),
+    sa.Column("ended_at", UtcTime),
+)
+sa.Index("ix_sign_ins_owner", sign_ins.c.owner_id)
+
+# Sign-ins that were begun: each state is taken once.
+sign_in_states = sa.Table(
+    "sign_in_states",
+    metadata,
+    sa.Column("digest", sa.Text, primary_key=True),
+    sa.Column("provider", sa.Text, nullable=False),
+    # What the browser that began it holds in a cookie.
+    sa.Column("browser_digest", sa.Text, nullable=False),
+    sa.Column("nonce", sa.Text, nullable=False),
+    sa.Column("verifier", sa.Text, nullable=False),
+    sa.Column("back_to", sa.Text, nullable=False),
+    sa.Column("expires_at", UtcTime, nullable=False),
+)
+
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("owner_id", Id, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("digest", sa.Text, nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False),
+    # Its beginning, by which its owner knows it again.
+    sa.Column("hint", sa.Text, nullable=False),
+    sa.Column("scopes", Json, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("expires_at", UtcTime),
+    sa.Column("used_at", UtcTime),
+    sa.Column("revoked_at", UtcTime),
+)
+sa.Index("ix_api_keys_owner", api_keys.c.owner_id)
+
+# Guests who signed in, until all that was theirs is the user's (data_layer/adopting.py).
+adoptions = sa.Table(
+    "adoptions",
+    metadata,
+    sa.Column("guest_id", Id, primary_key=True),
+    sa.Column("owner_id", Id, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+)

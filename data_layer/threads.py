@@ -14,12 +14,12 @@ from sqlalchemy.engine import Connection
 from data_layer.database import Database
 from data_layer.elements import delete_elements_of
 from data_layer.pages import ThreadPage, read_page
+from data_layer.people import merge
 from data_layer.rows import AnyRow
 from data_layer.search import SearchPage, search_threads
 from data_layer.storable import check_size, storable_json
 from data_layer.tables import feedbacks, steps, threads, turns
 from data_layer.thread_lock import lock_thread, new_thread
-from data_layer.users import merge
 from data_layer.writer import Writer
 from parley.chat.errors import NotFound
 from parley.chat.messages import storable_text

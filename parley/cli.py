@@ -16,6 +16,7 @@ from parley.commands.database import export_command, forget_command, migrate_com
 from parley.commands.doctor import doctor_command
 from parley.commands.fake_server import fake_server_command
 from parley.commands.models import models_cli
+from parley.commands.tokens import tokens_cli
 from parley.surfaces.start import EXIT_CODE as EXPLAINED_CODE
 
 # uvicorn's own code for a server that did not start.
@@ -35,6 +36,7 @@ cli.command("doctor")(doctor_command)
 cli.command("conformance")(conformance_command)
 cli.command("fake-server")(fake_server_command)
 cli.add_typer(models_cli, name="models")
+cli.add_typer(tokens_cli, name="token")
 
 
 @cli.callback()
@@ -53,7 +55,7 @@ def serve(
     config = read_config()
     host = host or config.server.host
     port = config.server.port if port is None else port
-    _announce(host, port)
+    _announce(host, port, allow_guests=config.server.allow_guests)
     server = _Server(
         uvicorn.Config(
             "app:app",
@@ -96,10 +98,10 @@ async def _nothing() -> None:
     """There is nothing to drain in a server that did not start."""
 
 
-def _announce(host: str, port: int) -> None:
+def _announce(host: str, port: int, *, allow_guests: bool) -> None:
     local = host in {"127.0.0.1", "localhost", "::1"}
     typer.echo(f"Parley: http://{'localhost' if local else host}:{port}")
-    if not local:
+    if allow_guests and not local:
         typer.secho(
             "Everyone who reaches this address may chat as a guest (ALLOW_GUESTS).",
             fg="yellow",

@@ -21,6 +21,7 @@ from parley.chat.turns import Owner
 
 _NO_GUESTS = "Sign in first, or send an API key: this server has no guests (ALLOW_GUESTS)."
 _PRINCIPAL = "parley.principal"
+_COOKIES = "parley.cookies"
 
 
 class Way(Protocol):
@@ -32,6 +33,23 @@ class Way(Protocol):
         Raises `Unauthenticated` where it is taken and does not lead in.
         """
         ...
+
+
+def hand_cookie(connection: HTTPConnection, cookie: str) -> None:
+    """Have the response to this request send a ``Set-Cookie`` header."""
+    connection.scope.setdefault(_COOKIES, []).append(cookie)
+
+
+def handed_cookies(connection: HTTPConnection) -> Sequence[str]:
+    """Give the ``Set-Cookie`` headers that the response is to send."""
+    handed: Sequence[str] = connection.scope.get(_COOKIES, ())
+    return handed
+
+
+def opens_page(connection: HTTPConnection) -> bool:
+    """Whether a browser opens a page, and not a page or a program asks for something."""
+    accepted = connection.headers.get("accept", "")
+    return connection.scope.get("method") == "GET" and "text/html" in accepted
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
 """Guests: each browser is its own user by a signed cookie, never Chainlit's login cookie."""
 
 from collections.abc import Mapping
-from http.cookies import SimpleCookie
 from uuid import UUID, uuid4
 
 from itsdangerous import BadSignature, TimestampSigner
 
+from parley.auth.cookies import Cookies
 from parley.auth.keys import Secret
 from parley.chat.turns import Owner
 
@@ -23,8 +23,7 @@ class Guests:
         the cookies of such a page have to be secure.
         """
         self._signer = TimestampSigner(secret.derive("guest cookie"))
-        self._secure = secure
-        self._framed = framed and secure
+        self._cookies = Cookies(secure, framed)
 
     def new(self) -> Owner:
         """Make a guest nobody was before."""
@@ -43,20 +42,11 @@ class Guests:
 
     def cookie(self, guest: Owner) -> str:
         """Render the ``Set-Cookie`` header that makes a browser this guest."""
-        jar = SimpleCookie()
-        jar[COOKIE] = self._signer.sign(guest.id).decode()
-        morsel = jar[COOKIE]
-        morsel["path"] = "/"
-        morsel["httponly"] = True
-        # A frame gets no Lax cookie. What other sites must not do with one that they do send is
-        # the business of surfaces/origins.py.
-        morsel["samesite"] = "none" if self._framed else "lax"
-        morsel["max-age"] = str(MAX_AGE_S)
-        if self._secure:
-            morsel["secure"] = True
-        # Without a partition of its own it would be a third-party cookie, which browsers block;
-        # SimpleCookie knows the word from Python 3.14 on.
-        return morsel.OutputString() + ("; Partitioned" if self._framed else "")
+        return self._cookies.render(COOKIE, self._signer.sign(guest.id).decode(), MAX_AGE_S)
+
+    def goodbye(self) -> str:
+        """Render the ``Set-Cookie`` header by which a browser is no guest any more."""
+        return self._cookies.render(COOKIE, "", 0)
 
 
 def guest_of_session(secret: Secret, session_id: str) -> Owner:

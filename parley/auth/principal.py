@@ -32,7 +32,7 @@ CHATTING = frozenset({Scope.READ, Scope.CHAT})
 class Principal:
     """Who calls now. `owner` is whose rows they read and write.
 
-    `address` is where they call from, as far as it can be known. `session_id` and `key_id` name
+    `address` is where they call from, as far as it can be known. `sign_in_id` and `key_id` name
     what they were recognised by: when that is revoked their sockets are closed.
     """
 
@@ -41,7 +41,7 @@ class Principal:
     scopes: frozenset[Scope] = CHATTING
     name: str = ""
     address: str = ""
-    session_id: str | None = None
+    sign_in_id: str | None = None
     key_id: str | None = None
 
     @property

@@ -36,10 +36,10 @@ def migrate_command(
     yes: Yes = False,
 ) -> None:
     """Bring the database to the newest revision, as every start does by itself."""
-    config = _prepared()
+    config = prepared()
     if to is not None and not yes:
         typer.confirm(f"Go to revision {to}? What only later ones hold is lost", abort=True)
-    with _told(config):
+    with told(config):
         migration = asyncio.run(_migrate(config, to))
     before = migration.before or "nothing"
     if before == migration.after:
@@ -65,8 +65,8 @@ def export_command(
     ] = None,
 ) -> None:
     """Write everything that is one user's, as JSON."""
-    config = _prepared()
-    with _told(config):
+    config = prepared()
+    with told(config):
         asyncio.run(_export(config, user, output, files))
 
 
@@ -85,8 +85,8 @@ async def _export(config: Config, who: str, output: Path | None, files: Path | N
 
 def forget_command(user: User, yes: Yes = False) -> None:
     """Delete a user and everything that is theirs, for good."""
-    config = _prepared()
-    with _told(config):
+    config = prepared()
+    with told(config):
         asyncio.run(_forget(config, user, ask=not yes))
 
 
@@ -131,7 +131,8 @@ async def _scrub(database: Database) -> None:
         )
 
 
-def _prepared() -> Config:
+def prepared() -> Config:
+    """Read the configuration, and log to standard error."""
     config = read_config()
     configure_logs(config.logs)  # to standard error: what is exported may go to standard output
     return config
@@ -142,7 +143,7 @@ class _CannotWrite(Exception):
 
 
 @contextmanager
-def _told(config: Config) -> Iterator[None]:
+def told(config: Config) -> Iterator[None]:
     """End the command with one line where what is expected to go wrong does."""
     try:
         yield

@@ -9,7 +9,10 @@ from uuid import uuid4
 
 from data_layer.database import DatabaseConfig
 from data_layer.storage import StorageConfig
+from parley.auth.header import HeaderConfig
 from parley.auth.keys import Secret
+from parley.auth.oauth_config import OAuthConfig
+from parley.auth.policy import Policy
 from parley.chat.running import RunConfig
 from parley.chat.runs import EngineConfig
 from parley.context.builder import ContextConfig
@@ -18,6 +21,8 @@ from parley.context.redis_store import RedisConfig
 from parley.observability.logs import LogConfig
 from parley.settings.environment import Environment, origin_of
 from parley.settings.file import FileConfig, read_file
+from parley.settings.identity_problems import has_identity
+from parley.settings.oauth import oauth_providers
 from parley.settings.problems import ConfigurationError, Problem, examine_environment
 from parley.settings.secret import kept_secret
 from parley.surfaces.starters import Starter
@@ -44,6 +49,20 @@ class ServerConfig:
     allow_guests: bool
     allow_sharing: bool
     in_space: bool
+    frame_ancestors: tuple[str, ...]
+    image_hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityConfig:
+    """Who may call besides guests; `header` is None where no proxy says it."""
+
+    providers: tuple[OAuthConfig, ...]
+    header: HeaderConfig | None
+    proxies: tuple[str, ...]
+    policy: Policy
+    admin_can_read: bool
+    guest_days: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +78,7 @@ class Config:
     redis: RedisConfig | None
     engine: EngineConfig
     secret: Secret
+    identity: IdentityConfig
     starters: tuple[Starter, ...] = ()
 
 
@@ -86,6 +106,7 @@ def load_config() -> Config:
             environment.parley_secret or _kept_secret(_SECRET_FILE),
             environment.parley_secret_previous,
         ),
+        identity=_identity(environment),
         starters=file.starters,
     )
 
@@ -119,9 +140,34 @@ def _server(environment: Environment) -> ServerConfig:
         upload_limit=environment.limit_uploads,
         socket_limit=environment.limit_sockets,
         sockets_per_user=environment.limit_sockets_per_user,
-        allow_guests=environment.allow_guests is not False,
+        allow_guests=_allow_guests(environment),
         allow_sharing=environment.allow_sharing,
         in_space=environment.space_host is not None,
+        frame_ancestors=environment.frame_ancestors or _frame_ancestors(environment),
+        image_hosts=environment.image_hosts,
+    )
+
+
+def _allow_guests(environment: Environment) -> bool:
+    """Whether guests come in; nobody said so, then while nobody can sign in (problems.py)."""
+    said = environment.allow_guests
+    return not has_identity(environment) if said is None else said
+
+
+def _frame_ancestors(environment: Environment) -> tuple[str, ...]:
+    # Hugging Face shows a Space's page in a frame of its own.
+    return ("'self'", "https://huggingface.co") if environment.space_host else ("'self'",)
+
+
+def _identity(environment: Environment) -> IdentityConfig:
+    name = environment.auth_header_user
+    return IdentityConfig(
+        providers=oauth_providers(environment),
+        header=HeaderConfig(name, environment.auth_header_secret) if name else None,
+        proxies=environment.auth_header_trusted_proxies,
+        policy=Policy(environment.auth_allowed, environment.auth_admins),
+        admin_can_read=environment.admin_can_read,
+        guest_days=environment.guest_days,
     )
 
 

@@ -10,13 +10,11 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, model_validator
-from pydantic.config import JsonDict
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from data_layer.address import UnusableParameter, normalise_url
 from parley.context.redis_address import read_redis_url
-
-SECRET: JsonDict = {"secret": True}
+from parley.settings.identity import SECRET, IdentityEnvironment, WebUrl, comma_separated, web_url
 
 
 def _database_url(value: str) -> str:
@@ -37,13 +35,6 @@ def _redis_url(value: str) -> str:
     return value
 
 
-def _web_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("not an http:// or https:// URL")
-    return value.rstrip("/")
-
-
 def origin_of(url: str) -> str:
     """Give the origin of a URL as browsers write it."""
     parts = urlsplit(url)
@@ -56,16 +47,10 @@ def _path_prefix(value: str) -> str:
     return value
 
 
-def _comma_separated(value: object) -> object:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
 def _origins(value: Sequence[str]) -> tuple[str, ...]:
     if "*" in value:
         raise ValueError("* would let every site act with its visitors' cookies; name the origins")
-    if any(urlsplit(_web_url(origin)).path for origin in value):
+    if any(urlsplit(web_url(origin)).path for origin in value):
         raise ValueError("an origin has no path: https://host or https://host:port")
     return tuple(map(origin_of, value))
 
@@ -84,13 +69,12 @@ def _names(*names: str) -> AliasChoices:
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
-WebUrl = Annotated[str, AfterValidator(_web_url)]
 Origins = Annotated[
-    tuple[str, ...], NoDecode, BeforeValidator(_comma_separated), AfterValidator(_origins)
+    tuple[str, ...], NoDecode, BeforeValidator(comma_separated), AfterValidator(_origins)
 ]
 
 
-class Environment(BaseSettings):
+class Environment(IdentityEnvironment):
     """What the environment says; empty values and unknown names are ignored."""
 
     model_config = SettingsConfigDict(
@@ -157,15 +141,10 @@ class Environment(BaseSettings):
         json_schema_extra=SECRET,
         description="The secret before, for rotation: its guests and conversations are still known.",
     )
-    allow_guests: bool | None = Field(
-        None, description="Anonymous use; by default on in development, to be said elsewhere."
-    )
     allow_sharing: bool = Field(
         False,
         description="Users may share a conversation: whoever is let in and has its link reads it.",
     )
-    space_host: str | None = Field(None, description="Set by Hugging Face Spaces.")
-
     openai_api_key: str | None = Field(
         None, json_schema_extra=SECRET, description="Key of OpenAI or of what speaks its dialect."
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from parley.settings.environment import WebUrl
+from parley.settings.identity import WebUrl
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 

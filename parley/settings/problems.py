@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from typing_extensions import override
 
 from parley.settings.environment import Environment, is_secret, setting_names
-from parley.settings.secret import SECRET_CHARS
+from parley.settings.identity_problems import identity_problems
+from parley.settings.secret import weakness
 
 EXIT_CODE = 2
 _CREDENTIALS = re.compile(r"//[^/@]*@")
@@ -87,28 +88,12 @@ def _repaired(bad_names: set[str]) -> Environment:
 
 
 def _beyond_single_values(environment: Environment) -> list[Problem]:
-    problems = []
-    exposed = environment.environment == "production" or environment.space_host
-    if exposed and environment.allow_guests is None:
-        problems.append(
-            Problem(
-                "ALLOW_GUESTS",
-                "",
-                "nobody could sign in. Set it to true to let everyone in who finds the address.",
-            )
-        )
-    secret = environment.parley_secret or ""
-    if environment.environment == "production" and len(secret) < SECRET_CHARS:
-        problems.append(
-            Problem(
-                "PARLEY_SECRET",
-                "***" if secret else "",
-                f"production wants one of {SECRET_CHARS} characters or more."
-                " Make it with: openssl rand -hex 32",
-            )
-        )
-    if environment.allow_guests is False:
-        problems.append(
-            Problem("ALLOW_GUESTS", "False", "no other identity exists yet: nobody could come in.")
-        )
+    production = environment.environment == "production"
+    url = environment.public_url or environment.space_host
+    found = identity_problems(environment, production=production, url=bool(url))
+    problems = [Problem(*parts) for parts in found]
+    secret = environment.parley_secret
+    if production and (why := weakness(secret or "")):
+        mend = f"production wants one, and {why}. Make it with: openssl rand -hex 32"
+        problems.append(Problem("PARLEY_SECRET", "***" if secret else "", mend))
     return problems

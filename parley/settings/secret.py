@@ -6,6 +6,29 @@ from pathlib import Path
 
 # A shorter one can be guessed.
 SECRET_CHARS = 32
+_PLACEHOLDERS = (
+    "change",
+    "secret",
+    "example",
+    "placeholder",
+    "password",
+    "your",
+    "replace",
+    "todo",
+)
+_LEAST_DIFFERENT = 10
+
+
+def weakness(secret: str) -> str | None:
+    """Say what is wrong with a secret that somebody chose; None where nothing is."""
+    if not secret:
+        return "it is not set"
+    if len(secret) < SECRET_CHARS:
+        return f"it has fewer than {SECRET_CHARS} characters and can be guessed"
+    lowered = secret.lower()
+    if len(set(secret)) < _LEAST_DIFFERENT or any(word in lowered for word in _PLACEHOLDERS):
+        return "it is a placeholder or can be guessed"
+    return None
 
 
 def kept_secret(path: Path) -> str:

@@ -28,6 +28,10 @@ _NAMES = {
     "answer_step_id": "steps",
 }
 
+_UNIQUE = {("users", "identifier"), ("sign_ins", "digest"), ("api_keys", "digest")}
+# Rows that belong to no user, and go by themselves.
+_OF_NOBODY = {"sign_in_states"}
+
 
 def id_in(table: str, seed: str) -> str:
     return str(uuid5(UUID(seed), table))
@@ -73,13 +77,13 @@ def _value(column: sa.Column[object], user_id: str, word: str) -> object:
     if column.name in _NAMES or place == ("users", "id"):
         name = _NAMES.get(column.name, "users")
         return user_id if name == "users" else id_in(name, user_id)
-    if place == ("users", "identifier"):
+    if place in _UNIQUE:
         return f"{word} {user_id}"
-    if column.name == "id":
+    if column.name in {"id", "guest_id"}:
         return id_in(column.table.name, user_id)
     if column.nullable and not isinstance(column.type, sa.Text):
         return None
-    return _of_type(column.type, word)
+    return _of_type(column.type, "of nobody" if column.table.name in _OF_NOBODY else word)
 
 
 def _of_type(kind: sa.types.TypeEngine[object], word: str) -> object:

@@ -17,12 +17,13 @@ from parley.surfaces.bodies import read_body
 from parley.surfaces.failures import refused
 from parley.surfaces.page.doors import is_closed, is_upload
 from parley.surfaces.page.gate_socket import Places, Wire
+from parley.surfaces.page.html import allowed_scripts
 
 logger = get_logger(__name__)
 
 _POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline';"
-    " img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:;"
+    "default-src 'self'; script-src 'self' {scripts}; style-src 'self' 'unsafe-inline';"
+    " img-src 'self' data: blob: {images}; media-src 'self' blob:; font-src 'self' data:;"
     " connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self';"
     " frame-ancestors "
 )
@@ -31,12 +32,15 @@ _WITHOUT_BODY = {"GET", "HEAD", "OPTIONS"}
 
 @dataclass(frozen=True, slots=True)
 class GateConfig:
-    """Limits of the page; `frame_ancestors` are the sites that may frame it, as CSP writes them."""
+    """Limits of the page; from `image_hosts` it may show pictures.
+
+    Who may frame it is the same for every page: surfaces/hardening.py.
+    """
 
     body_limit_bytes: int = 1024 * 1024
     socket_limit: int = 1000
     sockets_per_user: int = 20
-    frame_ancestors: str = "'self'"
+    image_hosts: tuple[str, ...] = ()
 
 
 class Gate:
@@ -96,7 +100,8 @@ class Gate:
                 headers["referrer-policy"] = "no-referrer"
                 if headers.get("content-type", "").startswith("text/html"):
                     # A file that waits has a stricter one.
-                    policy = _POLICY + self._config.frame_ancestors
+                    images = " ".join(self._config.image_hosts)
+                    policy = _POLICY.format(scripts=allowed_scripts(), images=images)
                     headers.setdefault("content-security-policy", policy)
             await send(message)
 

@@ -5,12 +5,31 @@ self-hosted page tells nobody who opens it, and does not wait for a network that
 """
 
 import re
+from base64 import b64encode
 from collections.abc import Callable
 from functools import cache
+from hashlib import sha256
 
 _FOREIGN = re.compile(
     r"<link\b[^>]*\bhref=\"https?://[^>]*>\s*|<meta\b[^>]*\bcontent=\"https?://[^>]*>\s*"
 )
+
+
+# Chainlit's own lines of script, as its template has them: a browser runs no others (gate.py).
+_INLINE = re.compile(r"<script(?![^>]*\bsrc=)[^>]*>(.*?)</script>", re.DOTALL)
+_allowed: set[str] = set()
+
+
+def allowed_scripts() -> str:
+    """Give the digests of the inline scripts that were rendered, as a CSP writes them."""
+    return " ".join(sorted(_allowed))
+
+
+def _allow_scripts(html: str) -> str:
+    for script in _INLINE.findall(html):
+        digest = b64encode(sha256(script.encode()).digest()).decode()
+        _allowed.add(f"'sha256-{digest}'")
+    return html
 
 
 def without_foreign(template: Callable[[str], str]) -> Callable[[str], str]:
@@ -18,6 +37,6 @@ def without_foreign(template: Callable[[str], str]) -> Callable[[str], str]:
 
     @cache
     def render(root_path: str) -> str:
-        return _FOREIGN.sub("", template(root_path))
+        return _allow_scripts(_FOREIGN.sub("", template(root_path)))
 
     return render

@@ -8,6 +8,7 @@ from parley.auth.callers import Callers
 from parley.auth.guests import Guests
 from parley.auth.keys import Secret
 from parley.chat.owner import current_owner
+from parley.surfaces.revocation import Revocations
 from parley.surfaces.visitors import Visitors
 from tests.unit.surfaces.asgi import client_of
 
@@ -22,7 +23,8 @@ async def who(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def visitors(*, allow_guests: bool = True) -> Visitors:
-    return Visitors(who, callers=Callers(SECRET, GUESTS, allow_guests=allow_guests))
+    callers = Callers(SECRET, GUESTS, allow_guests=allow_guests)
+    return Visitors(who, callers=callers, revocations=Revocations())
 
 
 async def test_opening_the_page_makes_a_guest() -> None:
@@ -65,9 +67,20 @@ async def test_a_forged_cookie_is_nobody() -> None:
 
 async def test_without_guests_nobody_is_welcome() -> None:
     async with client_of(visitors(allow_guests=False)) as client:
-        response = await client.get("/", headers=PAGE)
-    assert response.text == "nobody"
+        response = await client.get("/thread/1", headers=PAGE)
+        program = await client.get("/")
+    assert (response.status_code, response.headers["location"]) == (
+        303,
+        "/login?back_to=%2Fthread%2F1",
+    )
     assert "set-cookie" not in response.headers
+    assert program.text == "nobody"
+
+
+@pytest.mark.parametrize("path", ["/login", "/auth/oauth/x/callback", "/public/account.css"])
+async def test_the_way_in_is_open_to_nobody(path: str) -> None:
+    async with client_of(visitors(allow_guests=False)) as client:
+        assert (await client.get(path, headers=PAGE)).text == "nobody"
 
 
 async def test_the_owner_does_not_outlive_the_request() -> None:

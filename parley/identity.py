@@ -1,0 +1,106 @@
+"""Identity, wired: what finds out who calls, built at import and opened with the database.
+
+A part of the composition root (app.py) of its own.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from fastapi import APIRouter
+
+from data_layer.adopting import SqlAdopter
+from data_layer.api_keys import SqlApiKeys
+from data_layer.database import Database
+from data_layer.sign_ins import SqlSignIns
+from data_layer.storage import Storage
+from data_layer.writer import Writer
+from parley.auth.addresses import Addresses
+from parley.auth.api_keys import KeyWay
+from parley.auth.callers import Callers, Way
+from parley.auth.cookies import Cookies
+from parley.auth.guests import Guests
+from parley.auth.header import HeaderWay
+from parley.auth.oauth import OAuth
+from parley.auth.seals import Seals
+from parley.auth.sign_ins import Desk, SignInWay
+from parley.chat.ports import ContextStore
+from parley.settings.build import Config
+from parley.surfaces.account import Accounts, account_pages, account_routes
+from parley.surfaces.revocation import Revocations, watching
+from parley.surfaces.sign_in import Entrance, sign_in_routes
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the middleware needs before anything is open."""
+
+    config: Config
+    addresses: Addresses
+    cookies: Cookies
+    guests: Guests
+    callers: Callers
+    revocations: Revocations
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Where what identity keeps is kept."""
+
+    database: Database
+    writer: Writer
+    storage: Storage
+    contexts: ContextStore
+
+
+def build_identity(config: Config) -> Identity:
+    """Build what needs no database."""
+    server = config.server
+    addresses = Addresses(config.identity.proxies, behind_proxy=server.in_space)
+    is_https = (server.public_url or "").startswith("https:")
+    guests = Guests(config.secret, secure=is_https, framed=server.in_space)
+    callers = Callers(config.secret, guests, allow_guests=server.allow_guests, addresses=addresses)
+    cookies = Cookies(is_https, server.in_space)
+    return Identity(config, addresses, cookies, guests, callers, Revocations())
+
+
+@asynccontextmanager
+async def open_identity(identity: Identity, kept: Kept) -> AsyncIterator[Sequence[APIRouter]]:
+    """Recognise everybody from now on; gives the routes of signing in and of accounts."""
+    config, callers = identity.config, identity.callers
+    policy = config.identity.policy
+    sign_ins = SqlSignIns(kept.database, kept.writer)
+    keys = SqlApiKeys(kept.database, kept.writer)
+    desk = Desk(sign_ins, identity.cookies)
+    desk.on_end(identity.revocations.end)
+    seals = Seals(config.secret, "provider token")
+    adopter = SqlAdopter(kept.database, kept.writer, kept.storage, kept.contexts)
+    key_way = KeyWay(keys, policy, allow_guests=config.server.allow_guests)
+    header = config.identity.header
+    ways: list[Way] = [key_way]
+    if header:
+        ways.append(HeaderWay(header, identity.addresses, desk, policy))
+    callers.use([*ways, SignInWay(desk, policy)])
+    entrance = Entrance(
+        callers=callers,
+        desk=desk,
+        oauth=OAuth(config.identity.providers, sign_ins, seals),
+        policy=policy,
+        guests=identity.guests,
+        adopter=adopter,
+        cookies=identity.cookies,
+        public_url=config.server.public_url,
+        allow_guests=config.server.allow_guests,
+    )
+    accounts = Accounts(callers, desk, sign_ins, keys, key_way, identity.revocations)
+    async with watching(identity.revocations, sign_ins), asyncio.TaskGroup() as tasks:
+        adopting = tasks.create_task(adopter.run())
+        try:
+            yield (
+                sign_in_routes(entrance),
+                account_pages(accounts),
+                account_routes(accounts, config.server.api_v1, config.server.body_limit_bytes),
+            )
+        finally:
+            adopting.cancel()

@@ -1,0 +1,246 @@
+"""Account: who somebody is here, their API keys, and where they are signed in."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from parley.auth.api_keys import KeyWay, NewKey, make_key
+from parley.auth.callers import Callers
+from parley.auth.principal import Kind, Principal, Scope
+from parley.auth.sign_ins import Desk
+from parley.chat.errors import Forbidden, InvalidRequest, NotFound, ParleyError, Unauthenticated
+from parley.chat.identities import ApiKey, ApiKeys, SignIn, SignIns
+from parley.observability.audit import audit
+from parley.surfaces.account_html import Account, account_page, page_response
+from parley.surfaces.bodies import decode_body, read_body
+from parley.surfaces.revocation import Revocations
+from parley.surfaces.visitors import SIGN_IN
+
+_HEADERS = {"cache-control": "private, no-store", "x-content-type-options": "nosniff"}
+_FORM_BYTES = 64 * 1024
+_MOST_KEYS = 50
+_MOST_DAYS = 3650
+
+
+class _NewKey(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    scopes: list[Scope] = msgspec.field(default_factory=lambda: [Scope.READ, Scope.CHAT])
+    days: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """What the routes of an account work with."""
+
+    callers: Callers
+    desk: Desk
+    sign_ins: SignIns
+    keys: ApiKeys
+    key_way: KeyWay
+    revocations: Revocations
+
+    def person(self, request: Request) -> Principal:
+        """Give who calls, if it is a user who signed in: no key makes or revokes another."""
+        principal = self.callers.required(request)
+        if principal.kind is not Kind.USER:
+            raise Unauthenticated("Sign in first: guests have no account.")
+        if principal.key_id:
+            raise Forbidden("An API key cannot do this. Sign in, or use the command parley token.")
+        return principal
+
+    async def make_key(self, principal: Principal, asked: _NewKey) -> NewKey:
+        """Make a key as it was asked for."""
+        if not asked.name.strip() or len(asked.name) > 100 or not asked.scopes:
+            raise InvalidRequest("A key needs a name of 1 to 100 characters, and a scope.")
+        if asked.days is not None and not 1 <= asked.days <= _MOST_DAYS:
+            raise InvalidRequest(f"A key lasts 1 to {_MOST_DAYS} days, or for ever without days.")
+        for scope in asked.scopes:
+            principal.require(scope)
+        valid = [key for key in await self.keys.of_owner(principal.owner.id) if not key.revoked_at]
+        if len(valid) >= _MOST_KEYS:
+            raise InvalidRequest(f"You have {_MOST_KEYS} keys. Revoke one first.")
+        days = timedelta(days=asked.days) if asked.days else None
+        expires_at = datetime.now(UTC) + days if days else None
+        new = make_key(principal.owner, asked.name.strip(), asked.scopes, expires_at)
+        await self.keys.add(new.key, new.digest)
+        _audit("key_made", principal, key_id=new.key.id, scopes=list(new.key.scopes))
+        return new
+
+    async def revoke_key(self, principal: Principal, key_id: str) -> None:
+        """Revoke a key of the caller's; its sockets are closed."""
+        key = await self.keys.revoke(principal.owner.id, key_id, datetime.now(UTC))
+        self.key_way.forget()
+        self.revocations.end([key.id])
+        _audit("key_revoked", principal, key_id=key.id)
+
+    async def end(self, principal: Principal, sign_in_id: str | None = None) -> None:
+        """End a sign-in of the caller's, or all of them."""
+        ended = await self.desk.end(principal.owner.id, sign_in_id)
+        if sign_in_id and not ended:
+            raise NotFound("There is no such sign-in.")
+        _audit("signed_out", principal, count=len(ended))
+
+
+def account_routes(accounts: Accounts, prefix: str, body_limit_bytes: int) -> APIRouter:
+    """Make the JSON routes."""
+    router = APIRouter(prefix=prefix, tags=["account"])
+
+    @router.get("/me", summary="Say who is calling", response_class=JSONResponse)
+    async def me(request: Request) -> Response:
+        return JSONResponse(_me_json(accounts.callers.required(request)), headers=_HEADERS)
+
+    @router.get("/keys", summary="List one's API keys", response_class=JSONResponse)
+    async def keys(request: Request) -> Response:
+        owner_id = accounts.person(request).owner.id
+        data = [_key_json(key) for key in await accounts.keys.of_owner(owner_id)]
+        return JSONResponse({"data": data, "next_cursor": None}, headers=_HEADERS)
+
+    @router.post("/keys", summary="Make an API key", response_class=JSONResponse, status_code=201)
+    async def make(request: Request) -> Response:
+        principal = accounts.person(request)
+        new = await accounts.make_key(
+            principal, await decode_body(request, _NewKey, body_limit_bytes)
+        )
+        return JSONResponse(_key_json(new.key) | {"key": new.text}, 201, _HEADERS)
+
+    @router.delete("/keys/{key_id}", summary="Revoke an API key", status_code=204)
+    async def revoke(request: Request, key_id: str) -> Response:
+        await accounts.revoke_key(accounts.person(request), key_id)
+        return Response(status_code=204)
+
+    @router.get("/sign-ins", summary="List where one is signed in", response_class=JSONResponse)
+    async def sign_ins(request: Request) -> Response:
+        principal = accounts.person(request)
+        found = await accounts.sign_ins.of_owner(principal.owner.id, datetime.now(UTC))
+        data = [_sign_in_json(one, current=one.id == principal.sign_in_id) for one in found]
+        return JSONResponse({"data": data, "next_cursor": None}, headers=_HEADERS)
+
+    @router.delete("/sign-ins/{sign_in_id}", summary="Sign out elsewhere", status_code=204)
+    async def end(request: Request, sign_in_id: str) -> Response:
+        await accounts.end(accounts.person(request), sign_in_id)
+        return Response(status_code=204)
+
+    return router
+
+
+def account_pages(accounts: Accounts) -> APIRouter:
+    """Make the page and what its forms do."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/account")
+    async def account(request: Request) -> Response:
+        principal = accounts.callers.known(request)
+        if principal is None or principal.kind is not Kind.USER:
+            return RedirectResponse(f"{SIGN_IN}?back_to=/account", 303)
+        return await _page(accounts, accounts.person(request))
+
+    @router.post("/account/keys")
+    async def make(request: Request) -> Response:
+        principal = accounts.person(request)
+        try:
+            new = await accounts.make_key(principal, await _key_form(request))
+        except ParleyError as error:
+            return await _page(accounts, principal, message=error.message, status=error.status)
+        return await _page(accounts, principal, new_key=new.text)
+
+    @router.post("/account/keys/{key_id}/revoke")
+    async def revoke(request: Request, key_id: str) -> Response:
+        await accounts.revoke_key(accounts.person(request), key_id)
+        return RedirectResponse("/account", 303)
+
+    @router.post("/account/sign-ins/{sign_in_id}/end")
+    async def end(request: Request, sign_in_id: str) -> Response:
+        await accounts.end(accounts.person(request), sign_in_id)
+        return RedirectResponse("/account", 303)
+
+    @router.post("/account/sign-out-everywhere")
+    async def end_all(request: Request) -> Response:
+        await accounts.end(accounts.person(request))
+        response = RedirectResponse(SIGN_IN, 303)
+        response.headers.append("set-cookie", accounts.desk.goodbye())
+        return response
+
+    return router
+
+
+async def _page(
+    accounts: Accounts,
+    principal: Principal,
+    *,
+    new_key: str = "",
+    message: str = "",
+    status: int = 200,
+) -> Response:
+    owner = principal.owner
+    sign_ins = await accounts.sign_ins.of_owner(owner.id, datetime.now(UTC))
+    mine = next((one.profile for one in sign_ins if one.id == principal.sign_in_id), None)
+    account = Account(
+        name=principal.name or owner.identifier,
+        detail=(mine.email if mine else "") or owner.identifier,
+        picture=mine.picture if mine else "",
+        keys=await accounts.keys.of_owner(owner.id),
+        sign_ins=sign_ins,
+        current_sign_in_id=principal.sign_in_id,
+        may_administrate=Scope.ADMIN in principal.scopes,
+        new_key=new_key,
+        message=message,
+    )
+    return page_response(account_page(account), status)
+
+
+async def _key_form(request: Request) -> _NewKey:
+    body = await read_body(request, _FORM_BYTES)
+    try:
+        form = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=20)
+        days = form.get("days", [""])[0]
+        scopes = [Scope(scope) for scope in form.get("scope", [])]
+        return _NewKey(form.get("name", [""])[0], scopes, int(days) if days else None)
+    except ValueError:
+        raise InvalidRequest("This form does not fit.") from None
+
+
+def _audit(event: str, principal: Principal, **details: Any) -> None:
+    audit(event, identifier=principal.owner.identifier, **details)
+
+
+def _me_json(principal: Principal) -> dict[str, object]:
+    return {
+        "user_id": principal.owner.id,
+        "identifier": principal.owner.identifier,
+        "kind": principal.kind.value,
+        "name": principal.name,
+        "scopes": sorted(principal.scopes),
+    }
+
+
+def _key_json(key: ApiKey) -> dict[str, object]:
+    return {
+        "key_id": key.id,
+        "name": key.name,
+        "hint": key.hint,
+        "scopes": list(key.scopes),
+        "created_at": _rfc_3339(key.created_at),
+        "expires_at": _rfc_3339(key.expires_at),
+        "used_at": _rfc_3339(key.used_at),
+        "revoked_at": _rfc_3339(key.revoked_at),
+    }
+
+
+def _sign_in_json(one: SignIn, *, current: bool) -> dict[str, object]:
+    return {
+        "sign_in_id": one.id,
+        "provider": one.provider,
+        "created_at": _rfc_3339(one.created_at),
+        "seen_at": _rfc_3339(one.seen_at),
+        "expires_at": _rfc_3339(one.expires_at),
+        "current": current,
+    }
+
+
+def _rfc_3339(at: datetime | None) -> str | None:
+    return at.isoformat().replace("+00:00", "Z") if at else None
