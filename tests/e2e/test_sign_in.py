@@ -1,0 +1,268 @@
+"""Signing in at a real, certified provider: what fits lets in, and nothing else does."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import httpx2
+import pytest
+
+from tests.e2e.support import DEMO, chat, select
+from tests.identity_services import OidcProvider, oidc_provider, sign_in_at
+from tests.server import ParleyProcess
+
+HTML = {"accept": "text/html"}
+START = "/auth/oauth/generic"
+
+
+@dataclass(frozen=True)
+class Team:
+    """A Parley that people sign in to, and the provider where they do."""
+
+    parley: ParleyProcess
+    provider: OidcProvider
+
+    @property
+    def url(self) -> str:
+        return f"http://localhost:{self.parley.port}"
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    """Two ways to sign in, at one provider; guests are let in too."""
+    parley = ParleyProcess(tmp_path_factory.mktemp("team"))
+    url = f"http://localhost:{parley.port}"
+    back = [f"{url}/auth/oauth/{name}/callback" for name in ("generic", "huggingface")]
+    with oidc_provider(back) as provider:
+        parley.environment |= DEMO | provider.settings()
+        parley.environment |= {
+            "PUBLIC_URL": url,
+            "ALLOW_GUESTS": "true",
+            "OPENID_PROVIDER_URL": provider.issuer,
+            "OAUTH_CLIENT_ID": "parley",
+            "OAUTH_CLIENT_SECRET": provider.settings()["OAUTH_GENERIC_CLIENT_SECRET"],
+            "OAUTH_SCOPES": "profile inference-api",
+            "AUTH_ADMINS": "group:staff",
+        }
+        with parley:
+            yield Team(parley, provider)
+
+
+@asynccontextmanager
+async def browser(team: Team) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(base_url=team.url, timeout=30) as client:
+        yield client
+
+
+async def departed(client: httpx2.AsyncClient, start: str = START) -> str:
+    response = await client.get(start)
+    assert response.status_code == 303, response.text
+    return response.headers["location"]
+
+
+async def signed_in(client: httpx2.AsyncClient, name: str, start: str = START) -> httpx2.Response:
+    back = await sign_in_at(client, await departed(client, start), name)
+    response = await client.get(back)
+    assert response.status_code == 303, response.text
+    return response
+
+
+async def me(client: httpx2.AsyncClient) -> dict[str, object]:
+    response = await client.get("/api/v1/me")
+    return response.json() if response.status_code == 200 else {}
+
+
+async def test_two_users_side_by_side_have_their_own_threads(team: Team) -> None:
+    async with browser(team) as ann, browser(team) as bob:
+        await signed_in(ann, "ann")
+        await signed_in(bob, "bob")
+        assert (await me(ann))["identifier"] == f"{team.provider.issuer}|ann"
+        assert (await me(ann))["name"] == "Ann"
+        await chat(ann, "said by Ann")
+        assert "said by Ann" not in await chat(bob, "said by Bob")
+        ids = (await me(ann))["user_id"], (await me(bob))["user_id"]
+        assert ids[0] != ids[1]
+
+
+async def test_groups_make_administrators(team: Team) -> None:
+    async with browser(team) as one:
+        await signed_in(one, "staff-cleo")
+        assert (await me(one))["scopes"] == ["admin", "chat", "read"]
+
+
+async def test_who_comes_back_is_the_same_user(team: Team) -> None:
+    async with browser(team) as here, browser(team) as there:
+        await signed_in(here, "dora")
+        await signed_in(there, "dora")
+        assert (await me(here))["user_id"] == (await me(there))["user_id"]
+
+
+async def test_another_way_in_is_the_same_person_at_the_same_issuer(team: Team) -> None:
+    async with browser(team) as client:
+        await signed_in(client, "emil")
+        before = await me(client)
+        await signed_in(client, "emil", "/auth/oauth/huggingface")
+        assert (await me(client))["user_id"] == before["user_id"]
+
+
+async def test_the_way_back_leads_where_one_was(team: Team) -> None:
+    async with browser(team) as client:
+        response = await signed_in(client, "ann", f"{START}?back_to=/thread/7")
+        assert response.headers["location"] == "/thread/7"
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)", "/\tx"],
+)
+async def test_the_way_back_leads_nowhere_else(team: Team, elsewhere: str) -> None:
+    async with browser(team) as client:
+        response = await signed_in(client, "ann", f"{START}?{urlencode({'back_to': elsewhere})}")
+        assert response.headers["location"] == "/"
+
+
+async def test_signing_out_is_over_at_once_and_a_copy_of_the_cookie_too(team: Team) -> None:
+    async with browser(team) as client, browser(team) as thief:
+        await signed_in(client, "finn")
+        stolen = client.cookies["parley_sign_in"]
+        thief.cookies.set("parley_sign_in", stolen)
+        assert (await me(thief))["name"] == "Finn"
+        assert (await client.post("/logout")).json() == {"success": True}
+        assert await me(client) == {}
+        assert await me(thief) == {}
+
+
+async def test_signing_out_everywhere(team: Team) -> None:
+    async with browser(team) as here, browser(team) as there:
+        await signed_in(here, "gil")
+        await signed_in(there, "gil")
+        await here.post("/account/sign-out-everywhere")
+        assert await me(there) == {}
+
+
+async def refused(client: httpx2.AsyncClient, back: str) -> str:
+    response = await client.get(back)
+    assert response.status_code == 401, response.text
+    assert "Begin again" in response.text or "not completed" in response.text
+    assert "parley_sign_in" not in client.cookies
+    return response.text
+
+
+def changed(url: str, **query: str) -> str:
+    parts = urlsplit(url)
+    now = {name: values[0] for name, values in parse_qs(parts.query).items()} | query
+    kept = {name: value for name, value in now.items() if value}
+    return parts._replace(query=urlencode(kept)).geturl()
+
+
+async def test_somebody_who_denies_it_is_told_so(team: Team) -> None:
+    async with browser(team) as client:
+        back = await sign_in_at(client, await departed(client), "ann", deny=True)
+        assert "not completed" in await refused(client, back)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"state": "guessed"},
+        {"state": ""},
+        {"code": "guessed"},
+        {"code": ""},
+        {"iss": "https://evil.example"},
+    ],
+    ids=str,
+)
+async def test_an_answer_that_was_tampered_with_is_refused(
+    team: Team, query: dict[str, str]
+) -> None:
+    async with browser(team) as client:
+        back = await sign_in_at(client, await departed(client), "ann")
+        await refused(client, changed(back, **query))
+
+
+async def test_an_answer_is_taken_once(team: Team) -> None:
+    async with browser(team) as client:
+        back = await sign_in_at(client, await departed(client), "ann")
+        assert (await client.get(back)).status_code == 303
+        client.cookies.delete("parley_sign_in")
+        await refused(client, back)
+
+
+async def test_an_answer_for_another_browser_is_refused(team: Team) -> None:
+    """Who gets a victim to follow the way back does not make the victim somebody else."""
+    async with browser(team) as attacker, browser(team) as victim:
+        back = await sign_in_at(attacker, await departed(attacker), "mallory")
+        await departed(victim)
+        await refused(victim, back)
+
+
+async def test_an_answer_for_another_provider_is_refused(team: Team) -> None:
+    async with browser(team) as client:
+        back = await sign_in_at(client, await departed(client), "ann")
+        await refused(client, back.replace("/generic/", "/huggingface/"))
+
+
+@pytest.mark.parametrize("name", ["nonce", "code_challenge"])
+async def test_what_the_provider_was_asked_cannot_be_changed(team: Team, name: str) -> None:
+    async with browser(team) as client:
+        asked = changed(await departed(client), **{name: "x" * 43})
+        await refused(client, await sign_in_at(client, asked, "ann"))
+
+
+async def test_the_provider_sends_nobody_elsewhere(team: Team) -> None:
+    async with browser(team) as client:
+        asked = changed(await departed(client), redirect_uri="https://evil.example/callback")
+        assert (await client.get(asked)).status_code == 400
+
+
+@pytest.mark.parametrize("provider", ["github", "azure-ad-hybrid", "nonsense"])
+async def test_what_is_not_configured_is_not_there(team: Team, provider: str) -> None:
+    async with browser(team) as client:
+        response = await client.get(f"/auth/oauth/{provider}")
+        assert response.status_code == 404
+        assert "location" not in response.headers
+        assert (await client.get(f"/auth/oauth/{provider}/callback?state=x")).status_code in {
+            401,
+            404,
+        }
+
+
+async def test_a_guest_keeps_what_they_said(team: Team) -> None:
+    async with browser(team) as client:
+        await client.get("/", headers=HTML)
+        guest = (await me(client))["user_id"]
+        await chat(client, "before I signed in")
+        await signed_in(client, "hanna")
+        user = (await me(client))["user_id"]
+        statement = "SELECT owner_id FROM threads WHERE name LIKE 'before I%'"
+        assert select(team.parley, statement) == [(str(user).replace("-", ""),)]
+        assert client.cookies.get("parley_guest") is None
+        left = select(team.parley, "SELECT 1 FROM users WHERE id = ?", str(guest).replace("-", ""))
+        assert left == []
+
+
+async def test_a_provider_that_is_away_is_said_so(team: Team, tmp_path: Path) -> None:
+    away = {"OAUTH_GENERIC_ISSUER": "http://127.0.0.1:9", "PUBLIC_URL": "http://localhost:1"}
+    parley = ParleyProcess(tmp_path, team.parley.environment | away)
+    await asyncio.to_thread(parley.start)
+    try:
+        async with httpx2.AsyncClient(base_url=parley.url, timeout=30) as client:
+            response = await client.get(START)
+        assert response.status_code == 502
+        assert "cannot be reached" in response.json()["error"]["message"]
+    finally:
+        await asyncio.to_thread(parley.stop)
+
+
+async def test_the_log_tells_who_and_no_secret(team: Team) -> None:
+    async with browser(team) as client:
+        back = await sign_in_at(client, await departed(client), "ida")
+        await client.get(back)
+        log = team.parley.log_text()
+        assert f"signed_in - identifier: {team.provider.issuer}|ida" in log
+        code = parse_qs(urlsplit(back).query)["code"][0]
+        for secret in (code, client.cookies["parley_sign_in"]):
+            assert secret not in log
