@@ -8,7 +8,7 @@ from parley.chat.deltas import FinishReason
 from parley.chat.errors import HandedOver, NotFound, StorageUnavailable
 from parley.chat.events import Done, Event, Snapshot, TurnStart, first_seq
 from parley.chat.ports import TurnLog, TurnStore
-from parley.chat.replay import replay
+from parley.chat.replay import is_of_nowhere, replay
 from parley.chat.turns import Turn
 
 _HANDED_OVER = "This server is about to restart, and another one writes the answer: connect again."
@@ -26,11 +26,19 @@ class Follower:
 
     def follow(self, turn: Turn, after: int, *, merge: bool) -> AsyncGenerator[Event]:
         """Do what `Engine.follow` promises."""
-        if self._log.holds(turn.id):  # bound now: it may be forgotten before the first event
-            return self._live(turn, after, self._log.follow(turn.id, after, merge=merge), merge)
-        if turn.state.is_over:
+        if is_of_nowhere(turn, after):
+            return self._anew(turn, merge=merge)
+        if turn.state.is_over and not self._log.holds(turn.id):
             return self._replay(turn, after)
+        # Bound now: it may be forgotten before the first event.
         return self._live(turn, after, self._log.follow(turn.id, after, merge=merge), merge)
+
+    async def _anew(self, turn: Turn, *, merge: bool) -> AsyncGenerator[Event]:
+        """Take back what a reader has whose cursor is none of this turn, and give it all."""
+        yield Snapshot(turn.id, first_seq(1) - 1, "", "")
+        async with aclosing(self.follow(turn, 0, merge=merge)) as events:
+            async for event in events:
+                yield event
 
     async def _replay(self, turn: Turn, after: int) -> AsyncGenerator[Event]:
         for event in replay(await self._turns.turn(turn.owner_id, turn.id), after):

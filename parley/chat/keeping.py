@@ -62,7 +62,10 @@ class Keeper:
         """Look at once where there is news of a turn that runs or waits here."""
         with self._announcements.listening(None) as arriving:
             async for news in arriving:
-                await self._hear(news)
+                try:
+                    await self._hear(news)
+                except Exception:  # the loop's edge, as above
+                    logger.exception("News were not understood")
 
     async def _hear(self, news: TurnNews | None) -> None:
         running = self.runs.get(news.turn_id) if news else None

@@ -28,6 +28,11 @@ _START, _REASONING, _TEXT, _TOOLS = range(4)
 _USAGE, _ERROR, _DONE = range(0xFF03, 0xFF06)
 
 
+def is_of_nowhere(turn: Turn, after: int) -> bool:
+    """Whether no event of the turn, live or folded, was ever given that cursor."""
+    return after > first_seq(turn.fence) + _FOLDED_SEQS + _DONE
+
+
 def replay(turn: Turn, after: int = 0) -> Iterator[Event]:
     """Give one text, one reasoning, the tools, usage, error and `Done`, all above `after`.
 

@@ -145,9 +145,9 @@ class Runs:
         for turn in [t for t in self._queued.values() if turn_id in {None, t.id}]:
             with suppress(ParleyError):
                 row = await self._turns.turn(turn.owner_id, turn.id)
-                if row.state.is_over:
+                if row.state.is_over and row.answer.duration_ms is None:  # it never ran
                     self._end_queued(row, row.answer.finish_reason or FinishReason.INTERRUPTED)
-                elif row.state is TurnState.RUNNING:
+                elif row.state is not TurnState.QUEUED:
                     self._forget_queued(turn.id)
 
     def announce(self, turn: Turn) -> None:
@@ -229,7 +229,8 @@ class Runs:
         if self._forget_queued(turn.id):
             self._log.append(turn.id, ended_while_queued(turn, reason, error))
             self._forget_later(turn)
-        self.announce(replace(turn, state=TurnState(reason.value)))
+        state = turn.state if turn.state.is_over else TurnState(reason.value)
+        self.announce(replace(turn, state=state))
 
     def _forget_queued(self, turn_id: str) -> Turn | None:
         self._asked_in.pop(turn_id, None)

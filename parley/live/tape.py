@@ -46,14 +46,24 @@ class Tape:
         self._is_closed = True
         self.release()
 
-    async def follow(self, after: int, *, merge: bool) -> AsyncGenerator[Event]:
-        """Do what the port promises of `follow`; ends after `Done`, or when it is released."""
+    async def follow(
+        self, after: int, *, merge: bool, is_all: bool = True
+    ) -> AsyncGenerator[Event]:
+        """Do what the port promises of `follow`; ends after `Done`, or when it is released.
+
+        With `is_all` a cursor beyond the last event is one of nowhere. Without, the tape may be
+        behind its writer.
+        """
         at = 0
         self.readers += 1
         try:
             while True:
                 arrived = self.events[at:]
-                pending = _above(arrived, after) if after and arrived and not at else arrived
+                if after and arrived and not at:
+                    is_all = is_all or isinstance(arrived[-1], Done)
+                    pending = _above(arrived, after, is_all=is_all)
+                else:
+                    pending = [e for e in arrived if e.seq > after] if not is_all else arrived
                 at += len(arrived)
                 for event in merged(pending) if merge and len(pending) > 1 else pending:
                     yield event
@@ -81,10 +91,10 @@ class Tape:
         self._waiting.clear()
 
 
-def _above(events: Sequence[Event], after: int) -> Sequence[Event]:
+def _above(events: Sequence[Event], after: int, *, is_all: bool) -> Sequence[Event]:
     """Give what a reader with this cursor does not have; a cursor of nowhere gets all of it."""
     last = events[-1]
-    if after > last.seq:
+    if after > last.seq and is_all:
         folded = fold(events)
         snapshot = Snapshot(last.turn_id, last.seq, folded.text, folded.reasoning)
         return [snapshot, last] if isinstance(last, Done) else [snapshot]

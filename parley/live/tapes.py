@@ -24,11 +24,13 @@ class Tapes:
 
     def follow(self, turn_id: str, after: int, *, merge: bool) -> AsyncGenerator[Event]:
         """Follow a turn, wherever it is written."""
-        tape = self.written.get(turn_id) or self.awaited.get(turn_id)
+        if tape := self.written.get(turn_id):
+            return tape.follow(after, merge=merge)
+        tape = self.awaited.get(turn_id)
         if tape is None:
             tape = self.awaited[turn_id] = Tape()
             self._awaits(turn_id, tape)
-        return tape.follow(after, merge=merge)
+        return tape.follow(after, merge=merge, is_all=False)
 
     def leave(self, turn_id: str) -> None:
         """Write a turn here no more, and let its readers go."""

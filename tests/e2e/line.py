@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 from tests.server import ParleyProcess
 from tests.services import find_free_port
@@ -12,15 +12,15 @@ class Line:
     """Carries bytes to a port of this machine, until it is cut."""
 
     def __init__(self, to_port: int) -> None:
-        self._port, self._to_port = find_free_port(), to_port
-        self.url = f"http://127.0.0.1:{self._port}"
+        self.port, self._to_port = find_free_port(), to_port
+        self.url = f"http://127.0.0.1:{self.port}"
         self._server: asyncio.Server | None = None
         self._calls: set[asyncio.Task[None]] = set()
 
     async def mend(self) -> None:
         """Let connections through again."""
         if self._server is None:
-            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
 
     async def cut(self) -> None:
         """End all connections, and refuse new ones."""
@@ -37,7 +37,11 @@ class Line:
         call.add_done_callback(self._calls.discard)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self._to_port)
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self._to_port)
+        except OSError:
+            writer.close()  # as far as its caller can see, the line ends here
+            return
         try:
             await asyncio.gather(_pump(reader, back), _pump(there, writer))
         finally:
@@ -53,10 +57,15 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-@asynccontextmanager
-async def line_to(parley: ParleyProcess) -> AsyncIterator[Line]:
+def line_to(parley: ParleyProcess) -> AbstractAsyncContextManager[Line]:
     """Make a line to a Parley, whole at first."""
-    line = Line(parley.port)
+    return line_to_port(parley.port)
+
+
+@asynccontextmanager
+async def line_to_port(port: int) -> AsyncIterator[Line]:
+    """Make a line to a port of this machine, whole at first."""
+    line = Line(port)
     await line.mend()
     try:
         yield line

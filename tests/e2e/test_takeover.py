@@ -1,0 +1,188 @@
+"""Three replicas on one PostgreSQL and one Redis: whatever dies, each message has one answer.
+
+Readers connect to any of them. After each fault the last check is the same: one final answer in the
+row, the whole of it for the reader, ids that rise, and nothing shown that is not stored in the end.
+"""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+
+from tests.e2e.page_socket import new_guest, page_socket
+from tests.e2e.replicas import Reading, Replicas, replicas
+from tests.e2e.storyteller import story
+from tests.e2e.support import WAIT_S, until
+
+pytestmark = [pytest.mark.needs_postgres, pytest.mark.needs_redis]
+
+
+@pytest.fixture(scope="module")
+async def trio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Replicas]:
+    """Three replicas for the module; every test leaves them running."""
+    async with replicas(tmp_path_factory.mktemp("trio")) as it:
+        yield it
+
+
+def a_reading(length: int = 40, session_id: str | None = None) -> Reading:
+    return Reading(session_id or uuid4().hex, f"{uuid4().hex[:8]} {length}")
+
+
+async def begun(trio: Replicas, reading: Reading, on: int = 0) -> asyncio.Task[Reading]:
+    """Ask on one replica, and read on the next one; the story stands still when it is begun."""
+    trio.teller.goes_on.clear()
+    beginning = story(reading.message).split(" ")[0]
+    await trio.read(reading, on, until=beginning)
+    other = asyncio.ensure_future(trio.read(reading, on + 1))
+    await until(lambda: reading.text.startswith(beginning))
+    return other
+
+
+async def ended(trio: Replicas, reading: Reading, reader: asyncio.Task[Reading]) -> None:
+    trio.teller.goes_on.set()
+    async with asyncio.timeout(2 * WAIT_S):
+        await reader
+    await trio.check(reading)
+    assert reading.text == story(reading.message)
+    assert reading.finish_reason == "stop"
+
+
+async def test_a_turn_is_followed_on_another_replica(trio: Replicas) -> None:
+    reading = a_reading()
+    reader = await begun(trio, reading)
+    assert await trio.owner_of(str(reading.turn_id)) == 0
+    await ended(trio, reading, reader)
+    assert trio.teller.calls[reading.message] == 1
+
+
+async def test_an_owner_that_is_killed_is_inherited(trio: Replicas) -> None:
+    reading = a_reading()
+    reader = await begun(trio, reading)
+    await asyncio.to_thread(trio.parleys[0].kill)
+    try:
+        await ended(trio, reading, reader)
+        assert [a["keep"] for a in reading.attempts] == [True, False], "it began again, visibly"
+        assert reading.attempts[-1]["reason"] == "another server carries on"
+        assert trio.teller.calls[reading.message] == 2
+    finally:
+        await trio.restart(0)
+
+
+async def test_a_frozen_owner_writes_nothing_when_it_wakes_up(trio: Replicas) -> None:
+    reading = a_reading()
+    reader = await begun(trio, reading)
+    trio.signal(0, signal.SIGSTOP)
+    try:
+        trio.teller.goes_on.set()  # it has much to say when it wakes up
+        async with asyncio.timeout(WAIT_S):
+            await reader
+        row = await trio.check(reading)
+        assert (row["fence"], reading.text) == (2, story(reading.message))
+    finally:
+        trio.signal(0, signal.SIGCONT)
+    await until(lambda: "another server's now" in trio.parleys[0].log_text())
+    assert (await trio.check(reading))["output"] == row["output"]
+    again = Reading(reading.session_id, reading.message, reading.key)
+    await trio.read(again, 0)
+    assert again.text == story(reading.message)
+    assert again.turn_id == reading.turn_id
+
+
+async def test_an_owner_that_ends_hands_over(trio: Replicas) -> None:
+    reading = a_reading()
+    reader = await begun(trio, reading)
+    queued = a_reading(5, reading.session_id)
+    waits = asyncio.ensure_future(trio.read(queued, 0))
+    await until(lambda: queued.turn_id)
+    trio.signal(0, signal.SIGTERM)
+    try:
+        await until(lambda: trio.parleys[0].process.poll() is not None)
+        await ended(trio, reading, reader)
+        await waits
+        await trio.check(queued)
+        assert queued.text == story(queued.message)
+        said = [m["content"] for m in trio.teller.heard[queued.message]]
+        assert story(reading.message) in said, "it saw the answer before it"
+    finally:
+        await trio.restart(0)
+
+
+async def test_redis_that_begins_anew_costs_nothing(trio: Replicas) -> None:
+    reading = a_reading()
+    reader = await begun(trio, reading)
+    await trio.restart_redis()
+    await ended(trio, reading, reader)
+    assert trio.teller.calls[reading.message] == 1
+    following = a_reading(5, reading.session_id)
+    await trio.read(following, 2)
+    await trio.check(following)
+
+
+async def test_postgres_that_begins_anew_costs_nothing(trio: Replicas) -> None:
+    reading = a_reading()
+    reader = await begun(trio, reading)
+    await trio.restart_postgres()
+    await ended(trio, reading, reader)
+    row = await trio.check(reading)
+    assert (row["fence"], trio.teller.calls[reading.message]) == (1, 1), "nobody was dead"
+
+
+async def test_an_owner_cut_off_from_redis_goes_on(trio: Replicas) -> None:
+    reading = a_reading(80)
+    reader = await begun(trio, reading)
+    await trio.lines[0].cut()
+    try:
+        trio.teller.goes_on.set()
+        async with asyncio.timeout(WAIT_S):
+            await reader
+        await trio.check(reading)
+        assert reading.text == story(reading.message)
+        assert trio.teller.calls[reading.message] == 1
+    finally:
+        await trio.lines[0].mend()
+    following = a_reading(5, reading.session_id)
+    await trio.read(following, 1)
+    await trio.check(following)
+
+
+async def test_messages_from_several_replicas_are_answered_in_order(trio: Replicas) -> None:
+    first = a_reading(10)
+    reader = await begun(trio, first)
+    others = [a_reading(3, first.session_id) for _ in range(4)]
+    waits = []
+    for on, reading in enumerate(others):
+        waits.append(asyncio.ensure_future(trio.read(reading, on)))
+        await until(lambda reading=reading: reading.turn_id)  # type: ignore[misc]  # mypy: a lambda with a default
+    await ended(trio, first, reader)
+    await asyncio.gather(*waits)
+    before = story(first.message)
+    for reading in others:
+        await trio.check(reading)
+        said = [message["content"] for message in trio.teller.heard[reading.message]]
+        assert before in said
+        before = story(reading.message)
+        assert trio.teller.calls[reading.message] == 1
+
+
+async def test_a_stop_on_any_replica_closes_the_connection(trio: Replicas) -> None:
+    cookie = await new_guest(trio.parleys[0])
+    message = f"{uuid4().hex[:8]} 1000"
+    async with page_socket(trio.parleys[0], cookie) as socket:
+        await socket.say(message)
+        thread_id = (await socket.next("first_interaction"))["thread_id"]
+        await until(lambda: message in trio.teller.calls)
+        auth = {"sessionId": str(uuid4()), "threadId": thread_id, "clientType": "webapp"}
+        async with page_socket(trio.parleys[1], cookie, auth) as elsewhere:
+            await elsewhere.emit("connection_successful")
+            await elsewhere.next("resume_thread")
+            await elsewhere.emit("stop")
+            await until(lambda: message in trio.teller.left_at)
+    (row,) = await trio.rows(
+        "SELECT turns.state, a.output FROM turns JOIN steps u ON u.id = turns.user_step_id"
+        " JOIN steps a ON a.id = turns.answer_step_id WHERE u.output = $1",
+        message,
+    )
+    assert row["state"] == "stopped"
+    assert story(message).startswith(row["output"])
