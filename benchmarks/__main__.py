@@ -8,6 +8,7 @@ import uvloop
 
 from benchmarks import servers
 from benchmarks.data_layer import data_layer_rows
+from benchmarks.failure_matrix import failure_rows
 from benchmarks.http_streaming import (
     Figures,
     FirstText,
@@ -15,6 +16,7 @@ from benchmarks.http_streaming import (
     measure_streaming,
 )
 from benchmarks.load import chat_body, completion_body
+from benchmarks.provider_figures import provider_rows
 from benchmarks.table import Row, print_rows, progress
 
 
@@ -34,7 +36,12 @@ def _http_table() -> list[Row]:
     return uvloop.run(_http_rows())
 
 
-_TABLES: dict[str, Callable[[], list[Row]]] = {"http": _http_table, "data-layer": data_layer_rows}
+_TABLES: dict[str, Callable[[], list[Row]]] = {
+    "http": _http_table,
+    "data-layer": data_layer_rows,
+    "providers": provider_rows,
+    "failures": failure_rows,
+}
 
 
 async def _http_rows() -> list[Row]:

@@ -1,6 +1,6 @@
 """How is a model reached? Connections, the dialects spoken on them, and the registry of models."""
 
-from providers.config import Connection, Deadlines, LoopbackPorts, ProvidersConfig
+from providers.config import Connection, Deadlines, LoopbackPorts, ProvidersConfig, RetryConfig
 from providers.demo import DemoProvider
 from providers.door import ask, connect
 from providers.function import provider
@@ -17,6 +17,7 @@ __all__ = [
     "OpenAICompatible",
     "ProvidersConfig",
     "Registry",
+    "RetryConfig",
     "ask",
     "connect",
     "open_registry",

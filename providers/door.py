@@ -18,7 +18,7 @@ from parley.chat.deltas import Delta
 from parley.chat.messages import Message, Role
 from parley.chat.models import CompletionRequest
 from parley.chat.ports import Provider
-from providers.config import Connection, Deadlines, ModelConfig, ProvidersConfig
+from providers.config import Connection, Deadlines, ModelConfig, ProvidersConfig, RetryConfig
 from providers.demo import DemoProvider
 from providers.dialects import DIALECTS
 from providers.function import registrations
@@ -37,12 +37,13 @@ async def connect(
     api_key: str | None = None,
     model: str | None = None,
     deadlines: Deadlines | None = None,
+    retry: RetryConfig | None = None,
 ) -> AsyncGenerator[Provider]:
     """Open the provider `name`, and close it in the end.
 
     `name` is that of a dialect, of a function under ``@provider`` or of an installed plug-in;
     ValueError for another. A request whose model is empty asks for `model`, or for the provider's
-    usual one.
+    usual one. `RetryConfig(retries=0)` leaves retrying to the caller.
     """
     # No function takes the place of a dialect, and gets a key that is meant for a server.
     functions = {f.name: f for f in registrations() if f.name not in DIALECTS}
@@ -52,7 +53,9 @@ async def connect(
     if name == "demo":
         yield DemoProvider()
         return
-    config = ProvidersConfig(deadlines=deadlines or Deadlines(), functions=functions)
+    config = ProvidersConfig(
+        deadlines=deadlines or Deadlines(), retry=retry or RetryConfig(), functions=functions
+    )
     row = ModelConfig("connect", name, model, base_url=base_url, api_key=api_key)
     connection = _named(of_row(row, config))
     upstream = model or default_model(name, config, base_url) or FIRST_LISTED

@@ -3,21 +3,13 @@
 import tomllib
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from parley.chat.deltas import Finish, FinishReason, Reasoning, ToolCallDelta
 from parley.chat.errors import (
-    BrokenStream,
-    ContentFiltered,
-    ContextOverflow,
-    CredentialsRefused,
-    ModelMissing,
     Overloaded,
-    ProtocolViolation,
     ProviderError,
-    ProviderFault,
     TimedOut,
 )
 from parley.chat.messages import Message, Role
@@ -25,61 +17,8 @@ from parley.fake_server.exchange import listening
 from parley.fake_server.script import read_script
 from parley.fake_server.server import ScriptedServer
 from providers.openai_compatible import OpenAICompatible
+from tests.fakes.failure_matrix import ALSO, FAILED, MATRIX, SILENT, WELL
 from tests.unit.providers.support import LONG, REQUEST, SHORT, Outcome, connection, outcome_of
-
-MATRIX = Path(__file__).parents[3] / "examples" / "failure-matrix.toml"
-# Text and finish reason where they are not "Hé you" and stop.
-WELL: dict[str, tuple[str, FinishReason]] = dict.fromkeys(
-    (
-        "keepalives", "events without data", "crlf", "lone cr", "no space", "one byte a packet",
-        "all in one packet", "byte order mark", "many lines of data", "no final blank line",
-        "no done", "no usage", "document in place of a stream", "close ends the stream",
-        "choices empty first", "choices null", "delta missing", "content null",
-        "content in parts", "empty finish reason", "done then hang", "finish then cut", "reasoning", "slow and whole",
-    ),
-    ("Hé you", FinishReason.STOP),
-) | {
-    "no finish reason": ("Hé you", FinishReason.UNKNOWN),
-    "separators of unicode": ("Hé\u2028\u0085 you", FinishReason.STOP),
-    "two megabytes": ("Hé" + "x" * 2**21 + " you", FinishReason.STOP),
-    "tool calls": ("", FinishReason.TOOL_CALLS),
-    "tool calls without index": ("", FinishReason.TOOL_CALLS),
-}  # fmt: skip
-FAILED: dict[str, type[ProviderError]] = {
-    "401 empty": CredentialsRefused,
-    "404 model": ModelMissing,
-    "400 context": ContextOverflow,
-    "400 filter": ContentFiltered,
-    "429": Overloaded,
-    "500": ProviderFault,
-    "503 html": Overloaded,
-    "200 html": ProtocolViolation,
-    "200 empty": BrokenStream,
-    "200 empty document": ProtocolViolation,
-    "200 json of another kind": ProtocolViolation,
-    "bad json": ProtocolViolation,
-    "bad utf-8": ProtocolViolation,
-    "too large an event": ProtocolViolation,
-    "error in the stream": ProviderFault,
-    "error by an event's name": ProviderFault,
-    "overload of tgi": Overloaded,
-    "overload of tgi's messages": Overloaded,
-    "error of vllm": ContextOverflow,
-    "cut before the status": BrokenStream,
-    "reset before the status": BrokenStream,
-    "cut": BrokenStream,
-    "reset": BrokenStream,
-    "close in place of an end": BrokenStream,
-    "clean end without a finish": BrokenStream,
-}
-SILENT = {
-    "hang before the status": "first_event",
-    "hang before the first": "first_event",
-    "keepalives before the first": "first_event",
-    "hang in the middle": "idle",
-    "hang with keepalives": "idle",
-    "byte for byte": "idle",
-}
 
 
 @pytest.fixture
@@ -159,4 +98,4 @@ async def test_thinking_and_tools_are_read(server: ScriptedServer) -> None:
 
 def test_every_case_is_tested() -> None:
     cases = {reply["when"][1:-1] for reply in tomllib.loads(MATRIX.read_text())["reply"]}
-    assert cases == {*WELL, *FAILED, *SILENT, "finish then hang", "429 then well"}
+    assert cases == {*WELL, *FAILED, *SILENT, *ALSO}

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import providers
-from parley.chat.errors import CredentialsRefused, ProviderFault, Unreachable
+from parley.chat.errors import CredentialsRefused, Overloaded, ProviderFault, Unreachable
 from parley.chat.models import HealthState, Sampling
-from providers import ask, connect
+from providers import RetryConfig, ask, connect
 from providers.config import Connection, ModelConfig
 from providers.dialects import DIALECTS, OpenedOnUse, load
 from providers.plugins import open_installed
@@ -53,6 +53,15 @@ async def test_errors_name_the_arguments() -> None:
         error = (await outcome_of(provider, ask("a", model="m"))).error
     assert isinstance(error, Unreachable)
     assert "Check base_url" in error.message
+
+
+async def test_retrying_can_be_left_to_the_caller() -> None:
+    async with model_server(json_reply({}, 503)) as server:
+        once = RetryConfig(retries=0)
+        async with connect("openai", base_url=server.base_url, model="m", retry=once) as provider:
+            given = await outcome_of(provider, ask("a"))
+    assert isinstance(given.error, Overloaded)
+    assert len(server.requests) == 1
 
 
 async def test_functions_and_the_demo_have_the_same_door() -> None:
