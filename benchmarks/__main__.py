@@ -16,6 +16,7 @@ from benchmarks.http_streaming import (
     measure_streaming,
 )
 from benchmarks.load import chat_body, completion_body
+from benchmarks.page import page_rows
 from benchmarks.provider_figures import provider_rows
 from benchmarks.table import Row, print_rows, progress
 
@@ -41,6 +42,7 @@ _TABLES: dict[str, Callable[[], list[Row]]] = {
     "data-layer": data_layer_rows,
     "providers": provider_rows,
     "failures": failure_rows,
+    "page": page_rows,
 }
 
 

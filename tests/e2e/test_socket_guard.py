@@ -159,6 +159,9 @@ async def test_ones_own_thread_is_shown(parley: ParleyProcess, cookie: str) -> N
     async with page_socket(parley, cookie, auth) as socket:
         await socket.emit("connection_successful")
         thread = await socket.next("resume_thread")
+        # Not one by one under messages that are drawn anew for each: that takes seconds.
+        names = [name for name, _ in socket.received]
+        assert "action" in names[: names.index("resume_thread")]
     assert [(step["type"], step["output"]) for step in thread["steps"]] == [
         ("user_message", "hi"),
         ("run", ""),

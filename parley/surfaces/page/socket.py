@@ -245,9 +245,9 @@ class _Handlers:
         thread["steps"] = with_runs(thread["steps"])
         # A whole thread is large: a client that asks again and again gets it when it took the last.
         await socket_ready(session, session.socket_id, most_waiting=1)
+        # The buttons first: with each, the page draws anew all the messages that it has by then.
+        await offer_receipts(session, [s["id"] for s in thread["steps"] if is_answer(s)])
         await emitter.resume_thread(thread)
-        answers = [s["id"] for s in thread["steps"] if is_answer(s)]
-        await offer_receipts(session, answers)
         running = await self._page.engine.running(_owner(session).id, session.thread_id)
         if running:
             await self._read(session, running)
