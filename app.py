@@ -197,6 +197,7 @@ def _mount_page(app: FastAPI, page: Page) -> None:
         server.socket_limit,
         server.sockets_per_user,
         image_hosts=server.image_hosts,
+        account_link=config.identity.is_configured,
     )
     uploads = UploadConfig(storage.waiting_directory, storage.limit_bytes, server.upload_limit)
     mount_page(app, page, gate, uploads)

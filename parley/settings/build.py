@@ -64,6 +64,11 @@ class IdentityConfig:
     admin_can_read: bool
     guest_days: int
 
+    @property
+    def is_configured(self) -> bool:
+        """Whether people can prove who they are."""
+        return bool(self.providers) or self.header is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Config:

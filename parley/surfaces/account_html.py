@@ -58,7 +58,12 @@ class Account:
 def page_response(page: Page, status: int = 200) -> Response:
     """Render a page; the policy is completed by hardening.py, which knows who may frame it."""
     html = _DOCUMENT.format(title=escape(page.title), body=page.body)
-    headers = {"cache-control": "no-store", "content-security-policy": POLICY}
+    headers = {
+        "cache-control": "no-store",
+        "content-security-policy": POLICY,
+        # With none at all a form's Origin would be "null", as another site's may be.
+        "referrer-policy": "same-origin",
+    }
     return HTMLResponse(html, status, headers)
 
 

@@ -56,6 +56,21 @@ def sign_in_routes(entrance: Entrance) -> APIRouter:
             return _redirect(own_path(back_to))
         return _sign_in(entrance, request, own_path(back_to))
 
+    @router.get("/auth/config")
+    async def offered() -> Response:
+        """Tell the page what its own sign-in offers: it shows that where a session has ended."""
+        return JSONResponse(
+            {
+                "requireLogin": True,
+                "passwordAuth": False,
+                "headerAuth": False,
+                "oauthProviders": [config.id for config in entrance.oauth.providers],
+                "default_theme": "system",
+                "ui": {},
+            },
+            headers={"cache-control": "no-store"},
+        )
+
     @router.get("/auth/oauth/{provider_id}")
     async def begin(request: Request, provider_id: str, back_to: str = "/") -> Response:
         held = entrance.cookies.read(request.cookies, _BROWSER)

@@ -41,6 +41,8 @@ class GateConfig:
     socket_limit: int = 1000
     sockets_per_user: int = 20
     image_hosts: tuple[str, ...] = ()
+    # Whether the page has a link to the sign-in and the account.
+    account_link: bool = False
 
 
 class Gate:

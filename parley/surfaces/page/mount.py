@@ -4,14 +4,14 @@ from pathlib import Path
 
 import chainlit.server
 from chainlit.auth import get_current_user
-from chainlit.config import config
+from chainlit.config import HeaderLink, config
 from chainlit.server import app as chainlit_app
 from chainlit.server import sio
 from chainlit.user import PersistedUser
 from chainlit.utils import mount_chainlit
 from fastapi import FastAPI, HTTPException
+from starlette.requests import Request
 
-from parley.chat.owner import current_owner
 from parley.surfaces.failures import add_refusal_handlers
 from parley.surfaces.page.gate import Gate, GateConfig
 from parley.surfaces.page.html import without_foreign
@@ -32,6 +32,16 @@ def mount_page(app: FastAPI, page: Page, gate: GateConfig, uploads: UploadConfig
     config.project.allow_origins = []
     # Its configuration file knows light and dark only, the page also what the visitor prefers.
     setattr(config.ui, "default_theme", "system")  # noqa: B010 - its type says no, the page yes
+    if gate.account_link:
+        config.ui.header_links = [
+            HeaderLink(
+                name="account",
+                display_name="Account",
+                icon_url="/public/account.svg",
+                url="/account",
+                target="_self",
+            )
+        ]
     _take_uploads(uploads)
     chainlit.server.get_html_template = without_foreign(chainlit.server.get_html_template)
     chainlit_app.dependency_overrides[get_current_user] = _page_user
@@ -59,11 +69,12 @@ def _take_uploads(uploads: UploadConfig) -> None:
     chainlit.config.FILES_DIRECTORY = uploads.directory
 
 
-async def _page_user() -> PersistedUser:
+async def _page_user(request: Request) -> PersistedUser:
     """Who calls, for Chainlit's HTTP routes; visitors.py found out."""
-    owner = current_owner.get()
     page: Page = chainlit_app.state.page
-    user = await page.data_layer.get_user(owner.identifier) if owner else None
-    if user is None:
+    principal = page.callers.known(request)
+    user = await page.data_layer.get_user(principal.owner.identifier) if principal else None
+    if principal is None or user is None:
         raise HTTPException(401, "Nobody is known to be calling. Open the page first.")
+    user.display_name = principal.name or "Guest"
     return user
