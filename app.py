@@ -51,6 +51,7 @@ from parley.surfaces.sse import ID_PATTERN, chat_routes
 from parley.surfaces.start import ExplainedStart, cannot_start
 from parley.surfaces.unknown import unknown_routes
 from parley.surfaces.visitors import Visitors
+from parley.tools.opening import open_tools
 from providers.ladder import open_registry
 
 ROOT = Path(__file__).parent
@@ -126,8 +127,9 @@ async def _open(app: FastAPI, stack: AsyncExitStack) -> Engine:
         open_ownership(config.database, database, writer, config.engine.replica_id)
     )
     live = await _open_live(stack, redis, ownership)
+    tools = await stack.enter_async_context(open_tools(config.tools))
     engine = await stack.enter_async_context(
-        open_engine(config.engine, registry, context, turns, live, ownership)
+        open_engine(config.engine.with_tools(tools), registry, context, turns, live, ownership)
     )
     kept = Kept(database, writer, storage, contexts)
     who = await stack.enter_async_context(open_identity(identity, kept))

@@ -118,6 +118,7 @@ class ModelConfig:
     max_tokens: int | None = None
     temperature: float | None = None
     tools: bool | None = None
+    use_tools: tuple[str, ...] | None = None
     vision: bool | None = None
     reasoning: bool | None = None
     max_concurrent: int | None = None

@@ -147,6 +147,7 @@ def _of_row(row: ModelConfig, opening: Opening, config: ProvidersConfig) -> Rout
         row.fallbacks,
         opening.defaults(row.provider, row),
         system_prompt=row.system_prompt,
+        tools=row.use_tools,
     )
 
 

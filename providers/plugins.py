@@ -28,14 +28,15 @@ class PluginFailed(Exception):
 
 
 def load_plugin(path: Path) -> tuple[Function, ...]:
-    """Run a plug-in file, the first time, and give what it registered; raises `PluginFailed`."""
+    """Run a plug-in file, the first time, and give the providers that it registered.
+
+    Raises `PluginFailed`; one without providers may have tools.
+    """
     path = path.resolve()
     if path not in _loaded:
         before = len(registrations())
         _run(path)
         _loaded[path] = registrations()[before:]
-    if not _loaded[path]:
-        raise PluginFailed('it registers nothing: write @provider("name") above a function')
     return _loaded[path]
 
 

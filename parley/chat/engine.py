@@ -69,6 +69,7 @@ class Engine:
         check_request(
             request, info, self._config.message_limit_bytes, self._config.image_limit_bytes
         )
+        self._config.run.tools.tools.check(request.extras, info)
         new = new_turn(
             request,
             info.id,

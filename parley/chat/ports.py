@@ -20,7 +20,7 @@ from parley.chat.models import (
 from parley.chat.news import TurnNews
 from parley.chat.ownership import Look, Orphan
 from parley.chat.tools import ToolResult
-from parley.chat.turns import Answer, Begun, Context, ContextRecord, Exchange, NewTurn, Turn
+from parley.chat.turns import Answer, Begun, Context, ContextRecord, Exchange, Extras, NewTurn, Turn
 
 
 class Provider(Protocol):
@@ -308,6 +308,10 @@ class ContextBuilder(Protocol):
 
 class Tools(Protocol):
     """Parley's own tools: what a model may call in a turn, and what calls it."""
+
+    def check(self, extras: Extras, info: ModelInfo) -> None:
+        """Raise `InvalidRequest` for tools that a request names and that it cannot use."""
+        ...
 
     def offered(self, turn: Turn, route: Route) -> Sequence[ToolSpec]:
         """List the tools that this turn may use with this model."""

@@ -12,13 +12,13 @@ from time import monotonic
 
 from parley.chat.attempts import Attempts
 from parley.chat.deltas import FinishReason
-from parley.chat.errors import InternalError, ProtocolViolation
+from parley.chat.errors import InternalError, InvalidRequest, ProtocolViolation
 from parley.chat.messages import ToolCallPart, storable_text
-from parley.chat.models import Toolbox, ToolChoice, ToolSpec
+from parley.chat.models import ModelInfo, Toolbox, ToolChoice, ToolSpec
 from parley.chat.ports import ContextBuilder, Route, Tools
 from parley.chat.recorder import Recorder
 from parley.chat.tools import AFTER_TOOLS, ToolResult, ToolUse, answer_messages, rounds_of
-from parley.chat.turns import Context, Turn
+from parley.chat.turns import Context, Extras, Turn
 from parley.chat.usage import Usage, added
 from parley.observability import metrics
 from parley.observability.logs import get_logger
@@ -39,6 +39,11 @@ _NO_TIME = ToolResult(
 
 class NoTools:
     """The `Tools` port where there are none."""
+
+    def check(self, extras: Extras, info: ModelInfo) -> None:
+        """Refuse what names a tool."""
+        if extras.use_tools:
+            raise InvalidRequest("There are no tools on this server.")
 
     def offered(self, turn: Turn, route: Route) -> Sequence[ToolSpec]:
         """Offer none."""

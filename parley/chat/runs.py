@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from parley.chat.deltas import FinishReason
 from parley.chat.errors import ParleyError, StaleFence, interrupted
 from parley.chat.news import TurnNews
-from parley.chat.ports import Live, TurnStore
+from parley.chat.ports import Live, Tools, TurnStore
 from parley.chat.replay import ended_while_queued
 from parley.chat.running import RunConfig, RunningTurn
 from parley.chat.turns import Turn, TurnState
@@ -43,6 +43,11 @@ class EngineConfig:
     # A turn whose owner is dead for longer, or that had so many, is not carried on.
     orphan_s: float = 60.0
     most_owners: int = 5
+
+    def with_tools(self, tools: Tools) -> "EngineConfig":
+        """Give the engine these tools."""
+        usage = replace(self.run.tools, tools=tools)
+        return replace(self, run=replace(self.run, tools=usage))
 
 
 class Runs:

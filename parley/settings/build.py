@@ -9,10 +9,12 @@ from uuid import uuid4
 
 from data_layer.database import DatabaseConfig
 from data_layer.storage import StorageConfig
+from parley import __version__
 from parley.auth.header import HeaderConfig
 from parley.auth.keys import Secret
 from parley.auth.oauth_config import OAuthConfig
 from parley.auth.policy import Policy
+from parley.chat.rounds import ToolUsage
 from parley.chat.running import RunConfig
 from parley.chat.runs import EngineConfig
 from parley.context.builder import ContextConfig
@@ -26,6 +28,8 @@ from parley.settings.oauth import oauth_providers
 from parley.settings.problems import ConfigurationError, Problem, examine_environment
 from parley.settings.secret import kept_secret
 from parley.surfaces.starters import Starter
+from parley.tools.opening import ToolsConfig
+from parley.tools.safe_http import HttpConfig
 from providers.config import Deadlines, ProvidersConfig, RetryConfig
 
 _SECRET_FILE = Path(".parley/secret")
@@ -82,6 +86,7 @@ class Config:
     context: ContextConfig
     redis: RedisConfig | None
     engine: EngineConfig
+    tools: ToolsConfig
     secret: Secret
     identity: IdentityConfig
     starters: tuple[Starter, ...] = ()
@@ -107,6 +112,7 @@ def load_config() -> Config:
         context=_context(environment),
         redis=_redis(environment),
         engine=_engine(environment),
+        tools=_tools(environment, file),
         secret=Secret(
             environment.parley_secret or _kept_secret(_SECRET_FILE),
             environment.parley_secret_previous,
@@ -232,6 +238,24 @@ def _redis(environment: Environment) -> RedisConfig | None:
     return RedisConfig(read_redis_url(environment.redis_url), environment.redis_ttl_seconds)
 
 
+def _tools(environment: Environment, file: FileConfig) -> ToolsConfig:
+    names = environment.tools
+    return ToolsConfig(
+        names=None if names is None else frozenset(names) - {"none"},
+        http=HttpConfig(
+            limit_bytes=environment.limit_page_bytes,
+            ports=frozenset((80, 443, *environment.tool_ports)),
+            networks=environment.tool_networks,
+            user_agent=f"Parley/{__version__}",
+        ),
+        searxng_url=environment.searxng_url,
+        brave_key=environment.brave_api_key,
+        tavily_key=environment.tavily_api_key,
+        robots=environment.tool_robots,
+        plugins=file.tools,
+    )
+
+
 def _engine(environment: Environment) -> EngineConfig:
     return EngineConfig(
         # New at each start: what an earlier process left behind is known by its other id.
@@ -239,6 +263,7 @@ def _engine(environment: Environment) -> EngineConfig:
         run=RunConfig(
             window_s=environment.stream_flush_ms / 1000,
             answer_limit_chars=environment.limit_answer_chars,
+            tools=ToolUsage(rounds=environment.max_tool_rounds),
         ),
         message_limit_bytes=environment.limit_message_bytes,
         carries_on=environment.redis_url is not None,

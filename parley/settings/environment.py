@@ -15,6 +15,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from data_layer.address import UnusableParameter, normalise_url
 from parley.context.redis_address import read_redis_url
 from parley.settings.identity import SECRET, IdentityEnvironment, WebUrl, comma_separated, web_url
+from parley.tools.addresses import Network, read_networks
 
 
 def _database_url(value: str) -> str:
@@ -67,8 +68,22 @@ def _names(*names: str) -> AliasChoices:
     return AliasChoices(*names)
 
 
+def _networks(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return read_networks(value)
+    except ValueError:
+        raise ValueError("not networks, comma-separated: 10.1.0.0/16, fd00:1::/64") from None
+
+
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
+ToolNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(comma_separated)]
+Ports = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=65535)], ...], NoDecode, BeforeValidator(comma_separated)
+]
+Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
 Origins = Annotated[
     tuple[str, ...], NoDecode, BeforeValidator(comma_separated), AfterValidator(_origins)
 ]
@@ -231,6 +246,30 @@ class Environment(IdentityEnvironment):
         ge=0,
         description="How many more may wait for their turn, and not longer than 30 seconds.",
     )
+    tools: ToolNames | None = Field(
+        None,
+        description="Tools that models may call, comma-separated; by default all there are"
+        " (web_search, read_page, those of plug-ins). none: none (docs/tools.md).",
+    )
+    searxng_url: WebUrl | None = Field(
+        None, description="A SearXNG server for web_search; JSON must be on there."
+    )
+    brave_api_key: str | None = Field(
+        None, json_schema_extra=SECRET, description="Key of Brave's search, for web_search."
+    )
+    tavily_api_key: str | None = Field(
+        None, json_schema_extra=SECRET, description="Key of Tavily's search, for web_search."
+    )
+    tool_robots: bool = Field(True, description="read_page asks a site's robots.txt first.")
+    tool_ports: Ports = Field((), description="Ports that read_page may use beside 80 and 443.")
+    tool_networks: Networks = Field(
+        (),
+        description="Private networks that read_page may reach, comma-separated (10.1.0.0/16).",
+    )
+    limit_page_bytes: Count = Field(
+        2 * 1024 * 1024, description="Size of a page that a tool reads."
+    )
+    max_tool_rounds: Count = Field(8, description="How often an answer may call tools.")
 
     max_history_tokens: Count | None = Field(
         4000, description="Tokens of earlier turns that the model sees."

@@ -5,6 +5,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,10 @@ from parley.settings.environment import Environment
 from parley.settings.file_shape import FileShape, ModelShape, drop, keys_beside, nearest
 from parley.settings.problems import Problem, masked
 from parley.surfaces.starters import Starter
+from parley.tools import Tool
+from parley.tools.opening import BUILT_IN
+from parley.tools.plugins import installed as installed_tools
+from parley.tools.plugins import tools_of_file
 from providers.config import Function, ModelConfig
 from providers.dialects import DIALECTS
 from providers.plugins import PluginFailed, installed, load_plugin
@@ -34,6 +39,7 @@ class FileConfig:
     models: tuple[ModelConfig, ...] = ()
     starters: tuple[Starter, ...] = ()
     functions: Mapping[str, Function] = field(default_factory=dict)
+    tools: tuple[Tool, ...] = ()
 
 
 def read_file(environment: Environment) -> tuple[FileConfig, list[Problem]]:
@@ -62,6 +68,7 @@ class _Reader:
         self._environment = environment
         self._variables = {**dotenv_values(".env"), **os.environ}
         self._problems: list[Problem] = []
+        self._tools: dict[str, Tool] = {}
 
     def read(self, document: dict[str, Any]) -> tuple[FileConfig, list[Problem]]:
         shape = self._shape(document)
@@ -76,7 +83,9 @@ class _Reader:
         if (default := shape.default_model) and ":" not in default:
             self._known("default_model", default, ids | providers, "model")
         starters = tuple(Starter(s.label, s.message) for s in shape.starters)
-        config = FileConfig(shape.default_model, tuple(models), starters, functions)
+        config = FileConfig(
+            shape.default_model, tuple(models), starters, functions, tuple(self._tools.values())
+        )
         return config, self._problems
 
     def _say(self, name: str, value: object, mend: str) -> None:
@@ -116,14 +125,27 @@ class _Reader:
     def _functions(self, plugins: list[str]) -> dict[str, Function]:
         functions: dict[str, Function] = {}
         for plugin in plugins:
+            path = self._path.parent / plugin
             try:
-                found = load_plugin(self._path.parent / plugin)
+                found, tools = tools_of_file(path, partial(load_plugin, path))
             except PluginFailed as error:
                 self._say("plugins", plugin, f"{error}.")
                 continue
+            if not found and not tools:
+                mend = 'it registers nothing: write @provider("name") or @tool() above a function.'
+                self._say("plugins", plugin, mend)
             for function in found:
                 self._add(functions, function, plugin)
+            for tool in tools:
+                self._add_tool(tool, plugin)
         return functions
+
+    def _add_tool(self, tool: Tool, plugin: str) -> None:
+        name = tool.spec.name
+        if name in self._tools or name in {*BUILT_IN, *installed_tools()}:
+            self._say("plugins", plugin, f"a tool named {name!r} exists: choose another name.")
+        else:
+            self._tools[name] = tool
 
     def _add(self, functions: dict[str, Function], function: Function, plugin: str) -> None:
         name, taken = function.name, {*DIALECTS, "demo", *installed()}
@@ -145,6 +167,9 @@ class _Reader:
     ) -> None:
         here = f"models.{name}"
         known = self._known(f"{here}.provider", model.provider, providers, "provider")
+        for tool in model.use_tools or ():
+            there = {*BUILT_IN, *self._tools, *installed_tools()}
+            self._known(f"{here}.use_tools", tool, there, "tool")
         for fallback in model.fallbacks:
             self._known(f"{here}.fallbacks", fallback, ids, "model")
         if name in functions and model.provider != name:
@@ -195,6 +220,8 @@ class _Reader:
     def _config(self, name: str, model: ModelShape) -> ModelConfig:
         key = (self._variables.get(model.api_key_env or "") or "").strip() or None
         values = model.model_dump() | {"fallbacks": tuple(model.fallbacks)}
+        if model.use_tools is not None:
+            values["use_tools"] = tuple(model.use_tools)
         return ModelConfig(id=name, api_key=key, **values)
 
 

@@ -44,6 +44,7 @@ class ModelShape(_Shape):
     max_tokens: Count | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     tools: bool | None = None
+    use_tools: list[Word] | None = None
     vision: bool | None = None
     reasoning: bool | None = None
     max_concurrent: Count | None = None

@@ -24,7 +24,7 @@ EVERYTHING = Extras(
     tools=(ADD,),
     tool_choice=ToolChoice("required", "add"),
     response_format=ResponseFormat({"type": "object"}, "answer", strict=True),
-    use_tools=("web_search",),
+    use_tools=(),
 )
 JSON: st.SearchStrategy[Mapping[str, object]] = st.dictionaries(
     st.text("abc", max_size=3),
@@ -105,6 +105,12 @@ async def test_model_that_is_not_able_is_not_asked(extras: Extras, word: str) ->
         with pytest.raises(InvalidRequest, match=f"{word}.*parley.toml"):
             await b.submit(extras=extras)
         assert not b.store.entered
+
+
+async def test_tools_that_are_not_there_are_refused() -> None:
+    async with bench() as b:
+        with pytest.raises(InvalidRequest, match="no tools"):
+            await b.submit(extras=Extras(use_tools=("web_search",)))
 
 
 async def test_key_with_other_extras_is_a_conflict() -> None:

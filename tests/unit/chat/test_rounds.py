@@ -11,7 +11,7 @@ from parley.chat.deltas import FinishReason, ToolCallDelta
 from parley.chat.errors import ProviderFault
 from parley.chat.events import Attempt, Event, ToolEnd, ToolStart
 from parley.chat.messages import Message, Role
-from parley.chat.models import ToolChoice, ToolSpec
+from parley.chat.models import ModelInfo, ToolChoice, ToolSpec
 from parley.chat.ports import Route
 from parley.chat.requests import new_turn
 from parley.chat.rounds import ToolUsage
@@ -34,6 +34,9 @@ class Toolbench:
     began: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: int = 0
     answer: Callable[[str], ToolResult] = lambda arguments: ToolResult(f"seen {arguments}")
+
+    def check(self, extras: Extras, info: ModelInfo) -> None:
+        pass
 
     def offered(self, turn: Turn, route: Route) -> Sequence[ToolSpec]:
         return SPECS

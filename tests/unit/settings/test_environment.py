@@ -1,6 +1,7 @@
 """Settings: every name is heard, what is empty or unknown is not, what is wrong is said at once."""
 
 import re
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,15 @@ VALUES: dict[str, tuple[str, object]] = IDENTITY_VALUES | {
     "provider_retry_after_seconds": ("6", 6.0),
     "provider_max_concurrent": ("7", 7),
     "provider_max_waiting": ("0", 0),
+    "tools": ("web_search, my_tool", ("web_search", "my_tool")),
+    "searxng_url": ("http://searxng:8080/", "http://searxng:8080"),
+    "brave_api_key": ("b", "b"),
+    "tavily_api_key": ("t", "t"),
+    "tool_robots": ("false", False),
+    "tool_ports": ("443, 8443", (443, 8443)),
+    "tool_networks": ("10.1.0.0/16", (ip_network("10.1.0.0/16"),)),
+    "limit_page_bytes": ("12", 12),
+    "max_tool_rounds": ("2", 2),
     "max_history_tokens": ("1", 1),
     "max_history_turns": ("2", 2),
     "max_history_messages": ("3", 3),
@@ -94,6 +104,8 @@ WRONG = {
     "OPENAI_BASE_URL": "vllm:8000",
     "TEMPERATURE": "hot",
     "MAX_TOKENS": "0",
+    "TOOL_PORTS": "0",
+    "TOOL_NETWORKS": "10.1.0.0/99",
     "ALLOW_GUESTS": "perhaps",
     "LIMIT_BODY_BYTES": "-1",
     "PROVIDER_IDLE_SECONDS": "0",
