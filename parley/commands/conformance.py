@@ -24,7 +24,7 @@ def conformance_command(
     timeout: Annotated[float, typer.Option(help="Seconds for each request.", min=0.1)] = 15.0,
     json: Annotated[bool, typer.Option("--json", help="JSON in place of a table.")] = False,
 ) -> None:
-    """Try what a model server really does: at most 20 requests, a few hundred tokens."""
+    """Try what a model server really does: at most 24 requests, some hundred tokens."""
     key = environment_value(api_key_env) if api_key_env else None
     if api_key_env and key is None:
         sys.stderr.write(

@@ -1,41 +1,17 @@
 """Checks: one question each, asked with few tokens."""
 
-import json
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-
-from parley.conformance.questions import Questions
 from parley.conformance.reading import Reading, read, said, shape
 from parley.conformance.report import Finding, Verdict
-from parley.conformance.wire import Response, Wire
+from parley.conformance.subject import Check, Subject
+from parley.conformance.wire import Response
 
 _ASK = "Count from one to twenty in words."
 _LONG = "Write a long story about a ship."
-_JSON = "Answer with a JSON object that has one key, name."
 _SYSTEM = "You are a sailor and you answer every question in the words of the sea."
 # One lump is what arrives within this time, whatever the number of events.
 _LUMP_S = 0.002
 _MAX_WINDOW = 16_384
 _KNOWN_FINISHES = {"stop", "length", "tool_calls", "content_filter", "eos_token", "stop_sequence"}
-
-
-@dataclass(slots=True)
-class Subject:
-    """The server under test, and what is known of it so far."""
-
-    wire: Wire
-    questions: Questions
-    window: int | None = None
-    plain: Reading | None = None
-    figures: dict[str, float] = field(default_factory=dict)
-
-    async def ask(self, message: str, **options: object) -> Reading:
-        """Ask in the subject's dialect."""
-        path, body = self.questions.ask(message, **options)
-        return read(await self.wire.post(path, body))
-
-
-Check = Callable[[Subject], Awaitable[list[Finding]]]
 
 
 async def check_stream(subject: Subject) -> list[Finding]:
@@ -161,33 +137,6 @@ async def check_system(subject: Subject) -> list[Finding]:
     return [Finding("system prompt", "yes" if more > 0 else "no", f"{more} tokens more")]
 
 
-async def check_json(subject: Subject) -> list[Finding]:
-    """Ask for JSON."""
-    options = {"response_format": {"type": "json_object"}}
-    answer = await subject.ask(_JSON, max_tokens=64, **options)
-    if not answer.ok:
-        return [Finding("JSON mode", "no", answer.trouble)]
-    try:
-        json.loads(answer.text)
-    except ValueError:
-        begins = answer.text.lstrip().startswith("{") and answer.finish == "length"
-        how = "JSON, cut off at the limit" if begins else "accepted, and not JSON"
-        return [Finding("JSON mode", "partly" if begins else "no", how)]
-    return [Finding("JSON mode", "yes", "JSON")]
-
-
-async def check_tools(subject: Subject) -> list[Finding]:
-    """Offer a tool that must be called."""
-    answer = await subject.ask("What is the weather in Paris?", max_tokens=64, tools=True)
-    if not answer.ok:
-        return [Finding("tools", "no", answer.trouble)]
-    calls = answer.tool_calls
-    if not calls:
-        return [Finding("tools", "unknown", "accepted, and not called")]
-    index = "with index" if all("index" in call for call in calls) else "without index"
-    return [Finding("tools", "yes", f"{len(calls)} deltas, {index}, finish {answer.finish}")]
-
-
 async def check_cancel(subject: Subject) -> list[Finding]:
     """Leave a long answer; a server that goes on with it is slow with the next one."""
     before = await subject.ask(_ASK, max_tokens=1)
@@ -248,4 +197,3 @@ NATIVE: tuple[Check, ...] = (
     check_cancel,
     check_errors,
 )
-CHAT: tuple[Check, ...] = (*NATIVE[:5], check_system, check_json, check_tools, *NATIVE[5:])

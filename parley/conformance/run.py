@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from parley.conformance.checks import CHAT, NATIVE, Subject, check_stream
+from parley.conformance.abilities import ABILITIES
+from parley.conformance.checks import NATIVE, check_stream, check_system
 from parley.conformance.questions import DialectName, Questions
 from parley.conformance.reading import said
 from parley.conformance.report import BASICS, Finding, Report
+from parley.conformance.subject import Subject
 from parley.conformance.wire import open_wire
 
 _WINDOWS = ("max_model_len", "context_length", "max_total_tokens")
@@ -19,14 +21,15 @@ async def examine(
     model: str | None = None,
     timeout_s: float = 15.0,
 ) -> Report:
-    """Find out what a server does, with at most 20 requests of few tokens each; never raises."""
+    """Find out what a server does, with at most 24 requests of few tokens each; never raises."""
     questions = Questions(dialect, model or "")
     async with open_wire(base_url, api_key, timeout_s) as wire:
         subject = Subject(wire, questions)
         findings = [await _list(subject), *await check_stream(subject)]
         verdicts = {finding.name: finding.verdict for finding in findings}
         if all(verdicts[name] != "no" for name in BASICS):
-            for check in NATIVE if dialect == "tgi" else CHAT:
+            chat = () if dialect == "tgi" else (check_system, *ABILITIES)
+            for check in (*chat, *NATIVE):
                 findings += await check(subject)
         return Report(
             base_url, dialect, questions.model, tuple(findings), wire.requests, subject.figures

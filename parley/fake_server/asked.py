@@ -1,6 +1,6 @@
 """What a request asks for, whichever dialect it is written in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +8,21 @@ from parley.fake_server.script import words
 
 
 @dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool that is offered, and the JSON Schema of its arguments."""
+
+    name: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
-    """What matters of a request: `message` is the last one, `input_tokens` counts words."""
+    """What matters of a request: `message` is the last one, `input_tokens` counts words.
+
+    `tool` is what may be called, with the schema of its arguments; None where nothing is offered,
+    nothing may be called, or the last message is what a call gave. `form` is the schema of the JSON
+    that is wanted, an empty one for any.
+    """
 
     body: Mapping[str, Any]
     model: str | None
@@ -18,8 +31,8 @@ class Asked:
     stream: bool
     max_tokens: int | None
     stop: tuple[str, ...]
-    tool: str | None
-    as_json: bool
+    tool: Tool | None
+    form: Mapping[str, Any] | None
 
     def bounded(self, pieces: Sequence[str]) -> tuple[list[str], str | None]:
         """Keep what the request allows, and say why it ends there, if it does."""
@@ -48,8 +61,8 @@ def read_asked(body: Any, model: str | None) -> Asked:
         body.get("stream") is True,
         limit,
         _stops(parameters),
-        _first_tool(body.get("tools")),
-        "json" in str(_dict(body.get("response_format")).get("type", "")),
+        None if _is_answered(body) else _offered(body),
+        _form(body),
     )
 
 
@@ -81,12 +94,51 @@ def _text(message: Any) -> str:
     return "".join(text for part in parts if isinstance(text := _dict(part).get("text"), str))
 
 
-def _first_tool(tools: Any) -> str | None:
-    first = _dict(tools[0]) if isinstance(tools, list) and tools else {}
-    declared = first.get("functionDeclarations")
-    function = declared[0] if isinstance(declared, list) and declared else first.get("function")
-    name = _dict(function).get("name")
-    return name if isinstance(name, str) else None
+def _offered(body: Mapping[str, Any]) -> Tool | None:
+    """Find the tool that has to be called, or the first that may be."""
+    choice = body.get("tool_choice")
+    calling = _dict(_dict(body.get("toolConfig")).get("functionCallingConfig"))
+    if choice == "none" or calling.get("mode") == "NONE":
+        return None
+    named = _dict(_dict(choice).get("function")).get("name")
+    names = [named] if named else calling.get("allowedFunctionNames")
+    return next((t for t in _tools(body.get("tools")) if not names or t.name in names), None)
+
+
+def _tools(tools: Any) -> Iterator[Tool]:
+    for tool in tools if isinstance(tools, list) else []:
+        declared = _dict(tool).get("functionDeclarations")
+        for function in declared if isinstance(declared, list) else [_dict(tool).get("function")]:
+            name = _dict(function).get("name")
+            if isinstance(name, str):
+                yield Tool(name, _parameters(_dict(function)))
+
+
+def _parameters(function: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Find the schema, by OpenAI's, TGI's or Google's word."""
+    words = ("parameters", "arguments", "parametersJsonSchema")
+    return next((found for word in words if (found := _dict(function.get(word)))), {})
+
+
+def _is_answered(body: Mapping[str, Any]) -> bool:
+    """Whether the last message is what a call gave."""
+    messages = body.get("messages") or body.get("contents") or [None]
+    last = _dict(messages[-1]) if isinstance(messages, list) else {}
+    parts = last.get("parts")
+    shown = any("functionResponse" in _dict(part) for part in parts or ())
+    return last.get("role") == "tool" or (isinstance(parts, list) and shown)
+
+
+def _form(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Find the schema of the wanted JSON; None where text is wanted."""
+    form = _dict(body.get("response_format"))
+    generation = _dict(body.get("generationConfig"))
+    if "json" in str(form.get("type", "")):
+        named = _dict(form.get("json_schema")) or _dict(form.get("value"))
+        return _dict(named.get("schema")) or named
+    if "json" in str(generation.get("responseMimeType", "")):
+        return _dict(generation.get("responseJsonSchema"))
+    return None
 
 
 def _dict(value: Any) -> dict[str, Any]:

@@ -1,6 +1,9 @@
 """The playlist: which reply is next."""
 
+import json
+
 from parley.fake_server.asked import Asked
+from parley.fake_server.made_up import example_of
 from parley.fake_server.script import Script, Scripted, ToolCall
 
 _ECHO = (
@@ -49,5 +52,9 @@ class Playlist:
 def default_reply(asked: Asked) -> Scripted:
     """Answer without a script: call the tool that is offered, or say what this is."""
     if asked.tool:
-        return Scripted(tool_calls=(ToolCall(name=asked.tool),))
-    return Scripted(text='{"answer": "fake"}' if asked.as_json else _ECHO)
+        arguments = json.dumps(example_of(asked.tool.parameters, asked.message) or {})
+        return Scripted(tool_calls=(ToolCall(name=asked.tool.name, arguments=arguments),))
+    if asked.form is not None:
+        made_up = example_of(asked.form, "fake") if asked.form else {"answer": "fake"}
+        return Scripted(text=json.dumps(made_up, ensure_ascii=False))
+    return Scripted(text=_ECHO)

@@ -35,9 +35,8 @@ def _chat_stream(answer: Answer) -> Iterator[Said]:
             delta: dict[str, object] = {"role": "assistant", "content": piece.text}
             yield mark, _chunk(answer, delta, None)
             continue
-        for part in filter(
-            None, ("{", f'"name":"{piece.name}",', piece.arguments.removeprefix("{"))
-        ):
+        # The name comes once it is known, with a brace; the arguments after it as they are written.
+        for part in ("{", piece.arguments.removeprefix("{")):
             call = {"index": 0, "id": "0", "type": "function"}
             function = {"name": piece.name if part == "{" else None, "arguments": part}
             delta = {"role": "assistant", "tool_calls": [{**call, "function": function}]}

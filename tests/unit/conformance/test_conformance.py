@@ -15,7 +15,7 @@ from providers.frames import Frame
 from tests.models.llama_server import llama_server
 from tests.unit.fake_server.support import scripted
 
-MOST_REQUESTS = 20
+MOST_REQUESTS = 24
 # For servers that hang; nothing else waits for it.
 QUICK_S = 0.5
 
@@ -48,6 +48,25 @@ async def test_refused_key_ends_the_run(tiny_model: Path) -> None:
     assert not report.usable
     assert report.requests == 2
     assert details(report, "streaming").startswith("401: ")
+
+
+async def test_abilities_are_found() -> None:
+    async with scripted() as server:
+        report = await examine(server.base_url)
+    found = verdicts(report)
+    yes = {"JSON mode", "JSON by a schema", "tools", "a tool that must be called"}
+    yes |= {"results of tools", "images", "system prompt"}
+    assert {name: found[name] for name in yes} == dict.fromkeys(yes, "yes")
+    assert details(report, "JSON by a schema") == "of it"
+
+
+async def test_what_a_server_reads_over_is_no_ability() -> None:
+    """Most servers answer 200 to what they do not know."""
+    async with scripted('[[reply]]\ntext = "one two three"') as server:
+        report = await examine(server.base_url)
+    found = verdicts(report)
+    assert (found["tools"], found["a tool that must be called"]) == ("unknown", "no")
+    assert (found["JSON mode"], found["JSON by a schema"]) == ("no", "no")
 
 
 GUARDED = """
