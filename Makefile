@@ -5,11 +5,14 @@
 #   make test    the whole test suite                    make test ARGS="tests/unit -x" JOBS=0
 #   make check   format, lint, types, import contracts, shape, generated docs
 #   make bench   the benchmarks                          make bench ARGS="--help"
+#   make chaos   three servers, and everything that can die, dies     make chaos SECONDS=600 SEED=7
 #   make lock    write requirements.lock anew            make lock ARGS="--upgrade"
 #   make clean   remove .venv and caches; your data in .parley stays
 
 PYTHON ?= python3
 ARGS ?=
+SECONDS ?= 60
+SEED ?=
 # Processes that test side by side, each with servers of its own: on two cores three, since many tests wait.
 JOBS ?= 3
 
@@ -19,7 +22,7 @@ UV := $(BIN)/uv
 INSTALLED := $(VENV)/.installed
 TYPED := $(wildcard app.py parley providers data_layer tests benchmarks)
 
-.PHONY: run test check bench lock clean
+.PHONY: run test check bench chaos lock clean
 
 run: $(INSTALLED)
 	exec $(BIN)/python -m parley serve $(ARGS)
@@ -38,6 +41,9 @@ check: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+chaos: $(INSTALLED)
+	$(BIN)/python -m tests.e2e.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 lock: $(UV)
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras \

@@ -18,7 +18,7 @@ from tests.e2e.line import Line, line_to_port
 from tests.e2e.storyteller import Storyteller, story, storyteller
 from tests.e2e.support import WAIT_S
 from tests.server import ParleyProcess
-from tests.services import Postgres, RedisProcess, postgres_at_rest, redis_process
+from tests.services import DidNotStart, Postgres, RedisProcess, postgres_at_rest, redis_process
 
 _AGAIN_S = 0.1
 # What an answer that was stopped, or broke off, may lack at its end.
@@ -156,7 +156,15 @@ class Replicas:
             await connection.close()
 
     async def restart(self, index: int) -> None:
-        await asyncio.to_thread(self.parleys[index].start)
+        """Start a replica again, as whatever supervises it would: also more than once."""
+        for tries_left in (2, 1, 0):
+            try:
+                await asyncio.to_thread(self.parleys[index].start)
+            except DidNotStart:
+                if not tries_left:
+                    raise
+            else:
+                return
 
     async def restart_postgres(self) -> None:
         await self._postgres_runs.aclose()

@@ -107,8 +107,9 @@ class OneModel:
         *,
         tools: bool = True,
         vision: bool = True,
+        prefill: bool = False,
     ) -> None:
-        abilities = Capabilities(context_window=context_window, tools=tools, vision=vision)
+        abilities = Capabilities(context_window, tools=tools, vision=vision, prefill=prefill)
         self._info = ModelInfo("scripted:one", "scripted", "one", "One", abilities)
         self._provider = provider
 

@@ -203,12 +203,13 @@ async def bench(
     provider: ScriptedProvider | None = None,
     *,
     able: bool = True,
+    prefill: bool = False,
 ) -> AsyncIterator[Bench]:
     """Run an engine; what still runs at the end is interrupted at once."""
     provider, log = provider or ScriptedProvider(), WatchedLog()
     store = store or TroubledStore()
     window = WindowedContext(context or ContextConfig(), MemoryContextStore(), store)
-    catalogue = OneModel(provider, context_window, tools=able, vision=able)
+    catalogue = OneModel(provider, context_window, tools=able, vision=able, prefill=prefill)
     announcements = Announced()
     live = Live(log, announcements)
     owns = store.ownership(config.replica_id)
