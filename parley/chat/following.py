@@ -8,7 +8,7 @@ from parley.chat.deltas import FinishReason
 from parley.chat.errors import HandedOver, NotFound, StorageUnavailable
 from parley.chat.events import Done, Event, Snapshot, TurnStart, first_seq
 from parley.chat.ports import TurnLog, TurnStore
-from parley.chat.replay import is_of_nowhere, replay
+from parley.chat.replay import is_folded, is_of_nowhere, replay
 from parley.chat.turns import Turn
 
 _HANDED_OVER = "This server is about to restart, and another one writes the answer: connect again."
@@ -28,7 +28,7 @@ class Follower:
         """Do what `Engine.follow` promises."""
         if is_of_nowhere(turn, after):
             return self._anew(turn, merge=merge)
-        if turn.state.is_over and not self._log.holds(turn.id):
+        if turn.state.is_over and (is_folded(turn, after) or not self._log.holds(turn.id)):
             return self._replay(turn, after)
         # Bound now: it may be forgotten before the first event.
         return self._live(turn, after, self._log.follow(turn.id, after, merge=merge), merge)

@@ -33,6 +33,11 @@ def is_of_nowhere(turn: Turn, after: int) -> bool:
     return after > first_seq(turn.fence) + _FOLDED_SEQS + _DONE
 
 
+def is_folded(turn: Turn, after: int) -> bool:
+    """Whether a cursor is one of a replay: the log, if it is still there, has none above it."""
+    return after >= first_seq(turn.fence) + _FOLDED_SEQS
+
+
 def replay(turn: Turn, after: int = 0) -> Iterator[Event]:
     """Give one text, one reasoning, the tools, usage, error and `Done`, all above `after`.
 

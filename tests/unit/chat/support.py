@@ -111,7 +111,7 @@ class WatchedLog(MemoryTurnLog):
     """A log that a test reads as one list, and sees forget."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(silence_s=0.02)
         self.events: list[Event] = []
         self.grown = asyncio.Event()
         self.forgotten = asyncio.Event()

@@ -198,7 +198,8 @@ async def test_a_turn_elsewhere_is_read_from_its_checkpoints() -> None:
         reader = asyncio.ensure_future(two.events(turn))
         call.say("Good ")
         await store.until(lambda: any(answer.text == "Good " for answer in store.saved))
-        await asyncio.sleep(1.2)
+        async with asyncio.timeout(PATIENCE_S):
+            await two.first(turn, Snapshot)
         call.finish("day")
         events = await reader
         seqs = [event.seq for event in events]
