@@ -117,7 +117,7 @@ async def _open(app: FastAPI, stack: AsyncExitStack) -> Engine:
     turns, contexts = SqlTurnStore(database, writer), _contexts(redis)
     receipts = TurnReceipts(turns)
     context = WindowedContext(config.context, contexts, turns)
-    elements = SqlElements(database, writer, storage)
+    elements = SqlElements(database, writer, storage, config.storage.quota)
     await stack.enter_async_context(sweeping(elements.sweep))
     check_contract()
     layer = ChainlitLayer(database, writer, elements=elements, contexts=contexts)

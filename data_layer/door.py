@@ -34,7 +34,7 @@ from data_layer.faults import explained
 from data_layer.local_storage import LocalStorage
 from data_layer.migrate import bring_up_to_date
 from data_layer.sharing import SqlSharing
-from data_layer.storage import StorageConfig
+from data_layer.storage import Quota, StorageConfig
 from data_layer.writer import Writer
 from parley.chat.attachments import Attachment
 from parley.chat.errors import Forbidden, NotFound, ShuttingDown, StorageUnavailable
@@ -52,6 +52,7 @@ def open_data_layer(
     *,
     storage_directory: str | Path = ".parley/files",
     limit_upload_bytes: int = 50 * 1024 * 1024,
+    limit_kept_bytes: int = 1024 * 1024 * 1024,
 ) -> "AppDataLayer":
     """Make the data layer of a Chainlit app, on ``sqlite:///…`` or ``postgresql://…``.
 
@@ -59,7 +60,9 @@ def open_data_layer(
     itself when it is first used. Where neither `async with` nor the server closes it (`chainlit
     run` does, `mount_chainlit` does not), its `close` is to be awaited.
     """
-    storage = StorageConfig(Path(storage_directory), limit_upload_bytes, "limit_upload_bytes")
+    quota = Quota(limit_kept_bytes, "limit_kept_bytes")
+    directory = Path(storage_directory)
+    storage = StorageConfig(directory, limit_upload_bytes, "limit_upload_bytes", quota)
     return AppDataLayer(DatabaseConfig(database_url), storage)
 
 
@@ -72,7 +75,7 @@ class AppDataLayer(ChainlitLayer):
         self._writing = _StartedLate(self._opened)
         self._sharing = SqlSharing(self._opened, self._writing)
         self._has_warned = False
-        self._files = SqlElements(self._opened, self._writing, LocalStorage(storage))
+        self._files = SqlElements(self._opened, self._writing, LocalStorage(storage), storage.quota)
         super().__init__(
             self._opened,
             self._writing,

@@ -25,9 +25,10 @@ from typing_extensions import override
 from data_layer.database import Database
 from data_layer.local_storage import read_pieces
 from data_layer.locks import KeyedLocks
+from data_layer.quota import check_room
 from data_layer.rows import AnyRow, read_portions
 from data_layer.storable import uuid_or_none
-from data_layer.storage import Storage, StoredObject
+from data_layer.storage import Quota, Storage, StoredObject
 from data_layer.sweeping import sweep_files
 from data_layer.tables import elements
 from data_layer.thread_lock import all_or_nothing, lock_thread, new_thread
@@ -84,18 +85,21 @@ class NewElement:
 class SqlElements(Attachments):
     """Elements of one owner at a time; another's and a missing one look the same."""
 
-    def __init__(self, database: Database, writer: Writer, storage: Storage) -> None:
-        """Keep rows through `writer` and bytes in `storage`; closes neither."""
+    def __init__(
+        self, database: Database, writer: Writer, storage: Storage, quota: Quota | None = None
+    ) -> None:
+        """Keep rows through `writer` and bytes in `storage`, within `quota`; closes neither."""
         self._database = database
         self._writer = writer
         self._storage = storage
         self._locks = KeyedLocks()
+        self._quota = quota or Quota()
 
     async def put(self, owner: Owner, new: NewElement) -> AnyRow | None:
         """Insert an element or replace it; None where it was deleted before.
 
         Raises `NotFound` for a thread or an element of someone else and for a deleted thread,
-        `TooLarge` for its bytes.
+        `TooLarge` for its bytes, alone or with those that are there.
         """
         async with self._locks.held(owner.id, new.id):
             if new.content is not None:
@@ -184,6 +188,8 @@ class SqlElements(Attachments):
         Not where the caller was cancelled: the row may still be on its way.
         """
         keys: list[str] = []
+        # Before a byte is read; the new file itself is counted in the transaction of its row.
+        await self._database.read(lambda one: check_room(one, owner.id, self._quota, new.id))
         try:
             async with self._storage.put(owner.id, content) as stored:
                 keys.append(stored.key)
@@ -195,7 +201,12 @@ class SqlElements(Attachments):
         return kept.row
 
     async def _write(self, owner: Owner, new: NewElement, stored: StoredObject | None) -> "_Kept":
-        return await self._writer.write(lambda connection: _put(connection, owner, new, stored))
+        def put(connection: Connection) -> _Kept:
+            if stored:
+                check_room(connection, owner.id, self._quota, new.id, stored)
+            return _put(connection, owner, new, stored)
+
+        return await self._writer.write(put)
 
     async def _used(self, owner_id: str, key: str) -> bool:
         statement = sa.select(

@@ -94,7 +94,8 @@ def _said(error: DBAPIError, state: str) -> str | None:
         return f"DATABASE_URL cannot be used: {str(cause).splitlines()[0]}."
     if isinstance(cause, DataError):  # a value that does not fit its column
         return None
-    if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
+    wrong = code == sqlite3.SQLITE_ERROR  # no such column, say: no waiting mends that
+    if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) and not wrong:
         return _UNAVAILABLE
     return None
 

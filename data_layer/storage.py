@@ -20,12 +20,21 @@ Used = Callable[[], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """How much all the kept files of one user may take; `limit_name` is what sets that."""
+
+    limit_bytes: int = 1024 * 1024 * 1024
+    limit_name: str = "LIMIT_KEPT_BYTES"
+
+
+@dataclass(frozen=True, slots=True)
 class StorageConfig:
     """Where files are kept, and how large one may be; `limit_name` is what sets that."""
 
     directory: Path = Path(".parley/files")
     limit_bytes: int = 50 * 1024 * 1024
     limit_name: str = "LIMIT_UPLOAD_BYTES"
+    quota: Quota = Quota()
 
     @property
     def waiting_directory(self) -> Path:

@@ -8,7 +8,7 @@ from typing import Literal
 from uuid import uuid4
 
 from data_layer.database import DatabaseConfig
-from data_layer.storage import StorageConfig
+from data_layer.storage import Quota, StorageConfig
 from parley import __version__
 from parley.auth.header import HeaderConfig
 from parley.auth.keys import Secret
@@ -107,7 +107,11 @@ def load_config() -> Config:
             environment.database_timeout_seconds,
             environment.database_timeout_seconds,
         ),
-        storage=StorageConfig(environment.storage_directory, environment.limit_upload_bytes),
+        storage=StorageConfig(
+            environment.storage_directory,
+            environment.limit_upload_bytes,
+            quota=Quota(environment.limit_kept_bytes),
+        ),
         providers=_providers(environment, file),
         context=_context(environment),
         redis=_redis(environment),

@@ -304,6 +304,9 @@ class Environment(IdentityEnvironment):
     limit_body_bytes: Count = Field(1024 * 1024, description="Size of a request's body.")
     limit_upload_bytes: Count = Field(50 * 1024 * 1024, description="Size of a file.")
     limit_uploads: Count = Field(8, description="Files being received at once, per process.")
+    limit_kept_bytes: Count = Field(
+        1024 * 1024 * 1024, description="Size of all files that are kept, per user."
+    )
     limit_answer_chars: Count = Field(1024 * 1024, description="Length of an answer.")
     limit_provider_event_bytes: int = Field(
         4 * 1024 * 1024,

@@ -53,7 +53,9 @@ def as_owner(owner: Owner) -> Iterator[None]:
         current_owner.reset(token)
 
 
-def an_element(thread_id: str, content: bytes | None = b"bytes", **changes: object) -> NewElement:
+def an_element(
+    thread_id: str, content: bytes | Path | None = b"bytes", **changes: object
+) -> NewElement:
     element = NewElement(
         id=str(uuid4()),
         thread_id=thread_id,

@@ -84,6 +84,7 @@ VALUES: dict[str, tuple[str, object]] = IDENTITY_VALUES | {
     "limit_body_bytes": ("5", 5),
     "limit_upload_bytes": ("9", 9),
     "limit_uploads": ("3", 3),
+    "limit_kept_bytes": ("99", 99),
     "limit_answer_chars": ("6", 6),
     "limit_provider_event_bytes": ("65536", 65536),
     "limit_running_turns": ("7", 7),
