@@ -1,5 +1,6 @@
 """Calls: the tool calls of one completion, put together from its deltas."""
 
+import json
 from collections.abc import Container
 from dataclasses import dataclass
 
@@ -64,4 +65,16 @@ class Calls:
 
 def _is_another(call: _Open, delta: ToolCallDelta) -> bool:
     """Whether a server that counts every call as its first begins the next one."""
-    return bool(delta.id and call.id and delta.id != call.id and delta.name)
+    if not (delta.name and call.name):
+        return False
+    if delta.name != call.name or (delta.id and call.id and delta.id != call.id):
+        return True
+    return bool(delta.arguments) and _is_whole("".join(call.arguments))
+
+
+def _is_whole(arguments: str) -> bool:
+    try:
+        json.loads(arguments)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -3,7 +3,7 @@
 import asyncio
 import gzip
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
@@ -89,8 +89,8 @@ def bomb(mebibytes: int) -> bytes:
 
 
 @asynccontextmanager
-async def web(pages: dict[str, bytes | Answer]) -> AsyncIterator[Web]:
-    served = Web(pages)
+async def web(pages: Mapping[str, bytes | Answer]) -> AsyncIterator[Web]:
+    served = Web(dict(pages))
     server = await asyncio.start_server(served.serve, "127.0.0.1", 0, limit=2**20)
     served.port = server.sockets[0].getsockname()[1]
     try:
