@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from asgi_correlation_id import CorrelationIdMiddleware
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter
 from starlette.middleware.cors import CORSMiddleware
 
 from data_layer.database import open_database
@@ -39,16 +39,24 @@ from parley.live.redis import open_redis_live
 from parley.observability.logs import configure_logs, get_logger
 from parley.settings.build import load_config
 from parley.settings.problems import EXIT_CODE, ConfigurationError
+from parley.surfaces.conversations import (
+    collection_routes,
+    conversation_routes,
+    message_routes,
+)
+from parley.surfaces.docs import DescribedApp
 from parley.surfaces.downloads import download_routes
 from parley.surfaces.failures import add_failure_handlers
 from parley.surfaces.hardening import Hardening
+from parley.surfaces.ids import ID_PATTERN
 from parley.surfaces.models import model_routes
 from parley.surfaces.origins import OriginGuard
 from parley.surfaces.page import environment
 from parley.surfaces.probes import probe_routes
 from parley.surfaces.receipts import receipt_routes
-from parley.surfaces.sse import ID_PATTERN, chat_routes
+from parley.surfaces.sse import chat_routes
 from parley.surfaces.start import ExplainedStart, cannot_start
+from parley.surfaces.turns import turn_routes
 from parley.surfaces.unknown import unknown_routes
 from parley.surfaces.visitors import Visitors
 from parley.tools.opening import open_tools
@@ -67,6 +75,7 @@ environment.prepare(ROOT, config.secret.derive("chainlit login")[-1].hex())
 # Chainlit reads its environment when it is imported: not before this line.
 from data_layer.chainlit_layer import ChainlitLayer  # noqa: E402
 from data_layer.contract import check_contract  # noqa: E402
+from data_layer.conversations import SqlConversations  # noqa: E402
 from data_layer.sharing import SqlSharing  # noqa: E402
 from parley.surfaces.page.gate import GateConfig  # noqa: E402
 from parley.surfaces.page.mount import mount_page  # noqa: E402
@@ -84,7 +93,7 @@ callers = identity.callers
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+async def lifespan(app: DescribedApp) -> AsyncIterator[dict[str, Any]]:
     """Open what serves, in order; close it in reverse, turns first.
 
     `drain` in its state is for a server that knows of its end before its connections do
@@ -103,7 +112,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         logger.info("Stopping; answers being written may finish")
 
 
-async def _open(app: FastAPI, stack: AsyncExitStack) -> Engine:
+async def _open(app: DescribedApp, stack: AsyncExitStack) -> Engine:
     registry = await stack.enter_async_context(aclosing(await open_registry(config.providers)))
     # Not a line of the log: it is said whatever LOG_LEVEL is.
     sys.stderr.write(f"Model: {registry.choice.line}\n")
@@ -142,7 +151,7 @@ async def _open(app: FastAPI, stack: AsyncExitStack) -> Engine:
             version=__version__,
             environment=config.server.environment,
         ),
-        chat_routes(engine, callers, config.server.body_limit_bytes),
+        *_api_routes(engine, SqlConversations(database, writer, elements, contexts)),
         receipt_routes(receipts, callers, config.server.api_v1),
         model_routes(registry, callers, config.server.api_v1),
         download_routes(elements),
@@ -153,6 +162,16 @@ async def _open(app: FastAPI, stack: AsyncExitStack) -> Engine:
         Page(engine, callers, layer, elements, receipts, sharing, config.server.api_v1),
     )
     return engine
+
+
+def _api_routes(engine: Engine, conversations: SqlConversations) -> Iterator[APIRouter]:
+    """Make the doors to conversations beside the page."""
+    prefix, limit_bytes = config.server.api_v1, config.server.body_limit_bytes
+    yield chat_routes(engine, callers, limit_bytes)
+    yield collection_routes(conversations, callers, prefix, limit_bytes)
+    yield conversation_routes(conversations, callers, prefix, limit_bytes)
+    yield message_routes(engine, callers, prefix, limit_bytes)
+    yield turn_routes(engine, callers, prefix)
 
 
 def _contexts(redis: RedisGuard | None) -> RedisContextStore | MemoryContextStore:
@@ -174,7 +193,7 @@ async def _open_live(stack: AsyncExitStack, redis: RedisGuard | None, ownership:
 
 
 @contextmanager
-def _explained(app: FastAPI) -> Iterator[None]:
+def _explained(app: DescribedApp) -> Iterator[None]:
     """Say in one line what is expected to go wrong at a start; anything else has its traceback."""
     try:
         yield
@@ -186,13 +205,13 @@ def _explained(app: FastAPI) -> Iterator[None]:
         raise
 
 
-def _add_routes(app: FastAPI, *routers: APIRouter) -> None:
+def _add_routes(app: DescribedApp, *routers: APIRouter) -> None:
     for router in routers:
         app.include_router(router)
     app.router.routes.extend(unknown_routes(routers))
 
 
-def _mount_page(app: FastAPI, page: Page) -> None:
+def _mount_page(app: DescribedApp, page: Page) -> None:
     server, storage = config.server, config.storage
     gate = GateConfig(
         server.body_limit_bytes,
@@ -205,8 +224,8 @@ def _mount_page(app: FastAPI, page: Page) -> None:
     mount_page(app, page, gate, uploads)
 
 
-def _build() -> FastAPI:
-    app = FastAPI(
+def _build() -> DescribedApp:
+    app = DescribedApp(
         title="Parley", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     add_failure_handlers(app)

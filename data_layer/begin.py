@@ -69,6 +69,10 @@ _MOVE_HEAD = (
         head_turn_id=sa.bindparam("head"),
         last_arrival=sa.bindparam("arrival"),
         last_active_at=sa.bindparam("now"),
+        # One that was made empty, without a title, is named by its first turn.
+        name=sa.case(
+            (threads.c.name == "", sa.bindparam("title", type_=sa.Text)), else_=threads.c.name
+        ),
     )
 )
 
@@ -131,11 +135,12 @@ def begin_turn(connection: Connection, new: NewTurn) -> Begun:
                 "head": new.id,
                 "arrival": arrival,
                 "now": new.created_at,
+                "title": new.thread_name,
             },
         )
-    values = _turn_values(new, arrival, parent_id)
+    values = turn_values(new, arrival, parent_id)
     state = TurnState(connection.execute(_INSERT_TURN, values).scalar_one())
-    connection.execute(_INSERT_STEPS, _step_values(new, arrival))
+    connection.execute(_INSERT_STEPS, step_values(new, arrival))
     return Begun(begun_turn(new, parent_id, state), created=True)
 
 
@@ -210,7 +215,8 @@ def _same_key(connection: Connection, new: NewTurn, turn_id: str) -> Turn:
     return load_turn(connection, new.owner.id, turn_id)
 
 
-def _turn_values(new: NewTurn, arrival: int, parent_id: str | None) -> dict[str, Any]:
+def turn_values(new: NewTurn, arrival: int, parent_id: str | None) -> dict[str, Any]:
+    """Give the row of a turn about to be written, and what `_INSERT_TURN` asks beside it."""
     return {
         "id": new.id,
         "thread_id": new.thread_id,
@@ -235,7 +241,8 @@ def _turn_values(new: NewTurn, arrival: int, parent_id: str | None) -> dict[str,
     }
 
 
-def _step_values(new: NewTurn, arrival: int) -> list[dict[str, Any]]:
+def step_values(new: NewTurn, arrival: int) -> list[dict[str, Any]]:
+    """Give the rows of its two steps, the question's first."""
     common = {
         "thread_id": new.thread_id,
         "owner_id": new.owner.id,

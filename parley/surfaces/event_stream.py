@@ -1,4 +1,8 @@
-"""Event stream: frames as an HTTP response, for as long as the client stays and takes them."""
+"""Event stream: frames as an HTTP response, for as long as the client stays and takes them.
+
+Where nothing was sent for a while a stream of the conversations API sends a comment, so that no
+proxy takes it for dead.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -14,10 +18,16 @@ from parley.observability.logs import get_logger
 logger = get_logger(__name__)
 
 _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+_KEEPALIVE = b": keepalive\n\n"
+KEEPALIVE_S = 15.0
+
+
+class _ClientLeft(Exception):
+    """Nobody reads any more."""
 
 
 class EventStream(Response):
-    """Server-sent events; the client's leaving ends the reading of `frames`, at the next one.
+    """Server-sent events; the client's leaving ends the reading of `frames`, at once.
 
     So does a client that is there and takes nothing for `PATIENCE_S`, while it holds what it was
     to get. The turn goes on either way.
@@ -30,12 +40,20 @@ class EventStream(Response):
     PATIENCE_S: ClassVar[float] = 30.0
 
     def __init__(
-        self, frames: AsyncGenerator[bytes], headers: dict[str, str], status_code: int = 200
+        self,
+        frames: AsyncGenerator[bytes],
+        headers: dict[str, str],
+        status_code: int = 200,
+        keepalive_s: float | None = None,
     ) -> None:
-        """Stream `frames`, and close them at the end; FastAPI reads the status off this line."""
+        """Stream `frames`, and close them at the end; FastAPI reads the status off this line.
+
+        With `keepalive_s` a comment is sent where nothing else was for so long.
+        """
         super().__init__(status_code=status_code, headers=_HEADERS | headers)
         del self.headers["content-length"]
         self._frames = frames
+        self._keepalive_s = keepalive_s
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,15 +75,21 @@ class EventStream(Response):
             logger.warning("Reader dropped: it took nothing", seconds=self.PATIENCE_S)
 
     async def _stream(self, receive: Receive, send: Send, watch: "_Watch") -> None:
-        async with asyncio.TaskGroup() as tasks, aclosing(self._frames) as frames:
-            left = tasks.create_task(_left(receive))
-            async for frame in frames:
-                if left.done():
-                    return
-                watch.waits_since = watch.now()
-                await send({"type": "http.response.body", "body": frame, "more_body": True})
-                watch.waits_since = None
-            left.cancel()
+        is_left = False
+        try:
+            async with asyncio.TaskGroup() as tasks, aclosing(self._frames) as frames:
+                beside = [tasks.create_task(_left(receive))]
+                if self._keepalive_s is not None:
+                    beside.append(tasks.create_task(watch.keep_alive(send, self._keepalive_s)))
+                async for frame in frames:
+                    watch.waits_since = watch.sent_at = watch.now()
+                    await send({"type": "http.response.body", "body": frame, "more_body": True})
+                    watch.waits_since = None
+                for task in beside:
+                    task.cancel()
+        except* _ClientLeft:
+            is_left = True
+        if not is_left:
             await watch.send(send, {"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -79,6 +103,7 @@ class _Watch:
         loop = asyncio.get_running_loop()
         self.now = loop.time
         self.waits_since: float | None = None
+        self.sent_at = loop.time()
         self._call_at = loop.call_at
         self._timeout = timeout
         self._patience_s = patience_s
@@ -88,6 +113,18 @@ class _Watch:
         self.waits_since = self.now()
         await send(message)
         self.waits_since = None
+
+    async def keep_alive(self, send: Send, every_s: float) -> None:
+        """Send a comment where nothing else was sent, and nothing is being sent."""
+        while True:
+            await asyncio.sleep(self.sent_at + every_s - self.now())
+            if self.waits_since is None and self.now() - self.sent_at >= every_s:
+                self.sent_at = self.now()
+                await self.send(
+                    send, {"type": "http.response.body", "body": _KEEPALIVE, "more_body": True}
+                )
+            elif self.waits_since is not None:
+                self.sent_at = self.now()
 
     def close(self) -> None:
         self._timer.cancel()
@@ -104,3 +141,4 @@ class _Watch:
 async def _left(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+    raise _ClientLeft

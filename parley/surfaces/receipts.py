@@ -1,22 +1,15 @@
 """``GET {API_V1}/turns/{turn_id}/context``: what the model saw for an answer."""
 
-from collections.abc import Sequence
-from contextlib import suppress
 from typing import Literal
-from uuid import UUID
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from parley.auth.callers import Callers
-from parley.chat.errors import NotFound, Unauthenticated
+from parley.auth.principal import Scope
 from parley.chat.receipts import Receipts, Seen
-from parley.chat.turns import Owner
+from parley.surfaces.owners import PRIVATE, first_found, owners_of_turn, uuid_or_missing
 from parley.surfaces.receipt_text import receipt_markdown
-from parley.surfaces.sse import ID_PATTERN
-
-# One's own words, also to a cache between us.
-_PRIVATE = {"cache-control": "private, no-store", "x-content-type-options": "nosniff"}
 
 
 def receipt_routes(receipts: Receipts, callers: Callers, prefix: str) -> APIRouter:
@@ -31,10 +24,12 @@ def receipt_routes(receipts: Receipts, callers: Callers, prefix: str) -> APIRout
     async def context(
         request: Request, turn_id: str, format: Literal["json", "markdown"] = "json"
     ) -> Response:
-        seen = await _seen(receipts, _owners(request, callers), _uuid(turn_id))
+        owners = owners_of_turn(request, callers, Scope.READ)
+        known_id = uuid_or_missing(turn_id, "turn")
+        seen = await first_found(owners, lambda owner_id: receipts.seen(owner_id, known_id))
         if format == "markdown":
-            return PlainTextResponse(receipt_markdown(seen), headers=_PRIVATE)
-        return JSONResponse(seen_json(seen), headers=_PRIVATE)
+            return PlainTextResponse(receipt_markdown(seen), headers=PRIVATE)
+        return JSONResponse(seen_json(seen), headers=PRIVATE)
 
     return router
 
@@ -56,33 +51,3 @@ def seen_json(seen: Seen) -> dict[str, object]:
     ]
     proof = {"turn_id": seen.turn_id, "verified": seen.texts is not None}
     return proof | receipt | {"messages": messages}
-
-
-async def _seen(receipts: Receipts, owners: Sequence[Owner], turn_id: str) -> Seen:
-    *before, last = owners
-    for owner in before:
-        with suppress(NotFound):
-            return await receipts.seen(owner.id, turn_id)
-    return await receipts.seen(last.id, turn_id)
-
-
-def _owners(request: Request, callers: Callers) -> Sequence[Owner]:
-    """Recognise a browser, or a caller of ``/chat`` by the session id that it talks under.
-
-    Under a new secret that caller is a new owner, and still the one before.
-    """
-    session_id = request.headers.get("x-session-id")
-    if session_id is not None and ID_PATTERN.fullmatch(session_id):
-        session = callers.of_session(request, session_id)
-        return [each.owner for each in (session.before, session) if each]
-    principal = callers.known(request)
-    if principal is None:
-        raise Unauthenticated("Nobody is known to be calling: send a cookie or X-Session-Id.")
-    return [principal.owner]
-
-
-def _uuid(turn_id: str) -> str:
-    try:
-        return str(UUID(turn_id))
-    except ValueError:
-        raise NotFound("There is no such turn.") from None

@@ -8,27 +8,28 @@ With ``"format": "events"`` the same turn comes as typed events (wire.py).
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from fastapi import APIRouter, Request
 
 from parley.auth.callers import Callers, Session
-from parley.chat.deltas import FinishReason
 from parley.chat.engine import Engine
-from parley.chat.errors import InvalidRequest, ParleyError, Restarted
-from parley.chat.events import Attempt, Done, ErrorEvent, Event, Snapshot, TextEvent
-from parley.chat.turns import Owner, Turn, TurnRequest
+from parley.chat.errors import Restarted
+from parley.chat.events import Attempt, ErrorEvent, Event, Snapshot, TextEvent
+from parley.chat.turns import Owner, TurnRequest
 from parley.observability.logs import get_logger
 from parley.surfaces.bodies import decode_body
 from parley.surfaces.event_stream import EventStream
+from parley.surfaces.following import followed
+from parley.surfaces.ids import checked_id, idempotency_key
+from parley.surfaces.schema import giving, taking
 from parley.surfaces.wire import event_json
 
 logger = get_logger(__name__)
 
 _END = "[DONE]"
 DONE = f"data: {_END}\n\n".encode()
-ID_PATTERN = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _NEWLINES = re.compile(r"\r\n|\r|\n")
 
 
@@ -49,15 +50,12 @@ def chat_routes(engine: Engine, callers: Callers, body_limit_bytes: int) -> APIR
         "/chat",
         summary="Send a message, stream the answer",
         response_class=EventStream,
-        responses={200: {"content": {"text/event-stream": {}}}},
-        openapi_extra=_described(ChatBody),
+        responses=giving(kinds={"text/event-stream": "The answer's text, then [DONE]"}),
+        openapi_extra=taking(ChatBody),
     )
     async def chat(request: Request) -> EventStream:
         body = await decode_body(request, ChatBody, body_limit_bytes)
-        if not ID_PATTERN.fullmatch(body.session_id):
-            raise InvalidRequest(
-                "session_id must be 1 to 128 characters of A-Z a-z 0-9 . _ : and -."
-            )
+        checked_id(body.session_id, "session_id")
         session = callers.of_session(request, body.session_id)
         logger.info("Chat request", session=session.log_name)
         owner, thread_id = await _thread(engine, session)
@@ -72,16 +70,9 @@ def chat_routes(engine: Engine, callers: Callers, body_limit_bytes: int) -> APIR
         )
         render = event_frames if body.format == "events" else text_frames
         turn = begun.turn
-        return EventStream(render(_followed(engine, turn)), {"x-turn-id": turn.id})
+        return EventStream(render(followed(engine, turn)), {"x-turn-id": turn.id})
 
     return router
-
-
-def _described(shape: type[msgspec.Struct]) -> dict[str, Any]:
-    """Describe a JSON body to OpenAPI; bodies.py reads it, not FastAPI."""
-    _, schemas = msgspec.json.schema_components([shape])
-    content = {"application/json": {"schema": schemas[shape.__name__]}}
-    return {"requestBody": {"required": True, "content": content}}
 
 
 async def _thread(engine: Engine, session: Session) -> tuple[Owner, str]:
@@ -92,30 +83,6 @@ async def _thread(engine: Engine, session: Session) -> tuple[Owner, str]:
     if before and await engine.owns_thread(before.owner.id, before.thread_id):
         return before.owner, before.thread_id
     return session.owner, session.thread_id
-
-
-async def _followed(engine: Engine, turn: Turn) -> AsyncGenerator[Event]:
-    """Follow a turn; after the first byte a failure can only travel as an event."""
-    seq = 0
-    try:
-        async with aclosing(engine.follow(turn)) as events:
-            async for event in events:
-                seq = event.seq
-                yield event
-    except ParleyError as error:
-        logger.warning("Stream failed", turn_id=turn.id, code=error.code)
-        yield ErrorEvent(turn.id, seq + 1, error.code, error.message, error.retry_after_s)
-        yield Done(turn.id, seq + 2, FinishReason.ERROR, None, 0)
-
-
-def idempotency_key(request: Request) -> str | None:
-    """Read the ``Idempotency-Key`` header; raises `InvalidRequest` where it is no id."""
-    key = request.headers.get("idempotency-key")
-    if key is not None and not ID_PATTERN.fullmatch(key):
-        raise InvalidRequest(
-            "Idempotency-Key must be 1 to 128 characters of A-Z a-z 0-9 . _ : and -."
-        )
-    return key
 
 
 async def event_frames(events: AsyncGenerator[Event]) -> AsyncGenerator[bytes]:

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from parley.chat.events import (
     Attempt,
@@ -24,6 +25,16 @@ from parley.chat.usage import Usage
 _encode = msgspec.json.Encoder().encode
 
 
+class UsageShape(msgspec.Struct, kw_only=True):
+    """Tokens of a turn; `estimated` where no provider counted them."""
+
+    input_tokens: int
+    output_tokens: int
+    reasoning_tokens: int | UnsetType = UNSET
+    cached_tokens: int | UnsetType = UNSET
+    estimated: bool
+
+
 def event_json(event: Event) -> bytes:
     """Render an event as one line of JSON."""
     rendered: dict[str, Any] = {
@@ -37,7 +48,7 @@ def event_json(event: Event) -> bytes:
         case ErrorEvent(code=code, message=message, retry_after_s=retry_after_s):
             rendered |= {"content": message, "code": code, "retry_after_s": retry_after_s}
         case UsageEvent(usage=usage):
-            rendered["content"] = _usage(usage)
+            rendered["content"] = usage_shape(usage)
         case TurnStart(thread_id=thread_id, message_id=message_id, model=model):
             rendered["content"] = {
                 "conversation_id": thread_id,
@@ -64,8 +75,17 @@ _TYPES: dict[type[Event], str] = {
 }
 
 
-def _usage(usage: Usage) -> dict[str, Any]:
-    return {name: value for name, value in asdict(usage).items() if value is not None}
+def usage_shape(usage: Usage | None) -> UsageShape | None:
+    """Write what a turn cost."""
+    if usage is None:
+        return None
+    return UsageShape(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        reasoning_tokens=UNSET if usage.reasoning_tokens is None else usage.reasoning_tokens,
+        cached_tokens=UNSET if usage.cached_tokens is None else usage.cached_tokens,
+        estimated=usage.estimated,
+    )
 
 
 def _fields(

@@ -16,8 +16,14 @@ from tests.server import ParleyProcess
 from tests.sse_reader import read_events, read_lines
 
 OWN_PATHS = {
+    "/api/v1/conversations",
+    "/api/v1/conversations/{conversation_id}",
+    "/api/v1/conversations/{conversation_id}/messages",
     "/api/v1/models",
+    "/api/v1/turns/{turn_id}",
     "/api/v1/turns/{turn_id}/context",
+    "/api/v1/turns/{turn_id}/events",
+    "/api/v1/turns/{turn_id}/stop",
     "/chat",
     "/files/{file_id}",
     "/health",
@@ -234,7 +240,8 @@ async def test_the_schema_lists_only_our_routes(client: httpx2.AsyncClient) -> N
     schema = (await client.get("/openapi.json")).json()
     assert set(schema["paths"]) == OWN_PATHS
     operation = schema["paths"]["/chat"]["post"]
-    body = operation["requestBody"]["content"]["application/json"]["schema"]
+    reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    body = schema["components"]["schemas"][reference.rsplit("/", 1)[-1]]
     assert set(body["required"]) == {"session_id", "message"}
     assert "text/event-stream" in operation["responses"]["200"]["content"]
 
