@@ -25,6 +25,7 @@ from data_layer.sweeping import sweeping
 from data_layer.turns import SqlTurnStore
 from data_layer.writer import open_writer
 from parley import __version__
+from parley.auth.limits import open_limits
 from parley.chat.engine import Engine, open_engine
 from parley.chat.errors import StorageUnavailable, UnknownModel
 from parley.chat.ports import Live, Ownership
@@ -35,7 +36,9 @@ from parley.context.redis_store import RedisContextStore
 from parley.context.seen import TurnReceipts
 from parley.identity import Kept, build_identity, open_identity
 from parley.live.memory import memory_live
+from parley.live.memory_counters import MemoryCounters
 from parley.live.redis import open_redis_live
+from parley.live.redis_counters import RedisCounters
 from parley.observability.logs import configure_logs, get_logger
 from parley.settings.build import load_config
 from parley.settings.problems import EXIT_CODE, ConfigurationError
@@ -137,8 +140,12 @@ async def _open(app: DescribedApp, stack: AsyncExitStack) -> Engine:
     )
     live = await _open_live(stack, redis, ownership)
     tools = await stack.enter_async_context(open_tools(config.tools))
+    counters = RedisCounters(redis) if redis else MemoryCounters()
+    limits = await stack.enter_async_context(open_limits(config.limits, counters))
+    callers.limits = limits
+    running = config.engine.with_tools(tools)
     engine = await stack.enter_async_context(
-        open_engine(config.engine.with_tools(tools), registry, context, turns, live, ownership)
+        open_engine(running, registry, context, turns, live, ownership, limits)
     )
     kept = Kept(database, writer, storage, contexts)
     who = await stack.enter_async_context(open_identity(identity, kept))

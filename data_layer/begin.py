@@ -108,6 +108,8 @@ _INSERT_OR_IGNORE: dict[tuple[str, str], sa.Insert] = {
 def begin_turn(connection: Connection, new: NewTurn) -> Begun:
     """Do what `TurnStore.begin` promises, in the transaction of this connection."""
     thread = _find_thread(connection, new)
+    if thread is None and new.refusal:
+        raise new.refusal
     if thread is None and not new.may_run:
         raise too_many_running()
     if thread is None and new.replaces is None and _create_thread(connection, new):
@@ -160,6 +162,8 @@ def _replaced_parent(connection: Connection, new: NewTurn) -> str | None:
 
 def _check_limits(thread: AnyRow, new: NewTurn) -> None:
     """Raise `RateLimited` where the turn may neither run nor wait."""
+    if new.refusal:
+        raise new.refusal
     if not thread.live_here and not new.may_run:
         raise too_many_running()
     if thread.live_here and thread.queued >= new.max_queued:

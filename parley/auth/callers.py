@@ -52,6 +52,14 @@ def opens_page(connection: HTTPConnection) -> bool:
     return connection.scope.get("method") == "GET" and "text/html" in accepted
 
 
+class RequestLimits(Protocol):
+    """How many requests one may make."""
+
+    async def check_request(self, owner: Owner | None) -> None:
+        """Count a request; raises `RateLimited`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """The thread that a session id names for its owner.
@@ -88,6 +96,8 @@ class Callers:
         self._allow_guests = allow_guests
         self._addresses = addresses or Addresses()
         self._ways: Sequence[Way] = ()
+        # What everybody may use; app.py sets it before anybody is let in.
+        self.limits: RequestLimits | None = None
 
     def use(self, ways: Sequence[Way]) -> None:
         """Ask these first, in this order."""

@@ -8,11 +8,13 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 
 from parley.chat.errors import NotFound, ShuttingDown, StorageUnavailable
 from parley.chat.events import Event
 from parley.chat.following import Follower
 from parley.chat.keeping import Keeper
+from parley.chat.limits import UNLIMITED, Admission
 from parley.chat.listening import listen
 from parley.chat.news import TurnNews
 from parley.chat.ports import Catalogue, ContextBuilder, Live, Ownership, TurnStore
@@ -33,16 +35,18 @@ _UNSURE = (
 class Engine:
     """Begins, runs, follows and stops turns; make one with `open_engine`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - `open_engine` wires it, once
         self,
         config: EngineConfig,
         catalogue: Catalogue,
         turns: TurnStore,
         live: Live,
         keeper: Keeper,
+        admission: Admission,
         tasks: asyncio.TaskGroup,
     ) -> None:
         """Wire the engine; see `open_engine`."""
+        self._admission = admission
         self._config = config
         self._catalogue = catalogue
         self._turns = turns
@@ -77,8 +81,12 @@ class Engine:
             max_queued=self._config.queued_limit,
             may_run=self._may_run(request.owner.id),
         )
+        new = replace(new, refusal=await self._admission.admit(new.id, request))
         if not request.keep:
+            if new.refusal:
+                raise new.refusal
             if not new.may_run:
+                self._admission.settle(new.id, None)
                 raise too_many_running()
             return self._start(Begun(unkept_turn(request, new), created=True))
         self._beginning[new.id] = new
@@ -177,8 +185,10 @@ class Engine:
 
     async def _begin(self, new: NewTurn) -> Begun | Exception:
         """Give the error as a value: raised here, it would end every task of the engine."""
+        begun = None
         try:
-            return self._start(await self._turns.begin(new))
+            begun = self._start(await self._turns.begin(new))
+            return begun
         except StorageUnavailable as error:
             # Where it was written all the same, the keeper finds it and runs it.
             unsure = StorageUnavailable(_UNSURE, retry_after_s=error.retry_after_s)
@@ -187,6 +197,8 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - raised by `submit`
             return error
         finally:
+            if begun is None or not begun.created:
+                self._admission.settle(new.id, None)
             del self._beginning[new.id]
             self._runs.something_ended()
 
@@ -202,13 +214,14 @@ class Engine:
 
 
 @asynccontextmanager
-async def open_engine(
+async def open_engine(  # noqa: PLR0913 - app.py wires it, once
     config: EngineConfig,
     catalogue: Catalogue,
     context: ContextBuilder,
     turns: TurnStore,
     live: Live,
     ownership: Ownership,
+    admission: Admission = UNLIMITED,
 ) -> AsyncIterator[Engine]:
     """Run an engine; on leaving it drains. What an earlier process left is looked after first."""
 
@@ -216,9 +229,9 @@ async def open_engine(
         return RunningTurn(turn, config.run, catalogue, context, turns, live.log)
 
     async with asyncio.TaskGroup() as tasks:
-        runs = Runs(config, make, turns, live, tasks)
+        runs = Runs(config, make, turns, live, admission, tasks)
         keeper = Keeper(config, runs, turns, ownership, live.announcements)
-        engine = Engine(config, catalogue, turns, live, keeper, tasks)
+        engine = Engine(config, catalogue, turns, live, keeper, admission, tasks)
         await keeper.look()
         forever = [
             tasks.create_task(runs.checkpoint_forever()),

@@ -118,7 +118,7 @@ class RunningTurn:
     @property
     def ended(self) -> Turn:
         """The turn as it is once it has run: over."""
-        return replace(self.turn, state=self._outcome.state)
+        return replace(self.turn, state=self._outcome.state, answer=self._final_answer())
 
     def stop(self) -> None:
         """End the provider's stream now; what is there of the answer is kept."""

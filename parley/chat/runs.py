@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 
 from parley.chat.deltas import FinishReason
 from parley.chat.errors import ParleyError, StaleFence, interrupted
+from parley.chat.limits import Admission
 from parley.chat.news import TurnNews
 from parley.chat.ports import Live, Tools, TurnStore
 from parley.chat.replay import ended_while_queued
 from parley.chat.running import RunConfig, RunningTurn
-from parley.chat.turns import Turn, TurnState
+from parley.chat.turns import Turn, TurnState, tokens_used
 from parley.observability import metrics
 from parley.observability.logs import get_logger
 
@@ -59,9 +60,11 @@ class Runs:
         make: Callable[[Turn], RunningTurn],
         turns: TurnStore,
         live: Live,
+        admission: Admission,
         tasks: asyncio.TaskGroup,
     ) -> None:
         """Run what `make` makes of a turn in `tasks`."""
+        self._admission = admission
         self._config = config
         self._make = make
         self._turns = turns
@@ -218,6 +221,7 @@ class Runs:
             metrics.TURNS_RUNNING.set(len(self._running))
             self._forget_later(turn)
             if not running.goes_on_elsewhere:
+                self._admission.settle(turn.id, tokens_used(running.ended.answer))
                 self.announce(running.ended)
             self._ended.set()
         if following:
@@ -232,6 +236,7 @@ class Runs:
     ) -> None:
         """Tell the readers of a turn that waits here that it will not run."""
         if self._forget_queued(turn.id):
+            self._admission.settle(turn.id, 0)
             self._log.append(turn.id, ended_while_queued(turn, reason, error))
             self._forget_later(turn)
         state = turn.state if turn.state.is_over else TurnState(reason.value)

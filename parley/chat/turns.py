@@ -7,6 +7,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from parley.chat.deltas import FinishReason
+from parley.chat.errors import ParleyError
 from parley.chat.messages import ImagePart, Message, Role
 from parley.chat.models import CompletionRequest, ResponseFormat, Sampling, ToolChoice, ToolSpec
 from parley.chat.tools import ToolUse, answer_messages
@@ -82,7 +83,8 @@ class TurnRequest:
 class NewTurn:
     """A turn about to be written; ids are made by the engine.
 
-    `may_run` is False where its owner has enough running turns: it may be queued, no more.
+    `may_run` is False where its owner has enough running turns: it may be queued, no more. With a
+    `refusal` it may not begin at all, and is only looked for under its key.
     """
 
     id: str
@@ -101,6 +103,7 @@ class NewTurn:
     created_at: datetime
     max_queued: int
     may_run: bool = True
+    refusal: ParleyError | None = None
     replaces: str | None = None
     extras: Extras = field(default_factory=Extras)
 
@@ -163,6 +166,13 @@ class Answer:
     ended_at: datetime | None = None
     seq: int = 0
     tools: tuple[ToolUse, ...] = ()
+
+
+def tokens_used(answer: Answer) -> int:
+    """Count what a turn used: as its usage says, else what its attempts wrote."""
+    if answer.usage:
+        return answer.usage.input_tokens + answer.usage.output_tokens
+    return sum(attempt.output_tokens for attempt in answer.attempts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from data_layer.storage import Quota, StorageConfig
 from parley import __version__
 from parley.auth.header import HeaderConfig
 from parley.auth.keys import Secret
+from parley.auth.limits import LimitConfig
 from parley.auth.oauth_config import OAuthConfig
 from parley.auth.policy import Policy
 from parley.chat.rounds import ToolUsage
@@ -21,6 +22,7 @@ from parley.context.builder import ContextConfig
 from parley.context.redis_address import read_redis_url
 from parley.context.redis_store import RedisConfig
 from parley.observability.logs import LogConfig
+from parley.settings.allowances import limit_config
 from parley.settings.environment import Environment, origin_of
 from parley.settings.file import FileConfig, read_file
 from parley.settings.identity_problems import has_identity
@@ -89,6 +91,7 @@ class Config:
     tools: ToolsConfig
     secret: Secret
     identity: IdentityConfig
+    limits: LimitConfig
     starters: tuple[Starter, ...] = ()
 
 
@@ -122,6 +125,7 @@ def load_config() -> Config:
             environment.parley_secret_previous,
         ),
         identity=_identity(environment),
+        limits=limit_config(environment, _expected_tokens(environment)),
         starters=file.starters,
     )
 
@@ -258,6 +262,12 @@ def _tools(environment: Environment, file: FileConfig) -> ToolsConfig:
         robots=environment.tool_robots,
         plugins=file.tools,
     )
+
+
+def _expected_tokens(environment: Environment) -> int:
+    """Say what a turn takes beside its message: the history that it sees, and an answer."""
+    answer = environment.max_tokens or ContextConfig().answer_tokens
+    return (environment.max_history_tokens or 0) + answer
 
 
 def _engine(environment: Environment) -> EngineConfig:

@@ -14,6 +14,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from data_layer.address import UnusableParameter, normalise_url
 from parley.context.redis_address import read_redis_url
+from parley.settings.allowances import AllowanceEnvironment
 from parley.settings.identity import SECRET, IdentityEnvironment, WebUrl, comma_separated, web_url
 from parley.tools.addresses import Network, read_networks
 
@@ -89,7 +90,7 @@ Origins = Annotated[
 ]
 
 
-class Environment(IdentityEnvironment):
+class Environment(IdentityEnvironment, AllowanceEnvironment):
     """What the environment says; empty values and unknown names are ignored."""
 
     model_config = SettingsConfigDict(

@@ -25,6 +25,8 @@ SIGN_IN = "/login"
 _PROBES = {"/health", "/livez", "/readyz", "/metrics"}
 # What can be seen before one has signed in, so that one can.
 _BEFORE_SIGN_IN = (SIGN_IN, "/auth/oauth/", "/public/", "/assets/", "/logo", "/favicon")
+# Dozens of these are one page.
+_FILES = ("/public/", "/assets/", "/logo", "/favicon", "/avatars/")
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
@@ -65,6 +67,12 @@ class Visitors:
         owner = current_owner.set(principal.owner if principal else None)
         address = current_address.set(self._callers.address(connection))
         try:
+            if self._callers.limits and not scope["path"].startswith(_FILES):
+                await self._callers.limits.check_request(principal.owner if principal else None)
+        except ParleyError as error:
+            await refuse(error, scope, receive, send)
+            return
+        else:
             await self._revocations.run(self._app, scope, receive, send, principal)
         finally:
             current_address.reset(address)

@@ -18,7 +18,13 @@ T = TypeVar("T")
 TABLES = ("users", "threads", "turns", "steps")
 WAIT_S = 15.0
 POLL_S = 0.02
-DEMO = {"DETECT_LOCAL_MODELS": "false"}
+# Tests are one guest who says more in a minute than people do.
+PATIENT = {
+    "LIMIT_GUEST_REQUESTS_PER_MINUTE": "1000000",
+    "LIMIT_GUEST_TURNS_PER_MINUTE": "1000000",
+    "LIMIT_GUEST_RUNNING_TURNS": "1000000",
+}
+DEMO = {"DETECT_LOCAL_MODELS": "false"} | PATIENT
 # Where every test asks for what it needs, and nothing waits for a name that is not there.
 JSON = {"content-type": "application/json"}
 
@@ -44,7 +50,7 @@ async def serving(directory: Path, environment: Mapping[str, str]) -> AsyncItera
 
 def asks(server: ModelServer) -> dict[str, str]:
     """The settings of a Parley that asks this model server."""
-    return {"OPENAI_BASE_URL": server.base_url, "OPENAI_MODEL": "fake"}
+    return {"OPENAI_BASE_URL": server.base_url, "OPENAI_MODEL": "fake"} | PATIENT
 
 
 @asynccontextmanager

@@ -199,6 +199,8 @@ class MemoryTurnStore:
         )
         if busy and queued >= new.max_queued:
             raise RateLimited("Too many of your messages wait for an answer.", retry_after_s=5)
+        if new.refusal:
+            raise new.refusal
         if not busy and not new.may_run:
             raise too_many_running()
 

@@ -17,7 +17,22 @@ FIELDS = list(Environment.model_fields)
 EVERY_NAME = [(field, name) for field in FIELDS for name in setting_names(field)]
 SECRET = "0123456789abcdef" * 2
 # A value for each setting that is not its default, and what it becomes.
-VALUES: dict[str, tuple[str, object]] = IDENTITY_VALUES | {
+ALLOWANCES: dict[str, tuple[str, object]] = {
+    "limit_requests_per_minute": ("7", 7),
+    "limit_guest_requests_per_minute": ("7", 7),
+    "limit_all_requests_per_minute": ("7", 7),
+    "limit_turns_per_minute": ("7", 7),
+    "limit_guest_turns_per_minute": ("7", 7),
+    "limit_all_turns_per_minute": ("7", 7),
+    "limit_guest_running_turns": ("7", 7),
+    "limit_all_running_turns": ("7", 7),
+    "limit_tokens_per_day": ("7", 7),
+    "limit_guest_tokens_per_day": ("7", 7),
+    "limit_all_tokens_per_day": ("7", 7),
+}
+VALUES: dict[str, tuple[str, object]] = {
+    **ALLOWANCES,
+    **IDENTITY_VALUES,
     "environment": ("production", "production"),
     "host": ("0.0.0.0", "0.0.0.0"),
     "port": ("8001", 8001),

@@ -1,0 +1,143 @@
+"""Limits: what users, guests, addresses and all together may use.
+
+A guest is counted by address too, or a script could be a new guest for each turn; this machine's
+own addresses are not, since a proxy or a developer is behind them.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from typing_extensions import override
+
+from parley.auth.addresses import is_loopback
+from parley.chat.errors import RateLimited
+from parley.chat.limits import Admission, Counted, Counters, Refusal, Take
+from parley.chat.owner import current_address
+from parley.chat.turns import Owner, TurnRequest
+
+_MINUTE_S, _DAY_S = 60, 24 * 60 * 60
+# Of text that nobody has counted yet: on the safe side for most languages.
+_BYTES_PER_TOKEN = 3
+_GUESTS = ("guest:", "session:", "anonymous")
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What one may use; None is without a limit."""
+
+    requests_a_minute: int | None = None
+    turns_a_minute: int | None = None
+    running_turns: int | None = None
+    tokens_a_day: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitConfig:
+    """Allowances of each user, of each guest and address, and of all together.
+
+    A turn is expected to need `expected_tokens` beside its own message, until it says what it
+    used.
+    """
+
+    user: Allowance = field(default_factory=Allowance)
+    guest: Allowance = field(default_factory=Allowance)
+    everyone: Allowance = field(default_factory=Allowance)
+    expected_tokens: int = 5000
+
+
+@asynccontextmanager
+async def open_limits(config: LimitConfig, counters: Counters) -> AsyncIterator["Limits"]:
+    """Count by `counters`; on leaving what ended is settled."""
+    async with asyncio.TaskGroup() as tasks:
+        yield Limits(config, counters, tasks)
+
+
+class Limits(Admission):
+    """Lets turns and requests begin that there is enough left for."""
+
+    def __init__(self, config: LimitConfig, counters: Counters, tasks: asyncio.TaskGroup) -> None:
+        """Settle in `tasks`."""
+        self._config = config
+        self._counters = counters
+        self._tasks = tasks
+
+    @override
+    async def admit(self, turn_id: str, request: TurnRequest) -> RateLimited | None:
+        size = sum(len(m.text.encode()) for m in request.earlier) + len(request.text.encode())
+        tokens = size // _BYTES_PER_TOKEN + self._config.expected_tokens
+        tokens = max(tokens, request.sampling.max_tokens or 0)
+        takes = [
+            take
+            for who, allowance in self._counted(request.owner)
+            for take in _of_turn(who, allowance, tokens)
+        ]
+        refusal = await self._counters.take(turn_id, takes) if takes else None
+        return _explained(refusal) if refusal else None
+
+    @override
+    def settle(self, turn_id: str, tokens: int | None) -> None:
+        self._tasks.create_task(self._counters.settle(turn_id, tokens))
+
+    async def check_request(self, owner: Owner | None) -> None:
+        """Count a request; raises `RateLimited`."""
+        takes = [
+            _rate(f"requests:{who}", allowance.requests_a_minute)
+            for who, allowance in self._counted(owner)
+            if allowance.requests_a_minute
+        ]
+        if takes and (refusal := await self._counters.take(None, takes)):
+            raise _explained(refusal)
+
+    def _counted(self, owner: Owner | None) -> Iterator[tuple[str, Allowance]]:
+        """Give by whom it is counted, and what each may use."""
+        config, address = self._config, current_address.get()
+        is_guest = owner is None or owner.identifier.startswith(_GUESTS)
+        if owner is not None:
+            yield f"owner:{owner.id}", config.guest if is_guest else config.user
+        if is_guest and address and not is_loopback(address):
+            yield f"address:{address}", config.guest
+        yield "everyone", config.everyone
+
+
+def _of_turn(who: str, allowance: Allowance, tokens: int) -> Iterator[Take]:
+    if allowance.turns_a_minute:
+        yield _rate(f"turns:{who}", allowance.turns_a_minute)
+    if allowance.running_turns:
+        yield Take(f"place:{who}", 1, allowance.running_turns, _DAY_S, Counted.PLACE)
+    if allowance.tokens_a_day:
+        now = datetime.now(UTC)
+        midnight_in_s = _DAY_S - (now.hour * 3600 + now.minute * 60 + now.second)
+        key = f"tokens:{who}:{now:%Y-%m-%d}"
+        # What would be more than all of it needs all of it.
+        amount = min(tokens, allowance.tokens_a_day)
+        yield Take(key, amount, allowance.tokens_a_day, midnight_in_s, Counted.TOKENS)
+
+
+def _rate(key: str, limit: int | None) -> Take:
+    assert limit
+    return Take(key, 1, limit, _MINUTE_S, Counted.RATE)
+
+
+def _explained(refusal: Refusal) -> RateLimited:
+    take, retry_after_s = refusal.take, refusal.retry_after_s
+    together = "All users together have" if ":everyone" in take.key else "You have"
+    what = {
+        Counted.RATE: f"done this {take.limit} times in a minute",
+        Counted.PLACE: f"{take.limit} answers being written or waiting",
+        Counted.TOKENS: f"no tokens left today of {take.limit}",
+    }[take.counted]
+    return RateLimited(
+        f"{together} {what}, which is the limit. {_again(retry_after_s)}",
+        retry_after_s=max(1.0, retry_after_s),
+    )
+
+
+def _again(retry_after_s: float) -> str:
+    if retry_after_s < 2 * _MINUTE_S:
+        return f"Try again in {max(1, round(retry_after_s))} seconds."
+    at = datetime.fromtimestamp(time.time() + retry_after_s, UTC)
+    return f"Try again after {at:%H:%M} UTC."

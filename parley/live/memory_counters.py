@@ -1,0 +1,90 @@
+"""What has been taken, in this process: rates by the library `limits`, places and tokens by sums."""
+
+import time
+from collections.abc import Sequence
+
+from limits import RateLimitItemPerSecond
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from parley.chat.limits import Counted, Refusal, Take
+
+# What is retried for a place: nobody knows when one is free.
+PLACE_RETRY_S = 5.0
+_SWEEP_EVERY = 1000
+
+
+class MemoryCounters:
+    """The `Counters` port; nothing in here waits, so nobody comes in between."""
+
+    def __init__(self) -> None:
+        """Count from nothing."""
+        self._rates = MovingWindowRateLimiter(MemoryStorage())
+        self._sums: dict[str, tuple[int, float]] = {}
+        self._taken: dict[str, Sequence[Take]] = {}
+        self._until_sweep = _SWEEP_EVERY
+
+    async def take(self, turn_id: str | None, takes: Sequence[Take]) -> Refusal | None:  # noqa: D102 - see the port
+        for take in takes:
+            if refusal := self._refusal(take):
+                return refusal
+        for take in takes:
+            self._add(take, take.amount)
+        if turn_id is not None:
+            self._taken[turn_id] = takes
+        self._sweep()
+        return None
+
+    async def settle(self, turn_id: str, tokens: int | None) -> None:  # noqa: D102
+        for take in self._taken.pop(turn_id, ()):
+            if take.counted is Counted.PLACE:
+                self._add(take, -take.amount)
+            elif take.counted is Counted.TOKENS:
+                self._add(take, (tokens or 0) - take.amount)
+
+    def has(self, turn_id: str) -> bool:
+        """Whether a turn took something here."""
+        return turn_id in self._taken
+
+    def _refusal(self, take: Take) -> Refusal | None:
+        if take.counted is Counted.RATE:
+            item = _item(take)
+            if self._rates.test(item, take.key, cost=take.amount):
+                return None
+            return Refusal(take, self._rates.get_window_stats(item, take.key).reset_time - _now())
+        taken, until = self._sum(take.key)
+        if taken + take.amount <= take.limit:
+            return None
+        is_place = take.counted is Counted.PLACE
+        return Refusal(take, PLACE_RETRY_S if is_place else until - _now())
+
+    def _add(self, take: Take, amount: int) -> None:
+        if take.counted is Counted.RATE:
+            self._rates.hit(_item(take), take.key, cost=amount)
+            return
+        taken, until = self._sum(take.key)
+        # A place is held by turns of this process alone: its end is theirs.
+        lasts_until = max(until, _now() + take.lasts_s) if not taken else until
+        self._sums[take.key] = (max(0, taken + amount), lasts_until)
+
+    def _sum(self, key: str) -> tuple[int, float]:
+        taken, until = self._sums.get(key, (0, 0.0))
+        return (taken, until) if until > _now() or key.startswith("place:") else (0, 0.0)
+
+    def _sweep(self) -> None:
+        """Forget, now and then, what counts no more."""
+        self._until_sweep -= 1
+        if self._until_sweep > 0:
+            return
+        self._until_sweep = _SWEEP_EVERY
+        now = _now()
+        kept = {k: v for k, v in self._sums.items() if v[0] and (v[1] > now or k[:6] == "place:")}
+        self._sums = kept
+
+
+def _item(take: Take) -> RateLimitItemPerSecond:
+    return RateLimitItemPerSecond(take.limit, take.lasts_s)
+
+
+def _now() -> float:
+    return time.time()

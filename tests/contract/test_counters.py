@@ -1,0 +1,178 @@
+"""Counters: however many ask at once, no more is taken than there is; in memory and in Redis."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from parley.auth.limits import Allowance, LimitConfig, open_limits
+from parley.chat.limits import Counted, Counters, Take
+from parley.chat.owner import current_address
+from parley.chat.turns import Owner, TurnRequest
+from parley.context.redis_address import read_redis_url
+from parley.context.redis_guard import open_redis
+from parley.live.memory_counters import MemoryCounters
+from parley.live.redis_counters import RedisCounters
+from tests.contract.support import an_owner
+
+KINDS = ("memory", pytest.param("redis", marks=pytest.mark.needs_redis))
+
+
+@pytest.fixture(scope="module", params=KINDS)
+async def counters(request: pytest.FixtureRequest) -> AsyncIterator[Counters]:
+    if request.param == "memory":
+        yield MemoryCounters()
+        return
+    url: str = request.getfixturevalue("redis_of_session")
+    async with open_redis(read_redis_url(url)) as guard:
+        yield RedisCounters(guard)
+
+
+def tokens(key: str, amount: int, limit: int) -> Take:
+    return Take(f"tokens:{key}", amount, limit, 1000, Counted.TOKENS)
+
+
+def place(key: str, limit: int) -> Take:
+    return Take(f"place:{key}", 1, limit, 1000, Counted.PLACE)
+
+
+def new_id() -> str:
+    return str(uuid4())
+
+
+async def test_a_thousand_turns_at_once_get_the_hundred_that_there_are(counters: Counters) -> None:
+    """Each reserves 50 tokens of 5,000, uses fewer, and gives the rest back."""
+    key, turns = new_id(), [new_id() for _ in range(1000)]
+
+    async def ask(turn_id: str) -> bool:
+        return await counters.take(turn_id, [tokens(key, 50, 5000)]) is None
+
+    let_in = [
+        id for id, ok in zip(turns, await asyncio.gather(*map(ask, turns)), strict=True) if ok
+    ]
+    assert len(let_in) == 100
+    for turn_id in let_in:
+        await counters.settle(turn_id, 40)
+    again = await asyncio.gather(*(ask(new_id()) for _ in range(100)))
+    assert sum(again) == (5000 - 100 * 40) // 50
+
+
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    limit=st.integers(1, 500),
+    asked=st.lists(st.tuples(st.integers(1, 100), st.integers(0, 100)), max_size=20),
+)
+async def test_what_is_reserved_and_used_is_never_more_than_there_is(
+    counters: Counters, limit: int, asked: list[tuple[int, int]]
+) -> None:
+    key, reserved, used = new_id(), 0, 0
+    for amount, share in asked:
+        turn_id = new_id()
+        refusal = await counters.take(turn_id, [tokens(key, amount, limit)])
+        assert (refusal is None) == (reserved + used + amount <= limit)
+        if refusal is None and share % 2:
+            await counters.settle(turn_id, amount * share // 100)
+            used += amount * share // 100
+        elif refusal is None:
+            reserved += amount
+        assert reserved + used <= limit
+
+
+async def test_all_is_taken_or_nothing(counters: Counters) -> None:
+    one, other = new_id(), new_id()
+    assert await counters.take(new_id(), [tokens(other, 5, 5)]) is None
+    refusal = await counters.take(new_id(), [tokens(one, 1, 1), tokens(other, 1, 5)])
+    assert refusal is not None
+    assert refusal.take.key == f"tokens:{other}"
+    assert await counters.take(new_id(), [tokens(one, 1, 1)]) is None
+
+
+async def test_a_place_is_free_again_and_only_once(counters: Counters) -> None:
+    key, first = new_id(), new_id()
+    assert await counters.take(first, [place(key, 1)]) is None
+    refusal = await counters.take(new_id(), [place(key, 1)])
+    assert refusal is not None
+    assert refusal.retry_after_s == 5
+    await counters.settle(first, 0)
+    await counters.settle(first, 0)
+    assert await counters.take(new_id(), [place(key, 1)]) is None
+    assert await counters.take(new_id(), [place(key, 1)]) is not None
+
+
+async def test_what_never_began_costs_nothing(counters: Counters) -> None:
+    key, turn_id = new_id(), new_id()
+    assert await counters.take(turn_id, [tokens(key, 5, 5)]) is None
+    await counters.settle(turn_id, None)
+    assert await counters.take(new_id(), [tokens(key, 5, 5)]) is None
+
+
+async def test_a_rate_says_when_to_come_back(counters: Counters) -> None:
+    take = Take(f"turns:{new_id()}", 1, 3, 60, Counted.RATE)
+    taken = [await counters.take(None, [take]) for _ in range(4)]
+    assert taken[:3] == [None] * 3
+    assert taken[3] is not None
+    assert 0 < taken[3].retry_after_s <= 60
+
+
+LIMITS = LimitConfig(
+    user=Allowance(turns_a_minute=3),
+    guest=Allowance(requests_a_minute=4, turns_a_minute=2, tokens_a_day=20_000),
+    everyone=Allowance(running_turns=1000),
+    expected_tokens=100,
+)
+
+
+def asked(owner: Owner) -> TurnRequest:
+    return TurnRequest(owner, new_id(), "hello")
+
+
+def a_guest() -> Owner:
+    return Owner(id := new_id(), f"guest:{id}")
+
+
+async def test_users_may_more_than_guests(counters: Counters) -> None:
+    user, guest = an_owner(), a_guest()
+    user = Owner(user.id, f"https://op.example|{user.id}")
+    async with open_limits(LIMITS, counters) as limits:
+        of_user = [await limits.admit(new_id(), asked(user)) for _ in range(4)]
+        of_guest = [await limits.admit(new_id(), asked(guest)) for _ in range(3)]
+    assert [refusal is None for refusal in of_user] == [True, True, True, False]
+    assert [refusal is None for refusal in of_guest] == [True, True, False]
+    refusal = of_guest[2]
+    assert refusal is not None
+    assert refusal.retry_after_s
+    assert "2 times in a minute" in refusal.message
+
+
+@pytest.mark.parametrize(("address", "counts"), [("192.0.2.", True), ("127.0.0.1", False)])
+async def test_guests_of_one_address_share_what_guests_have(
+    counters: Counters, address: str, counts: bool
+) -> None:
+    token = current_address.set(f"2001:db8::{new_id()[:4]}" if counts else address)
+    try:
+        async with open_limits(LIMITS, counters) as limits:
+            refusals = [await limits.admit(new_id(), asked(a_guest())) for _ in range(3)]
+    finally:
+        current_address.reset(token)
+    assert (refusals[2] is not None) is counts
+
+
+async def test_a_day_has_its_tokens(counters: Counters) -> None:
+    config = LimitConfig(user=Allowance(tokens_a_day=1000), expected_tokens=400)
+    user = Owner(new_id(), "user")
+    async with open_limits(config, counters) as limits:
+        one, two = new_id(), new_id()
+        assert await limits.admit(one, asked(user)) is None
+        assert await limits.admit(two, asked(user)) is None
+        refusal = await limits.admit(new_id(), asked(user))
+        assert refusal is not None
+        assert "no tokens left today of 1000" in refusal.message
+        limits.settle(one, 50)
+        limits.settle(two, None)
+    async with open_limits(config, counters) as limits:
+        assert await limits.admit(new_id(), asked(user)) is None
