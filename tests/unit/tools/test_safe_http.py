@@ -1,11 +1,14 @@
 """Safe HTTP: out to the internet and nowhere else, however it is asked, in bounds of size and time."""
 
+import asyncio
 import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import IPv4Address, ip_network
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from parley.tools.failures import ToolFailed
 from parley.tools.safe_http import Fetched, HttpConfig, check_url, open_http
@@ -235,3 +238,46 @@ async def test_named_host_is_reached_wherever_it_is_and_nothing_beside_it() -> N
         assert (await fetch(config, service.url(host="searxng"))).body == b"found"
         assert (await refusal(config, house.url(host="searxng"))).why == "not_allowed"
         assert not house.seen
+
+
+def _written(address: IPv4Address) -> st.SearchStrategy[str]:
+    """Write an address as `inet_aton` and URLs know it: octal, hex, short, mapped, in other digits."""
+    number, parts = int(address), str(address).split(".")
+    part = [st.sampled_from([p, f"0{int(p):o}", f"0x{int(p):x}", f"000{int(p):o}"]) for p in parts]
+    rest = number & 0xFFFFFF
+    wide = str(address).translate({ord(str(n)): chr(0xFF10 + n) for n in range(10)})
+    return st.one_of(
+        st.tuples(*part).map(".".join),
+        st.sampled_from(
+            [
+                str(number),
+                f"0x{number:x}",
+                f"0{number:o}",
+                f"{parts[0]}.{rest}",
+                f"{parts[0]}.{parts[1]}.{number & 0xFFFF}",
+                f"{address}.",
+                f"[::ffff:{address}]",
+                f"[::ffff:{number >> 16:x}:{number & 0xFFFF:x}]",
+                f"[64:ff9b::{address}]",
+                wide,
+                str(address).replace(".", "\u3002"),
+                "".join(f"%{ord(sign):02x}" for sign in str(address)),
+            ]
+        ),
+    )
+
+
+HERE = st.integers(0x7F000000, 0x7FFFFFFF).map(IPv4Address)
+
+
+@settings(max_examples=300, deadline=None)
+@given(HERE.flatmap(_written), st.sampled_from(["/", "", "/?a=b", "/#x"]))
+def test_no_notation_leads_here(host: str, path: str) -> None:
+    async def check() -> None:
+        async with web({"/": page_of("secret")}) as served:
+            config = replace(STRICT, ports=frozenset({served.port}))
+            failed = await refusal(config, f"http://{host}:{served.port}{path}")
+            assert failed.why in {"not_allowed", "unavailable", "invalid_arguments"}
+            assert not served.seen
+
+    asyncio.run(check())
