@@ -21,6 +21,7 @@ from parley.chat.errors import (
 )
 
 MAX_SAID_CHARS = 300
+WEB_PAGE = "a web page"
 
 _BY_STATUS: dict[int, type[ProviderError]] = {
     401: CredentialsRefused,
@@ -75,7 +76,7 @@ def read_body(body: bytes) -> Complaint:
         text = body.decode(errors="replace")
         title = re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
         text = title.group(1) if title else text
-        return Complaint("a web page" if text.lstrip().startswith("<") else text)
+        return Complaint(WEB_PAGE if text.lstrip().startswith("<") else text)
     return complaint or Complaint()
 
 

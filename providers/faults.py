@@ -27,6 +27,7 @@ from providers.config import Connection
 from providers.frames import Frame
 
 MAX_RETRY_AFTER_S = 3600.0
+_VERSIONED = re.compile(r"/v\d\w*$")
 
 _HAPPENED: dict[type[ProviderError], str] = {
     BrokenStream: "ended the stream before the answer was complete",
@@ -101,7 +102,8 @@ def refusal(
     if 300 <= status < 400:
         said = "it redirects, which is not followed with a key"
     elif status == 404 and error is RequestRefused:
-        said = f"nothing is at this address, which usually ends in /v1 ({said or 'no body'})"
+        hint = "" if _VERSIONED.search(connection.base_url) else ", which usually ends in /v1"
+        said = f"nothing is at this address{hint} ({said or 'no body'})"
     retry_after_s = retry_after(headers.get("Retry-After"))
     return fault(error, connection, said, status=status, retry_after_s=retry_after_s)
 

@@ -171,7 +171,8 @@ def open_provider(connection: Connection, defaults: Sampling) -> Provider:
 
 def versioned_url(url: str) -> str:
     """Bring an address of the API to the form that paths are added to."""
-    url = url.strip().rstrip("/").removesuffix("/openai").rstrip("/")
+    url = re.sub(r"(?<=[^:/])/{2,}", "/", url.strip()).rstrip("/")
+    url = re.sub(r"/(openai|models)(/.*)?$", "", url)
     if not url:
         return GEMINI_URL
     return url if re.search(r"/v\d+\w*$", url) else f"{url}/v1beta"

@@ -4,7 +4,8 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,25 +27,30 @@ _SCALARS = {
 }
 _MOST_FIELDS = 4096
 _MOST_BYTES = 1024 * 1024
+# Vocabularies have some megabytes.
+_MOST_HEADER_BYTES = 64 * 1024 * 1024
+_TEMPLATE = b"tokenizer.chat_template" + struct.pack("<I", _STRING)
 
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """The model's own name and its context window, in tokens, where the file tells them."""
+    """The model's own name, context window in tokens and chat template, where the file tells them."""
 
     name: str | None
     context_window: int | None
+    chat_template: str = ""
 
 
 def read_header(path: Path) -> GgufHeader:
     """Read a header; raises `OSError`, and `ValueError` for a file that is no GGUF.
 
-    Stops at the first list, which is the vocabulary: both fields are before it wherever llama.cpp's
-    own tools wrote the file, and what comes later is then not known.
+    Reads up to the first list, which is the vocabulary: name and window are before it wherever
+    llama.cpp's own tools wrote the file, and are not known otherwise. The template is behind it, and
+    is looked for by its key.
     """
     with path.open("rb") as file:
         try:
-            return _read(file)
+            return replace(_read(file), chat_template=_template(file))
         except (struct.error, UnicodeDecodeError) as exc:
             raise ValueError("it ends in its header, or is damaged there") from exc
 
@@ -62,6 +68,15 @@ def _read(file: BinaryIO) -> GgufHeader:
         name if isinstance(name, str) else None,
         window if isinstance(window, int) and window > 0 else None,
     )
+
+
+def _template(file: BinaryIO) -> str:
+    with mmap(file.fileno(), 0, access=ACCESS_READ) as mapped:
+        at = mapped.find(_TEMPLATE, 0, _MOST_HEADER_BYTES)
+        if at < 0:
+            return ""
+        file.seek(at + len(_TEMPLATE))
+        return _string(file)
 
 
 def _fields(file: BinaryIO, count: int) -> dict[str, object]:

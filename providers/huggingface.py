@@ -10,13 +10,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from huggingface_hub import AsyncInferenceClient, constants
 from typing_extensions import override
 
 from parley.chat.deltas import Delta
-from parley.chat.errors import CredentialsRefused, ModelMissing, RequestRefused
+from parley.chat.errors import CredentialsRefused, ModelMissing, RequestRefused, Unreachable
 from parley.chat.models import CompletionRequest, Sampling, Tokenizer
 from parley.chat.ports import Provider
 from providers.config import Connection
@@ -125,6 +125,8 @@ class HuggingFace(OpenAICompatible):
                 extra_body=body,
             )
         except ValueError as exc:
+            if _address(self.connection.base_url) is None:
+                raise fault(Unreachable, self.connection, "its address is not a URL") from exc
             raise fault(RequestRefused, self.connection, str(exc)) from exc
         return _without_placeholder(writer.written[0])
 
@@ -161,9 +163,17 @@ def endpoint_url(url: str) -> str:
 
 def _is_huggingfaces(url: str) -> bool:
     """Whether a server is Hugging Face's own, to which its users' tokens may go."""
-    address = urlsplit(url)
-    host = address.hostname or ""
-    return address.scheme == "https" and host.endswith((".huggingface.co", ".huggingface.cloud"))
+    address = _address(url)
+    if address is None or address.scheme != "https":
+        return False
+    return (address.hostname or "").endswith((".huggingface.co", ".huggingface.cloud"))
+
+
+def _address(url: str) -> SplitResult | None:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return None
 
 
 def _without_placeholder(prepared: Prepared) -> Prepared:

@@ -6,7 +6,13 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 
 from parley.chat.deltas import Delta
-from parley.chat.errors import BrokenStream, ModelMissing, ProviderError, Unreachable
+from parley.chat.errors import (
+    BrokenStream,
+    ModelMissing,
+    ProviderError,
+    RequestRefused,
+    Unreachable,
+)
 from parley.chat.models import (
     CompletionRequest,
     Health,
@@ -16,6 +22,7 @@ from parley.chat.models import (
     Tokenizer,
 )
 from providers.config import Connection
+from providers.faults import fault
 from providers.local_model import LocalModel
 from providers.openai_compatible import FIRST_LISTED
 from providers.openai_request import narrowed
@@ -49,6 +56,9 @@ class LocalProvider:
         """Stream one completion; see `Provider.stream`."""
         name = await self._first() if request.model == FIRST_LISTED else request.model
         model = self._model(name)
+        if request.tools and not (await model.info()).capabilities.tools:
+            said = "its chat template knows no tools"
+            raise fault(RequestRefused, self.connection, said)
         server = await model.server()
         async with (
             _settling(model),

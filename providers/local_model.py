@@ -8,6 +8,7 @@ each time, and is spoken to in OpenAI's dialect.
 
 import asyncio
 import os
+import re
 import secrets
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -53,6 +54,11 @@ class _Weights:
         """The context window of one answer, in tokens."""
         own = self.header.context_window
         return min(own, CONTEXT_TOKENS) if own else CONTEXT_TOKENS
+
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the chat template knows tools: llama.cpp reads them over where it does not."""
+        return re.search(r"\btools\b", self.header.chat_template) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +106,7 @@ class LocalModel:
         """Describe the model from its file, which is not loaded for it; raises `ModelMissing`."""
         weights = await self._weights()
         provider, name = self._connection.name, self.name
-        capabilities = Capabilities(context_window=weights.window)
+        capabilities = Capabilities(context_window=weights.window, tools=weights.takes_tools)
         label = weights.header.name or weights.path.stem
         return ModelInfo(f"{provider}:{name}", provider, name, label, capabilities)
 

@@ -3,6 +3,7 @@
 Reference: https://platform.openai.com/docs/api-reference/chat
 """
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
@@ -19,7 +20,6 @@ from parley.chat.errors import (
     Unreachable,
 )
 from parley.chat.models import (
-    Capabilities,
     CompletionRequest,
     Health,
     HealthState,
@@ -28,11 +28,13 @@ from parley.chat.models import (
     Tokenizer,
 )
 from parley.chat.ports import Provider
+from providers.abilities import AbilitiesRoute
 from providers.chunks import ChunkReader
 from providers.config import Connection
 from providers.encodings import EncodingTokenizer, encoding_of
 from providers.event_source import EventSource
 from providers.faults import fault
+from providers.listing import Listed, read_listing
 from providers.openai_request import COMPATIBLE, OPENAI, Habits, render
 from providers.server_tokenizer import ServerTokenizer, TokenizeRoute
 from providers.transport import Transport
@@ -45,6 +47,8 @@ OPENAI_DEFAULT_MODEL = "gpt-4o-mini"
 FIRST_LISTED = "first-listed"
 
 _MODELS_TIMEOUT_S = 2.0
+# Azure's own addresses end in /models: only behind a version it is a route.
+_ROUTES = re.compile(r"/chat/completions$|(?<=/v1)/(chat|completions|responses|models|embeddings)$")
 
 
 class OpenAICompatible:
@@ -65,6 +69,7 @@ class OpenAICompatible:
         self._defaults = defaults or Sampling()
         self._transport = Transport(self.connection)
         self._tokenize = TokenizeRoute(self.connection)
+        self._abilities = AbilitiesRoute(self.connection)
         self._tokenizers: dict[str, Tokenizer] = {}
 
     @asynccontextmanager
@@ -88,10 +93,12 @@ class OpenAICompatible:
         limit_s = min(_MODELS_TIMEOUT_S, self.connection.deadlines.first_event_s)
         document = await self._transport.get("/models", limit_s)
         try:
-            listed = msgspec.json.decode(document, type=_ModelList).data
+            listed = read_listing(document)
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             said = "a list of models that is none"
             raise fault(ProtocolViolation, self.connection, said) from exc
+        if self.connection.base_url != OPENAI_BASE_URL:
+            listed = await self._abilities.complete(listed)
         return [self._info(model) for model in listed]
 
     async def _first_listed(self) -> str:
@@ -125,6 +132,7 @@ class OpenAICompatible:
 
     async def aclose(self) -> None:
         """Close all connections."""
+        await self._abilities.aclose()
         await self._tokenize.aclose()
         await self._transport.aclose()
 
@@ -159,11 +167,9 @@ class OpenAICompatible:
         error.streamed = reader.streamed
         raise error
 
-    def _info(self, model: "_Model") -> ModelInfo:
-        provider = self.connection.name
-        window = model.max_model_len or model.context_length or _llama_window(model.meta)
-        capabilities = Capabilities(context_window=window)
-        return ModelInfo(f"{provider}:{model.id}", provider, model.id, model.id, capabilities)
+    def _info(self, model: Listed) -> ModelInfo:
+        provider, name = self.connection.name, model.name
+        return ModelInfo(f"{provider}:{name}", provider, name, name, model.capabilities)
 
 
 def open_provider(connection: Connection, defaults: Sampling) -> Provider:
@@ -171,24 +177,12 @@ def open_provider(connection: Connection, defaults: Sampling) -> Provider:
     return OpenAICompatible(connection, defaults)
 
 
-class _Model(msgspec.Struct):
-    id: str
-    max_model_len: int | None = None  # vLLM
-    context_length: int | None = None  # OpenRouter and others
-    meta: object = None  # llama.cpp; anything elsewhere
-
-
-class _ModelList(msgspec.Struct):
-    data: list[_Model]
-
-
-def _llama_window(meta: object) -> int | None:
-    """Read what llama.cpp was started with; old ones say only what the model was trained with."""
-    said = [meta.get("n_ctx"), meta.get("n_ctx_train")] if isinstance(meta, dict) else []
-    return next((n for n in said if isinstance(n, int) and n > 0), None)
-
-
 def base_url(url: str) -> str:
-    """Bring a base URL into the form that paths are added to, from what people paste."""
-    url = url.strip().rstrip("/")
-    return url.removesuffix("/chat/completions").rstrip("/")
+    """Bring a base URL into the form that paths are added to, from what people paste.
+
+    That is often the address of a route, or has a slash too many.
+    """
+    scheme, _, rest = url.strip().rpartition("://")
+    rest = re.sub(r"/{2,}", "/", rest).rstrip("/")
+    rest = _ROUTES.sub("", rest)
+    return f"{scheme}://{rest}" if scheme else rest

@@ -18,6 +18,7 @@ from parley.chat.errors import (
     RequestRefused,
     Unreachable,
 )
+from providers.complaints import WEB_PAGE, read_body
 from providers.config import Connection
 from providers.event_source import EventSource
 from providers.faults import fault, network_fault, refusal
@@ -116,15 +117,21 @@ class Transport:
         if not 200 <= response.status < 300:
             raise await self._refusal(response)
         if response.content_type == "text/html":
-            raise fault(ProtocolViolation, self.connection, "a web page")
+            title = read_body(await self._said(response)).text
+            said = WEB_PAGE if title in {"", WEB_PAGE} else f'{WEB_PAGE}, "{title}"'
+            raise fault(ProtocolViolation, self.connection, said)
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> ProviderError:
-        body = b""
+        body = await self._said(response)
+        return refusal(self.connection, response.status, response.headers, body)
+
+    async def _said(self, response: aiohttp.ClientResponse) -> bytes:
+        """Read the body of what is no answer, as far as it comes soon."""
         # The status says most: a body that does not come is not waited for.
         with suppress(aiohttp.ClientError, OSError):
             async with asyncio.timeout(_REFUSAL_BODY_S):
-                body = await _bounded(response, _MAX_REFUSAL_BYTES)
-        return refusal(self.connection, response.status, response.headers, body)
+                return await _bounded(response, _MAX_REFUSAL_BYTES)
+        return b""
 
     def _encode(self, body: object) -> bytes:
         try:

@@ -126,8 +126,14 @@ OPENAI = Dialect(
 
 
 def models(names: list[str], context_window: int) -> dict[str, object]:
-    """List models as OpenAI does, with the window as vLLM tells it."""
-    row = {"object": "model", "created": 1686935002, "owned_by": "parley"}
+    """List models as OpenAI does, with the window as vLLM tells it and abilities as OpenRouter."""
+    row = {
+        "object": "model",
+        "created": 1686935002,
+        "owned_by": "parley",
+        "supported_parameters": ["tools", "tool_choice", "response_format"],
+        "architecture": {"input_modalities": ["text", "image"], "output_modalities": ["text"]},
+    }
     return {
         "object": "list",
         "data": [{"id": name, **row, "max_model_len": context_window} for name in names],

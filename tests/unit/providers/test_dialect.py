@@ -200,10 +200,24 @@ async def test_sampling_is_sent_over_the_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://a/v1", "http://a/v1/", " http://a/v1// ", "http://a/v1/chat/completions/"]
+    "url",
+    [
+        "http://a/v1",
+        "http://a/v1/",
+        " http://a/v1// ",
+        "http://a//v1",
+        "http://a/v1/chat/completions/",
+        "http://a/v1//chat/completions",
+        "http://a/v1/models",
+        "http://a/v1/completions",
+    ],
 )
 def test_base_url_takes_what_people_paste(url: str) -> None:
     assert base_url(url) == "http://a/v1"
+
+
+def test_base_url_of_azure_is_left_alone() -> None:
+    assert base_url("https://x.services.ai.azure.com/models/").endswith(".com/models")
 
 
 async def test_models_are_listed_in_order() -> None:

@@ -82,7 +82,7 @@ REFUSED: dict[str, tuple[Reply, type[ProviderError], str]] = {
     "400 about the key, Gemini": (json_reply([said("API key not valid.")], 400), CredentialsRefused, "Check OPENAI_API_KEY"),
     "404, no such model": (json_reply(said("The model `x` does not exist", code="model_not_found"), 404), ModelMissing, "Check OPENAI_MODEL"),
     "400, no such model": (json_reply(said("Model x was not found"), 400), ModelMissing, "Check OPENAI_MODEL"),
-    "404, wrong address": (json_reply({"detail": "Not Found"}, 404), RequestRefused, "usually ends in /v1 (Not Found). Check OPENAI_BASE_URL"),
+    "404, wrong address": (json_reply({"detail": "Not Found"}, 404), RequestRefused, "nothing is at this address (Not Found). Check OPENAI_BASE_URL"),
     "404, nothing said": (body(b"", "text/plain", 404), RequestRefused, "no body"),
     "400, context": (json_reply(said("This model's maximum context length is 8192 tokens."), 400), ContextOverflow, "8192 tokens. Shorten"),
     "400, context, by code": (json_reply(said("Too long", code="context_length_exceeded"), 400), ContextOverflow, "Too long"),

@@ -118,6 +118,8 @@ async def test_model_is_part_of_the_address(model: str, path: str) -> None:
         ("", GEMINI_URL),
         ("https://generativelanguage.googleapis.com", GEMINI_URL),
         (f"{GEMINI_URL}/openai/", GEMINI_URL),
+        (f"{GEMINI_URL}/openai/chat/completions", GEMINI_URL),
+        (f"{GEMINI_URL}//models/gemini-2.5-flash:generateContent", GEMINI_URL),
         ("https://x.example/v1", "https://x.example/v1"),
     ],
 )

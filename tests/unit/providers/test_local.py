@@ -5,24 +5,26 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from parley.chat.errors import ModelMissing, UnknownModel
-from parley.chat.models import CompletionRequest
-from providers.config import LoopbackPorts, ModelConfig, ProvidersConfig
+from parley.chat.errors import ModelMissing, RequestRefused, UnknownModel
+from parley.chat.models import CompletionRequest, Sampling, ToolSpec
+from providers.config import Connection, LoopbackPorts, ModelConfig, ProvidersConfig
 from providers.door import ask, connect
 from providers.gguf_header import GgufHeader, read_header
 from providers.ladder import open_registry
+from providers.local import open_provider
 from providers.local_model import CONTEXT_TOKENS as MOST_TOKENS
 from providers.registry import Registry
 from providers.weights import DEFAULT, storage
 from tests.fakes.hub import COMMIT
-from tests.models.tiny_gguf import CONTEXT_TOKENS
+from tests.models.tiny_gguf import CHAT_TEMPLATE, CONTEXT_TOKENS
 from tests.unit.providers.support import REQUEST, outcome_of
 
 NOBODY = LoopbackPorts(ollama=0, lmstudio=0, llamacpp=0, tgi=0)
@@ -119,7 +121,27 @@ async def test_window_of_a_row_is_the_servers(named_as_in_the_table: Path) -> No
 
 
 def test_header_tells_name_and_window(tiny_model: Path) -> None:
-    assert read_header(tiny_model) == GgufHeader("parley-tiny-random", CONTEXT_TOKENS)
+    header = GgufHeader("parley-tiny-random", CONTEXT_TOKENS, CHAT_TEMPLATE)
+    assert read_header(tiny_model) == header
+
+
+async def test_tools_are_refused_where_the_template_knows_none(tiny_model: Path) -> None:
+    """llama.cpp would read them over, and the model never hear of them."""
+    tool = ToolSpec("clock", "Tells the time.", {"type": "object", "properties": {}})
+    async with aclosing(open_provider(Connection("local", str(tiny_model)), Sampling())) as local:
+        given = await outcome_of(local, replace(REQUEST, model="tiny", tools=(tool,)))
+        (info,) = await local.models()
+    assert type(given.error) is RequestRefused
+    assert "its chat template knows no tools" in given.error.message
+    assert not info.capabilities.tools
+
+
+def test_template_that_names_tools_takes_them(tmp_path: Path, tiny_model: Path) -> None:
+    whole = tiny_model.read_bytes()
+    template = CHAT_TEMPLATE.encode()
+    path = tmp_path / "tools.gguf"
+    path.write_bytes(whole.replace(template, template.replace(b"messages", b"tools   ")))
+    assert "tools" in read_header(path).chat_template
 
 
 @given(data=st.data())

@@ -1,0 +1,94 @@
+"""What people get wrong, in every dialect: the message names the provider, what it said and what to change."""
+
+from dataclasses import replace
+
+import pytest
+
+from parley.chat.errors import (
+    ContextOverflow,
+    CredentialsRefused,
+    ModelMissing,
+    ProtocolViolation,
+    ProviderError,
+    ProviderFault,
+    RequestRefused,
+    Unreachable,
+)
+from providers import openai_compatible
+from tests.fakes import gemini_wire, model_server
+from tests.fakes.model_server import Reply, body, json_reply
+from tests.unit.providers.support import Outcome, outcome_of
+from tests.unit.providers.wires import ALL, ASKED, HUGGINGFACE, KEY, Wire, played
+
+OPENAI = replace(HUGGINGFACE, name="openai", opens=openai_compatible.open_provider)
+LOGIN = b"<html><head><title>Sign in - Corporate proxy</title></head></html>"
+
+
+def openais(message: str, code: str | None = None) -> dict[str, object]:
+    return {"error": {"message": message, "type": "invalid_request_error", "code": code}}
+
+
+# What a server says, the error, what of it is told, and the setting that is named.
+MISTAKES: dict[str, tuple[Reply, type[ProviderError], str, str]] = {
+    "wrong key": (json_reply(openais(f"Incorrect API key provided: {KEY}"), 401), CredentialsRefused, "Incorrect API key provided: [key]", "THE_KEY"),
+    "key without rights": (json_reply(openais("Project has no access"), 403), CredentialsRefused, "Project has no access", "THE_KEY"),
+    "key that is spent": (json_reply({"error": "You have exceeded your monthly credits"}, 402), CredentialsRefused, "monthly credits", "THE_KEY"),
+    "wrong path": (json_reply({"detail": "Not Found"}, 404), RequestRefused, "nothing is at this address", "THE_URL"),
+    "wrong path, web page": (body(b"<html><head><title>404 Not Found</title></head></html>", "text/html", 404), RequestRefused, "404 Not Found", "THE_URL"),
+    "wrong method": (body(b"Method Not Allowed", "text/plain", 405), RequestRefused, "Method Not Allowed", "THE_URL"),
+    "proxy that wants a sign-in": (body(LOGIN, "text/html"), ProtocolViolation, "Sign in - Corporate proxy", "THE_URL"),
+    "proxy without its server": (body(b"<html><head><title>502 Bad Gateway</title></head></html>", "text/html", 502), ProviderFault, "502 Bad Gateway", "its log"),
+    "proxy that redirects": (body(b"", "text/plain", 302, {"Location": "https://login.example"}), RequestRefused, "it redirects", "THE_URL"),
+    "no such model": (json_reply(openais("The model `m` does not exist", "model_not_found"), 404), ModelMissing, "`m` does not exist", "THE_MODEL"),
+    "no such model, Ollama": (json_reply({"error": {"message": 'model "m" not found, try pulling it first'}}, 404), ModelMissing, "try pulling it first", "THE_MODEL"),
+    "no such model, Google": (json_reply(gemini_wire.failure(404, "NOT_FOUND", "models/m is not found for API version v1beta"), 404), ModelMissing, "models/m is not found", "THE_MODEL"),
+    "too long": (json_reply(openais("This model's maximum context length is 8192 tokens.", "context_length_exceeded"), 400), ContextOverflow, "8192 tokens", "MAX_HISTORY_TOKENS"),
+    "too long, TGI": (json_reply({"error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 2048. Given: 3000", "error_type": "validation"}, 422), ContextOverflow, "must be <= 2048", "MAX_HISTORY_TOKENS"),
+    "too long, Google": (json_reply(gemini_wire.failure(400, "INVALID_ARGUMENT", "The input token count (1048577) exceeds the maximum number of tokens allowed (1048576)."), 400), ContextOverflow, "1048577", "MAX_HISTORY_TOKENS"),
+}  # fmt: skip
+
+
+async def told(wire: Wire, reply: Reply) -> Outcome:
+    async with played(wire, reply) as (provider, _):
+        return await outcome_of(provider, ASKED)
+
+
+@pytest.mark.parametrize("wire", [OPENAI, *ALL], ids=lambda wire: wire.name)
+@pytest.mark.parametrize(
+    ("reply", "error", "said", "setting"), MISTAKES.values(), ids=MISTAKES.keys()
+)
+async def test_mistake_is_told_with_its_mend(
+    wire: Wire, reply: Reply, error: type[ProviderError], said: str, setting: str
+) -> None:
+    given = await told(wire, reply)
+    assert (type(given.error), given.deltas) == (error, [])
+    assert given.error is not None
+    message = given.error.message
+    assert message.startswith(wire.name.partition(" ")[0])
+    assert said in message
+    assert setting in message
+    assert KEY not in message
+
+
+@pytest.mark.parametrize("wire", [OPENAI, *ALL], ids=lambda wire: wire.name)
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:1/v1", "http://no-such-host.invalid/v1", "http://[::1/v1", "nonsense"],
+)
+async def test_address_that_leads_nowhere_is_named(wire: Wire, url: str) -> None:
+    provider = wire.opens(wire.connection(url), ASKED.sampling)
+    given = await outcome_of(provider, ASKED)
+    await provider.aclose()
+    assert type(given.error) is Unreachable
+    assert "Check THE_URL, and that the server runs." in given.error.message
+    assert KEY not in given.error.message
+
+
+@pytest.mark.parametrize("wire", [OPENAI, *ALL], ids=lambda wire: wire.name)
+@pytest.mark.parametrize("key", ["two\nlines", "ünïcode", "with\x00nul"])
+async def test_key_that_is_no_header_is_refused_unshown(wire: Wire, key: str) -> None:
+    async with played(wire, model_server.sse(*wire.answer("a")), key=f"hf_{key}") as (provider, _):
+        given = await outcome_of(provider, ASKED)
+    if given.error is not None:  # some servers take more than ASCII
+        assert isinstance(given.error, CredentialsRefused)
+        assert key not in given.error.message
