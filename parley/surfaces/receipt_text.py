@@ -1,13 +1,18 @@
 """Receipt text: what the model saw, as Markdown for people."""
 
-import re
 from collections import Counter
 
 from parley.chat.messages import Role
+from parley.chat.quoting import quoted
 from parley.chat.receipts import Receipt, ReceiptMessage, Seen
 
 _SHOWN_CHARS = 600
-_NAMES = {Role.SYSTEM: "System prompt", Role.USER: "You", Role.ASSISTANT: "Answer"}
+_NAMES = {
+    Role.SYSTEM: "System prompt",
+    Role.USER: "You",
+    Role.ASSISTANT: "Answer",
+    Role.TOOL: "Tool",
+}
 _NOT_PROVED = (
     "The texts are not shown: the conversation no longer holds what was sent, word for word."
 )
@@ -36,26 +41,22 @@ def receipt_markdown(seen: Seen) -> str:
 def _summary(receipt: Receipt) -> str:
     methods = Counter(message.counted_by for message in receipt.messages)
     # What comes after the @ tells one server's model from another's: for programs.
-    names = ("an estimate" if name == "estimate" else f"`{name.split('@')[0]}`" for name in methods)
-    how = " and ".join(names)
+    methods_named = (
+        "an estimate" if name == "estimate" else f"`{name.split('@')[0]}`" for name in methods
+    )
+    how = " and ".join(methods_named)
+    names = [f"`{tool.name}`" for tool in receipt.toolbox.tools]
+    tools = f" It could call {', '.join(names)}." if names else ""
     return (
         f"`{receipt.model}` saw {_plural(len(receipt.messages), 'message')} with"
-        f" {_plural(receipt.input_tokens, 'token')}, counted by {how}."
+        f" {_plural(receipt.input_tokens, 'token')}, counted by {how}.{tools}"
     )
 
 
 def _message(number: int, said: tuple[ReceiptMessage, str | None]) -> str:
     message, text = said
     heading = f"**{number}. {_NAMES[message.role]}** · {_plural(message.tokens, 'token')}"
-    return heading if text is None else f"{heading}\n\n{_quoted(text)}"
-
-
-def _quoted(text: str) -> str:
-    more = len(text) - _SHOWN_CHARS
-    shown = text[:_SHOWN_CHARS] + (f"… ({more:,} more characters)" if more > 0 else "")
-    longest = max((len(run) for run in re.findall("`+", shown)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{shown}\n{fence}"
+    return heading if text is None else f"{heading}\n\n{quoted(text, _SHOWN_CHARS)}"
 
 
 def _left_out(receipt: Receipt) -> list[str]:

@@ -1,9 +1,12 @@
 """What the model saw, as people read it."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from parley.chat.messages import Role
+from parley.chat.models import Toolbox, ToolSpec
 from parley.chat.receipts import DroppedTurn, Receipt, ReceiptMessage, Seen
 from parley.surfaces.receipt_text import receipt_markdown
 from parley.surfaces.receipts import seen_json
@@ -57,3 +60,15 @@ def test_no_text_leaves_its_code_block(text: str) -> None:
     fence = block[: block.index("text\n")]
     assert set(fence) == {"`"}
     assert block.removeprefix(f"{fence}text\n").split(f"\n{fence}\n")[0] == text
+
+
+def test_tools_and_their_results_are_told() -> None:
+    receipt = replace(
+        RECEIPT,
+        messages=(*RECEIPT.messages, ReceiptMessage(Role.TOOL, "t", 9, "estimate")),
+        toolbox=Toolbox((ToolSpec("web_search", "", {}),)),
+        tool_tokens=70,
+    )
+    text = receipt_markdown(Seen("t", receipt, ("Be brief.", "Hello", "<b>found</b>")))
+    assert "It could call `web_search`." in text
+    assert "**3. Tool** · 9 tokens\n\n```text\n<b>found</b>\n```" in text
