@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.services import find_free_port, stop, wait_until
+from tests.services import DidNotStart, find_free_port, stop, wait_until
 
 ROOT = Path(__file__).parents[1]
 PROBE_TIMEOUT_S = 1
@@ -26,6 +26,7 @@ def bare_environment(directory: Path, more: Mapping[str, str]) -> dict[str, str]
         "PATH": os.environ["PATH"],
         "HOME": str(directory),
         "PYTHONPATH": str(ROOT),
+        "PYTHONFAULTHANDLER": "1",
         **more,
     }
 
@@ -92,6 +93,9 @@ class ParleyProcess:
             )
         try:
             wait_until(self._ready, self.process, self._log)
+        except DidNotStart as error:
+            stop(self.process, signal.SIGABRT)  # says where each of its threads is
+            raise DidNotStart(f"{error}\n{self.log_text()[-8000:]}") from None
         except BaseException:
             self.kill()
             raise

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-START_TIMEOUT_S = 20
+# What ends a test that would wait for ever, also on a machine with much else to do.
+START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 10
 POLL_S = 0.02
 # PostgreSQL refuses to run as root; "nobody" exists wherever root does.

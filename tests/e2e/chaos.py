@@ -37,6 +37,7 @@ class Result:
     seed: int
     faults: Counter[str] = field(default_factory=Counter)
     turns: int = 0
+    stops: int = 0
     partial: int = 0
     taken_over: int = 0
     # What must not be: each with its story.
@@ -49,6 +50,7 @@ class Result:
             ("seed", self.seed),
             *sorted(self.faults.items()),
             ("turns", self.turns),
+            ("stops asked for", self.stops),
             ("of them stopped or broken off", self.partial),
             ("of them taken over", self.taken_over),
             ("losses", len(self.lost)),
@@ -91,9 +93,11 @@ class Chaos:
             said = [self._reading(chance, session_id) for _ in range(chance.choice((1, 1, 1, 2)))]
             if chance.random() < 0.3:  # once more, under the same key, on another connection
                 twice = said[0]
-                said.append(Reading(session_id, twice.message, twice.key))
+                said.append(Reading(session_id, twice.message, key=twice.key))
             self._readings += said
             reads = [self._it.read(reading, chance.randrange(3)) for reading in said]
+            if chance.random() < 0.15:
+                reads.append(self._stop(said[0], chance))
             try:
                 async with asyncio.timeout(_PATIENCE_S):
                     await asyncio.gather(*reads)
@@ -102,7 +106,16 @@ class Chaos:
                 self.result.lost.append(f"no end was seen of {waits}")
 
     def _reading(self, chance: random.Random, session_id: str) -> Reading:
-        return Reading(session_id, f"{uuid4().hex[:8]} {chance.randint(5, 150)}")
+        message = f"{uuid4().hex[:8]} {chance.randint(5, 150)}"
+        return Reading(session_id, message, resumes=chance.random() < 0.5)
+
+    async def _stop(self, reading: Reading, chance: random.Random) -> Reading:
+        """Stop a turn while it runs, waits, or is over already."""
+        await asyncio.sleep(chance.uniform(0.1, 1.0))
+        if reading.turn_id:
+            self.result.stops += 1
+            await self._it.stop(reading, chance.randrange(3))
+        return reading
 
     async def _break(self) -> None:
         while monotonic() < self._ends_at:

@@ -31,6 +31,8 @@ class Reading:
 
     session_id: str
     message: str
+    # Whether it goes on where it was, by the id of the last event, or reads from the start.
+    resumes: bool = False
     key: str = field(default_factory=lambda: uuid4().hex)
     turn_id: str | None = None
     text: str = ""
@@ -38,11 +40,12 @@ class Reading:
     attempts: list[dict[str, Any]] = field(default_factory=list)
     finish_reason: str | None = None
     error_code: str | None = None
-    first_seq: int = 0
     last_seq: int = 0
 
     def take(self, event: dict[str, Any]) -> None:
         """Fold an event, and check what is promised of every one of them."""
+        if event["type"] == "error" and event["seq"] == self.last_seq:
+            return  # of this connection, which ends with it
         assert event["seq"] > self.last_seq, f"ids rise: {event} after {self.last_seq}"
         self.last_seq = event["seq"]
         self.turn_id = self.turn_id or event["turn_id"]
@@ -101,8 +104,13 @@ class Replicas:
         Where the connection, or the replica, does not live that long, go on with the next one.
         """
         while True:
-            reading.again()
-            if await self._read_on(self.clients[on % len(self.clients)], reading, until):
+            client = self.clients[on % len(self.clients)]
+            if reading.resumes and reading.turn_id and reading.last_seq:
+                is_read = await self._resume_on(client, reading)
+            else:
+                reading.again()
+                is_read = await self._read_on(client, reading, until)
+            if is_read:
                 return reading
             await asyncio.sleep(_AGAIN_S)
             on += 1
@@ -125,20 +133,42 @@ class Replicas:
         except httpx2.TransportError:
             return False
 
+    async def _resume_on(self, client: httpx2.AsyncClient, reading: Reading) -> bool:
+        headers = {"x-session-id": reading.session_id, "last-event-id": str(reading.last_seq)}
+        url = f"/api/v1/turns/{reading.turn_id}/events"
+        try:
+            async with client.stream("GET", url, headers=headers) as response:
+                if response.status_code == 200:
+                    await self._take(response, reading, None)
+        except httpx2.TransportError:
+            pass
+        return reading.finish_reason is not None
+
     async def _take(self, response: httpx2.Response, reading: Reading, until: str | None) -> bool:
         async for line in response.aiter_lines():
+            if not line.startswith("data: "):
+                continue
             data = line.removeprefix("data: ")
             if data == "[DONE]":
                 return reading.error_code != "shutting_down"
-            if data:
-                reading.take(msgspec.json.decode(data))
+            reading.take(msgspec.json.decode(data))
             if until is not None and reading.text.startswith(until):
                 return True
         return False
 
     async def stop(self, reading: Reading, on: int) -> None:
-        """Stop a turn, by the row and the news that a stop on any surface makes."""
-        raise NotImplementedError
+        """Stop a turn on a replica, or on the next one that does it."""
+        headers = {"x-session-id": reading.session_id}
+        url = f"/api/v1/turns/{reading.turn_id}/stop"
+        while True:
+            try:
+                response = await self.clients[on % len(self.clients)].post(url, headers=headers)
+                if response.status_code in {200, 202}:
+                    return
+            except httpx2.TransportError:
+                pass
+            await asyncio.sleep(_AGAIN_S)
+            on += 1
 
     async def owner_of(self, turn_id: str) -> int:
         """Find the replica that runs a turn."""

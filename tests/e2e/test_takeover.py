@@ -70,6 +70,19 @@ async def test_an_owner_that_is_killed_is_inherited(trio: Replicas) -> None:
         await trio.restart(0)
 
 
+async def test_a_reader_goes_on_elsewhere_where_it_was(trio: Replicas) -> None:
+    reading = a_reading()
+    reading.resumes = True
+    trio.teller.goes_on.clear()
+    await trio.read(reading, 0, until=story(reading.message).split(" ")[0])
+    reader = asyncio.ensure_future(trio.read(reading, 1))
+    await asyncio.to_thread(trio.parleys[0].kill)
+    try:
+        await ended(trio, reading, reader)
+    finally:
+        await trio.restart(0)
+
+
 async def test_a_frozen_owner_writes_nothing_when_it_wakes_up(trio: Replicas) -> None:
     reading = a_reading()
     reader = await begun(trio, reading)
@@ -84,7 +97,7 @@ async def test_a_frozen_owner_writes_nothing_when_it_wakes_up(trio: Replicas) ->
         trio.signal(0, signal.SIGCONT)
     await until(lambda: "another server's now" in trio.parleys[0].log_text())
     assert (await trio.check(reading))["output"] == row["output"]
-    again = Reading(reading.session_id, reading.message, reading.key)
+    again = Reading(reading.session_id, reading.message, key=reading.key)
     await trio.read(again, 0)
     assert again.text == story(reading.message)
     assert again.turn_id == reading.turn_id
@@ -164,6 +177,32 @@ async def test_messages_from_several_replicas_are_answered_in_order(trio: Replic
         assert before in said
         before = story(reading.message)
         assert trio.teller.calls[reading.message] == 1
+
+
+async def test_a_queued_turn_is_stopped_elsewhere_before_it_starts(trio: Replicas) -> None:
+    first = a_reading(10)
+    reader = await begun(trio, first)
+    queued = a_reading(10, first.session_id)
+    waits = asyncio.ensure_future(trio.read(queued, 0))
+    await until(lambda: queued.turn_id)
+    await trio.stop(queued, 2)
+    async with asyncio.timeout(WAIT_S):
+        await waits
+    assert queued.finish_reason == "stopped"
+    await ended(trio, first, reader)
+    assert queued.message not in trio.teller.calls
+
+
+async def test_a_stop_by_api_on_any_replica_keeps_what_is_there(trio: Replicas) -> None:
+    reading = a_reading(1000)
+    reader = asyncio.ensure_future(trio.read(reading, 0))
+    await until(lambda: len(reading.text) > len(reading.message))
+    await trio.stop(reading, 1)
+    await until(lambda: reading.message in trio.teller.left_at)
+    async with asyncio.timeout(WAIT_S):
+        await reader
+    assert reading.finish_reason == "stopped"
+    assert (await trio.check(reading))["output"] == reading.text
 
 
 async def test_a_stop_on_any_replica_closes_the_connection(trio: Replicas) -> None:
