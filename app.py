@@ -1,6 +1,7 @@
 """The composition root: settings -> resources -> engine -> surfaces; exposes the ASGI `app`.
 
-Builds at import, opens in the lifespan. The one place that knows concrete classes.
+Builds at import, opens in the lifespan. The one place that knows concrete classes. It is served by
+``parley serve``, and while one develops by ``chainlit run app.py -w`` too.
 """
 
 import gc
@@ -64,6 +65,7 @@ from parley.surfaces.unknown import unknown_routes
 from parley.surfaces.visitors import Visitors
 from parley.tools.opening import open_tools
 from providers.ladder import open_registry
+from providers.plugins import reload_plugins
 
 ROOT = Path(__file__).parent
 _NO_DATABASE = 1
@@ -80,6 +82,7 @@ from data_layer.chainlit_layer import ChainlitLayer  # noqa: E402
 from data_layer.contract import check_contract  # noqa: E402
 from data_layer.conversations import SqlConversations  # noqa: E402
 from data_layer.sharing import SqlSharing  # noqa: E402
+from parley.surfaces.page.development import serve_under_chainlit  # noqa: E402
 from parley.surfaces.page.gate import GateConfig  # noqa: E402
 from parley.surfaces.page.mount import mount_page  # noqa: E402
 from parley.surfaces.page.socket import Page  # noqa: E402
@@ -266,3 +269,6 @@ def _build() -> DescribedApp:
 
 
 app = _build()
+# Chainlit's command line names this module by its file.
+if __name__.endswith("app.py"):
+    serve_under_chainlit(app, lifespan, reload_plugins)

@@ -13,6 +13,7 @@ from collections.abc import (
     AsyncIterable,
     AsyncIterator,
     Callable,
+    Iterable,
     Sequence,
 )
 from contextlib import aclosing, asynccontextmanager
@@ -34,6 +35,8 @@ F = TypeVar("F", bound=Callable[..., object])
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _registered: list[Function] = []
+# What a plug-in file has since it was changed, by name.
+_renewed: dict[str, Function] = {}
 
 
 def provider(name: str) -> Callable[[F], F]:
@@ -58,6 +61,11 @@ def registrations() -> tuple[Function, ...]:
     return tuple(_registered)
 
 
+def renew(functions: Iterable[Function]) -> None:
+    """Have the providers of these names call these functions from now on."""
+    _renewed.update({function.name: function for function in functions})
+
+
 def function_of(call: object) -> Function | None:
     """The registration of a function; None where it has none."""
     return next((f for f in reversed(_registered) if f.call is call), None)
@@ -76,7 +84,7 @@ class FunctionProvider:
     ) -> None:
         """Of the connection only its name and deadlines count."""
         self.connection = connection
-        self._function = function
+        self._given = function
         self._defaults = defaults or Sampling()
 
     @asynccontextmanager
@@ -99,6 +107,10 @@ class FunctionProvider:
 
     async def aclose(self) -> None:
         """Nothing is open."""
+
+    @property
+    def _function(self) -> Function:
+        return _renewed.get(self._given.name, self._given)
 
     async def _deltas(self, request: CompletionRequest) -> AsyncGenerator[Delta]:
         usage: Usage | None = None

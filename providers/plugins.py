@@ -1,6 +1,7 @@
 """Plug-ins: providers from files that `parley.toml` names, and from installed packages.
 
-A file is run once in a process, when the configuration is read. Of packages only the metadata is
+A file is run once in a process, when the configuration is read; where one develops it is run again
+when it was changed. Of packages only the metadata is
 read (entry points of the group `parley.providers`); their modules are imported at first use.
 """
 
@@ -14,9 +15,12 @@ from pathlib import Path
 
 from parley.chat.models import Sampling
 from parley.chat.ports import Provider
+from parley.observability.logs import get_logger
 from providers.config import Connection, Function
 from providers.dialects import Open, OpenedOnUse
-from providers.function import FunctionProvider, function_of, registrations
+from providers.function import FunctionProvider, function_of, registrations, renew
+
+logger = get_logger(__name__)
 
 GROUP = "parley.providers"
 
@@ -34,13 +38,26 @@ def load_plugin(path: Path) -> tuple[Function, ...]:
     """
     path = path.resolve()
     if path not in _loaded:
-        before = len(registrations())
-        _run(path)
-        _loaded[path] = registrations()[before:]
+        _loaded[path] = _run(path)
     return _loaded[path]
 
 
-def _run(path: Path) -> None:
+def reload_plugins() -> None:
+    """Run every plug-in file again: its providers answer from now on with what it has now.
+
+    A file that fails keeps what it had, and the log says why. What is new in it under a new name
+    is not known before a restart.
+    """
+    for path in _loaded:
+        try:
+            renew(_run(path))
+        except PluginFailed as error:
+            logger.error("Plug-in is kept as it was", file=path.name, reason=str(error))  # noqa: TRY400 - the reason has the line
+
+
+def _run(path: Path) -> tuple[Function, ...]:
+    """Run a file, and give the providers that it registers."""
+    before = len(registrations())
     # The name is the path's alone: two files of one name do not meet in sys.modules.
     name = f"parley_plugin_{path.stem}_{sha256(str(path).encode()).hexdigest()[:8]}"
     spec = spec_from_file_location(name, path)
@@ -53,6 +70,7 @@ def _run(path: Path) -> None:
     except Exception as exc:  # a boundary: it is somebody's own code
         del sys.modules[name]
         raise PluginFailed(_where(exc, path)) from exc
+    return registrations()[before:]
 
 
 def _where(exc: Exception, path: Path) -> str:

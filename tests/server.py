@@ -54,6 +54,9 @@ class ParleyProcess:
     to see what a restart finds; the port stays the same, and the log goes on.
     """
 
+    # What comes after `python -m`, host and port aside.
+    command: tuple[str, ...] = ("parley", "serve")
+
     def __init__(self, directory: Path, environment: Mapping[str, str] | None = None) -> None:
         self.directory = directory
         self.environment = dict(environment or {})
@@ -81,7 +84,7 @@ class ParleyProcess:
 
     def start(self) -> None:
         """Start the process and wait until it is ready; raises `DidNotStart` with its output when it is not."""
-        command = [sys.executable, "-m", "parley", "serve"]
+        command = [sys.executable, "-m", *self.command]
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
                 [*command, "--host", "127.0.0.1", "--port", str(self.port)],

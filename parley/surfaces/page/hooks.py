@@ -1,6 +1,7 @@
 """Hooks: Chainlit's decorators, and nothing else.
 
-`mount_chainlit` runs this file a second time under a name of its own: it holds no state.
+`mount_chainlit` runs this file under a name of its own, and ``chainlit run -w`` runs it again when
+a file was saved: it holds no state.
 """
 
 import chainlit as cl
@@ -26,3 +27,7 @@ async def on_chat_resume(_thread: ThreadDict) -> None:
 async def on_shared_thread_view(_thread: ThreadDict, _viewer: User | None) -> bool:
     """Let the page offer sharing where it is switched on; what is shown, sharing.py decides."""
     return False
+
+
+# Chainlit has read its configuration file anew: what is not in it is set again.
+app.state.configure()

@@ -1,5 +1,6 @@
 """Mount: Chainlit under our app, at ``/``, behind the gate, with our sockets and users."""
 
+from functools import partial
 from pathlib import Path
 
 import chainlit.server
@@ -28,6 +29,25 @@ _HOOKS = Path(__file__).with_name("hooks.py")
 def mount_page(app: FastAPI, page: Page, gate: GateConfig, uploads: UploadConfig) -> None:
     """Mount the page; call it once, after every other route: it answers all that is left."""
     chainlit_app.state.page = page
+    chainlit_app.state.configure = partial(_configure, page, gate, uploads)
+    chainlit.server.get_html_template = without_foreign(chainlit.server.get_html_template)
+    chainlit_app.dependency_overrides[get_current_user] = _page_user
+    # What the data layer refuses goes through Chainlit's routes.
+    add_refusal_handlers(chainlit_app)
+    # Before Chainlit's own, of the same paths.
+    chainlit_app.router.routes[:0] = [
+        *rating_routes(page.data_layer),
+        *button_routes(page.receipts, page.api_prefix),
+        *sharing_routes(page.sharing, page.attachments),
+    ]
+    take_over_socket(page)
+    sio.packet_class = TextPacket
+    mount_chainlit(app, str(_HOOKS), path="/")
+    chainlit_app.add_middleware(Gate, config=gate, uploads=Uploads(uploads))
+
+
+def _configure(page: Page, gate: GateConfig, uploads: UploadConfig) -> None:
+    """Set what Chainlit's configuration file does not know; hooks.py asks for it when it is read."""
     # Chainlit's own default lets any site read with the visitor's cookies.
     config.project.allow_origins = []
     # Its configuration file knows light and dark only, the page also what the visitor prefers.
@@ -43,21 +63,7 @@ def mount_page(app: FastAPI, page: Page, gate: GateConfig, uploads: UploadConfig
             )
         ]
     _take_uploads(uploads)
-    chainlit.server.get_html_template = without_foreign(chainlit.server.get_html_template)
-    chainlit_app.dependency_overrides[get_current_user] = _page_user
-    # What the data layer refuses goes through Chainlit's routes.
-    add_refusal_handlers(chainlit_app)
     config.features.allow_thread_sharing = page.sharing is not None
-    # Before Chainlit's own, of the same paths.
-    chainlit_app.router.routes[:0] = [
-        *rating_routes(page.data_layer),
-        *button_routes(page.receipts, page.api_prefix),
-        *sharing_routes(page.sharing, page.attachments),
-    ]
-    take_over_socket(page)
-    sio.packet_class = TextPacket
-    mount_chainlit(app, str(_HOOKS), path="/")
-    chainlit_app.add_middleware(Gate, config=gate, uploads=Uploads(uploads))
 
 
 def _take_uploads(uploads: UploadConfig) -> None:
