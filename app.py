@@ -56,6 +56,7 @@ from parley.surfaces.ids import ID_PATTERN
 from parley.surfaces.models import model_routes
 from parley.surfaces.origins import OriginGuard
 from parley.surfaces.page import environment
+from parley.surfaces.places import Places
 from parley.surfaces.probes import probe_routes
 from parley.surfaces.receipts import receipt_routes
 from parley.surfaces.sse import chat_routes
@@ -63,6 +64,7 @@ from parley.surfaces.start import ExplainedStart, cannot_start
 from parley.surfaces.turns import turn_routes
 from parley.surfaces.unknown import unknown_routes
 from parley.surfaces.visitors import Visitors
+from parley.surfaces.websocket import socket_routes
 from parley.tools.opening import open_tools
 from providers.ladder import open_registry
 from providers.plugins import reload_plugins
@@ -166,10 +168,13 @@ async def _open(app: DescribedApp, stack: AsyncExitStack) -> Engine:
         model_routes(registry, callers, config.server.api_v1),
         download_routes(elements),
     )
+    places = Places(config.server.socket_limit, config.server.sockets_per_user)
+    app.router.routes.extend(socket_routes(engine, callers, places))
     sharing = SqlSharing(database, writer) if config.server.allow_sharing else None
     _mount_page(
         app,
         Page(engine, callers, layer, elements, receipts, sharing, config.server.api_v1),
+        places,
     )
     return engine
 
@@ -221,12 +226,11 @@ def _add_routes(app: DescribedApp, *routers: APIRouter) -> None:
     app.router.routes.extend(unknown_routes(routers))
 
 
-def _mount_page(app: DescribedApp, page: Page) -> None:
+def _mount_page(app: DescribedApp, page: Page, places: Places) -> None:
     server, storage = config.server, config.storage
     gate = GateConfig(
         server.body_limit_bytes,
-        server.socket_limit,
-        server.sockets_per_user,
+        places,
         image_hosts=server.image_hosts,
         account_link=config.identity.is_configured,
     )

@@ -316,8 +316,10 @@ class Environment(IdentityEnvironment, AllowanceEnvironment):
     )
     limit_running_turns: Count = Field(10, description="Answers being written, per user.")
     limit_queued_turns: Count = Field(50, description="Messages waiting, per user.")
-    limit_sockets: Count = Field(1000, description="Open pages, per process.")
-    limit_sockets_per_user: Count = Field(20, description="Open pages, per user and process.")
+    limit_sockets: Count = Field(1000, description="Open pages and sockets, per process.")
+    limit_sockets_per_user: Count = Field(
+        20, description="Open pages and sockets, per user and process."
+    )
 
 
 def setting_names(field_name: str) -> list[str]:

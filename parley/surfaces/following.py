@@ -17,8 +17,13 @@ logger = get_logger(__name__)
 _RETRY = b"retry: 1000\n\n"
 
 
-async def followed(engine: Engine, turn: Turn, after: int = 0) -> AsyncGenerator[Event]:
-    """Follow a turn; a failure comes as an error and `Done`."""
+async def followed(
+    engine: Engine, turn: Turn, after: int = 0, *, resumes: bool = False
+) -> AsyncGenerator[Event]:
+    """Follow a turn; a failure comes as an error and `Done`.
+
+    A reader that `resumes` elsewhere gets none where the turn only goes on elsewhere.
+    """
     seq = after
     try:
         async with aclosing(engine.follow(turn, after)) as events:
@@ -26,6 +31,8 @@ async def followed(engine: Engine, turn: Turn, after: int = 0) -> AsyncGenerator
                 seq = event.seq
                 yield event
     except ParleyError as error:
+        if resumes and isinstance(error, HandedOver):
+            return
         logger.warning("Stream failed", turn_id=turn.id, code=error.code)
         yield ErrorEvent(turn.id, seq + 1, error.code, error.message, error.retry_after_s)
         yield Done(turn.id, seq + 2, FinishReason.ERROR, None, 0)

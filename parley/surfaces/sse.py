@@ -13,17 +13,18 @@ from typing import Literal
 import msgspec
 from fastapi import APIRouter, Request
 
-from parley.auth.callers import Callers, Session
+from parley.auth.callers import Callers
 from parley.chat.engine import Engine
 from parley.chat.errors import Restarted
 from parley.chat.events import Attempt, ErrorEvent, Event, Snapshot, TextEvent
-from parley.chat.turns import Owner, TurnRequest
+from parley.chat.turns import TurnRequest
 from parley.observability.logs import get_logger
 from parley.surfaces.bodies import decode_body
 from parley.surfaces.event_stream import EventStream
 from parley.surfaces.following import followed
 from parley.surfaces.ids import checked_id, idempotency_key
 from parley.surfaces.schema import giving, taking
+from parley.surfaces.sessions import thread_of
 from parley.surfaces.wire import event_json
 
 logger = get_logger(__name__)
@@ -58,7 +59,7 @@ def chat_routes(engine: Engine, callers: Callers, body_limit_bytes: int) -> APIR
         checked_id(body.session_id, "session_id")
         session = callers.of_session(request, body.session_id)
         logger.info("Chat request", session=session.log_name)
-        owner, thread_id = await _thread(engine, session)
+        owner, thread_id = await thread_of(engine, session)
         begun = await engine.submit(
             TurnRequest(
                 owner=owner,
@@ -73,16 +74,6 @@ def chat_routes(engine: Engine, callers: Callers, body_limit_bytes: int) -> APIR
         return EventStream(render(followed(engine, turn)), {"x-turn-id": turn.id})
 
     return router
-
-
-async def _thread(engine: Engine, session: Session) -> tuple[Owner, str]:
-    """Find the thread that is meant, and whose it is: a new secret starts no conversation anew."""
-    own, before = session.maybe_thread_id, session.before
-    if own and await engine.owns_thread(session.owner.id, own):
-        return session.owner, own
-    if before and await engine.owns_thread(before.owner.id, before.thread_id):
-        return before.owner, before.thread_id
-    return session.owner, session.thread_id
 
 
 async def event_frames(events: AsyncGenerator[Event]) -> AsyncGenerator[bytes]:

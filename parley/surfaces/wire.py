@@ -37,6 +37,11 @@ class UsageShape(msgspec.Struct, kw_only=True):
 
 def event_json(event: Event) -> bytes:
     """Render an event as one line of JSON."""
+    return _encode(event_fields(event))
+
+
+def event_fields(event: Event) -> dict[str, Any]:
+    """Give the fields of an event's JSON."""
     rendered: dict[str, Any] = {
         "type": _TYPES[type(event)],
         "turn_id": event.turn_id,
@@ -57,7 +62,7 @@ def event_json(event: Event) -> bytes:
             }
         case _:
             rendered["content"] = _fields(event)
-    return _encode(rendered)
+    return rendered
 
 
 _TYPES: dict[type[Event], str] = {

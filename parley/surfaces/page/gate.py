@@ -4,7 +4,7 @@ Closed doors, paths that no file can have, bodies and sockets over their limits 
 nothing from other hosts: an image that a model made up would tell them what was said.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -16,8 +16,9 @@ from parley.observability.logs import get_logger
 from parley.surfaces.bodies import read_body
 from parley.surfaces.failures import refused
 from parley.surfaces.page.doors import is_closed, is_upload
-from parley.surfaces.page.gate_socket import Places, Wire
+from parley.surfaces.page.gate_socket import Wire
 from parley.surfaces.page.html import allowed_scripts
+from parley.surfaces.places import Places
 
 logger = get_logger(__name__)
 
@@ -38,8 +39,7 @@ class GateConfig:
     """
 
     body_limit_bytes: int = 1024 * 1024
-    socket_limit: int = 1000
-    sockets_per_user: int = 20
+    places: Places = field(default_factory=Places)
     image_hosts: tuple[str, ...] = ()
     # Whether the page has a link to the sign-in and the account.
     account_link: bool = False
@@ -56,7 +56,7 @@ class Gate:
         self._app = app
         self._config = config
         self._uploads = uploads
-        self._places = Places(config.socket_limit, config.sockets_per_user)
+        self._places = config.places
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its body read, or refuse it."""

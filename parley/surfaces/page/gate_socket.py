@@ -1,13 +1,11 @@
-"""Gate, sockets: how many sockets there may be, and what one must do to stay.
+"""Gate, sockets: what one must do to stay.
 
 Engine.IO waits for ever for a socket to say who it is, and answers whatever it sends, also one
 that reads nothing: the answers would fill the memory.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from starlette.types import Message, Receive, Send
 
@@ -19,32 +17,6 @@ logger = get_logger(__name__)
 _CONNECT_S = 15.0
 # Socket.IO's CONNECT inside of Engine.IO's MESSAGE, as the server confirms it.
 _CONNECTED = "40{"
-
-
-class Places:
-    """Counts sockets: all of them, and those of each owner."""
-
-    def __init__(self, total: int, per_owner: int) -> None:
-        """Let there be so many at once."""
-        self._total = total
-        self._per_owner = per_owner
-        self._taken: Counter[str] = Counter()
-
-    def are_full(self, owner_id: str) -> bool:
-        """Whether there is no place for one more of this owner."""
-        # A Counter does not keep what it is only asked for.
-        return self._taken.total() >= self._total or self._taken[owner_id] >= self._per_owner
-
-    @contextmanager
-    def one(self, owner_id: str) -> Iterator[None]:
-        """Hold a place; ask `are_full` first."""
-        self._taken[owner_id] += 1
-        try:
-            yield
-        finally:
-            self._taken[owner_id] -= 1
-            if not self._taken[owner_id]:
-                del self._taken[owner_id]
 
 
 class Wire:

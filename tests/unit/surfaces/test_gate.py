@@ -16,6 +16,7 @@ from parley.surfaces.page import gate_socket
 from parley.surfaces.page.gate import Gate, GateConfig
 from parley.surfaces.page.gate_socket import Wire
 from parley.surfaces.page.packets import TextPacket
+from parley.surfaces.places import Places
 
 
 async def ask(app: ASGIApp, method: str, path: str) -> httpx2.Response:
@@ -109,7 +110,7 @@ async def test_sockets_are_for_those_who_are_known_and_counted() -> None:
         await full.wait()
         await leave.wait()
 
-    gate = Gate(stay, config=GateConfig(socket_limit=2))
+    gate = Gate(stay, config=GateConfig(places=Places(2)))
     assert await knock(gate, None) == ["websocket.close"]
     async with asyncio.TaskGroup() as tasks:
         inside = [tasks.create_task(knock(gate, SOMEBODY)) for _ in range(2)]
@@ -126,7 +127,7 @@ async def test_one_user_cannot_have_all_sockets() -> None:
         await full.wait()
         await leave.wait()
 
-    gate = Gate(stay, config=GateConfig(socket_limit=9, sockets_per_user=2))
+    gate = Gate(stay, config=GateConfig(places=Places(9, 2)))
     async with asyncio.TaskGroup() as tasks:
         for _ in range(2):
             tasks.create_task(knock(gate, SOMEBODY))
