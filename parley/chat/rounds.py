@@ -213,7 +213,9 @@ class Rounds:
         own = [place for place in open_places if self.uses[place].name not in self._theirs]
         began_at = monotonic()
         room = self._room(route, len(own))
-        await asyncio.gather(*(self._run(place, room) for place in own))
+        async with asyncio.TaskGroup() as running:
+            for place in own:
+                running.create_task(self._run(place, room))
         self._left_s -= monotonic() - began_at
 
     def _description(self, use: ToolUse) -> str:

@@ -172,9 +172,13 @@ class RunningTurn:
             await self.checkpoint()
         except StaleFence:
             self.lose()
-        except StorageUnavailable:  # the next checkpoint tries again
+        except Exception as error:  # noqa: BLE001 - the turn's boundary: the next checkpoint tries again
             metrics.STORE_ERRORS.labels("checkpoint").inc()
-            logger.warning("Tool calls not saved; the answer goes on", turn_id=self.turn.id)
+            logger.warning(
+                "Tool calls not saved; the answer goes on",
+                turn_id=self.turn.id,
+                error=type(error).__name__,
+            )
 
     async def run(self) -> Turn | None:
         """Run the turn to its `Done`; give the turn that is next in its thread."""

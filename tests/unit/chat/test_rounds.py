@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from parley.chat.deltas import FinishReason, ToolCallDelta
-from parley.chat.errors import ProviderFault
+from parley.chat.errors import ProviderFault, StorageUnavailable
 from parley.chat.events import Attempt, Event, ToolEnd, ToolStart
 from parley.chat.messages import Message, Role
 from parley.chat.models import ModelInfo, ToolChoice, ToolSpec
@@ -214,11 +214,12 @@ async def test_end_of_a_tool_is_saved_before_it_is_shown() -> None:
         assert any(a.tools and a.tools[0].result and not a.ended_at for a in store.saved)
 
 
-async def test_answer_goes_on_where_tools_cannot_be_saved() -> None:
+@pytest.mark.parametrize("error", [StorageUnavailable("It is away."), ValueError("a bug")])
+async def test_answer_goes_on_where_tools_cannot_be_saved(error: Exception) -> None:
     tools, store = Toolbench(), TroubledStore()
     async with bench(config_of(tools), store) as b:
         turn = await b.submit()
-        store.down.add("checkpoint")
+        store.errors["checkpoint"] = error
         call_tools(await b.provider.call(), ("look", "{}"))
         (await b.provider.call(1)).finish("Done.")
         assert (await b.folded(turn)).text == "Done."
