@@ -16,6 +16,8 @@ from parley.tools.failures import ToolFailed
 logger = get_logger(__name__)
 
 _MOST_SOURCES = 20
+# The context window, in tokens, that tools want where nobody asks for them.
+_ROOMY = 8192
 _CUT = "\n[Cut here: there is more.]"
 
 
@@ -48,12 +50,14 @@ class ToolRegistry:
         """List the tools that this turn may use with this model.
 
         The model's configuration is the limit. Without a word of the request or the thread a turn
-        has them all, but for one that brings along tools of its own, or wants JSON.
+        has them all, but for one that brings along tools of its own or wants JSON, and for a model
+        with so small a window that a page would not fit, unless its configuration names them.
         """
-        extras, wanted = turn.extras, turn.extras.use_tools
-        if not route.info.capabilities.tools:
+        extras, wanted, can = turn.extras, turn.extras.use_tools, route.info.capabilities
+        if not can.tools:
             return ()
-        if wanted is None and (extras.tools or extras.response_format):
+        is_small = route.tools is None and (can.context_window or _ROOMY) < _ROOMY
+        if wanted is None and (extras.tools or extras.response_format or is_small):
             return ()
         return [
             tool.spec

@@ -1,6 +1,7 @@
 """The registry: a function with a docstring is a tool, bounded, and its failures are results."""
 
 import asyncio
+from dataclasses import replace
 from typing import Annotated
 
 import pytest
@@ -162,11 +163,15 @@ def test_decorator_registers_and_leaves_the_function() -> None:
 
 
 async def offered(
-    extras: Extras, configured: tuple[str, ...] | None = None, **model: bool
+    extras: Extras,
+    configured: tuple[str, ...] | None = None,
+    *,
+    tools: bool = True,
+    window: int | None = None,
 ) -> list[str]:
     desk = Desk()
-    route = OneModel(ScriptedProvider(), **model).resolve(None)
-    route = type(route)(route.info, route.provider, route.upstream_model, tools=configured)
+    route = OneModel(ScriptedProvider(), window, tools=tools).resolve(None)
+    route = replace(route, tools=configured)
     turn = await desk.begin(extras=extras)
     return [spec.name for spec in REGISTRY.offered(turn, route)]
 
@@ -180,6 +185,14 @@ async def test_model_thread_and_request_say_which_tools() -> None:
     assert await offered(Extras(use_tools=("write", "add"))) == ["add", "write"]
     assert await offered(Extras(use_tools=("write", "add")), ("add",)) == ["add"]
     assert await offered(Extras(use_tools=())) == []
+
+
+async def test_small_model_has_tools_only_where_they_are_named() -> None:
+    everything = ["add", "fail", "write"]
+    assert await offered(Extras(), window=4096) == []
+    assert await offered(Extras(), window=8192) == everything
+    assert await offered(Extras(use_tools=("add",)), window=4096) == ["add"]
+    assert await offered(Extras(), ("add",), window=4096) == ["add"]
 
 
 async def test_callers_own_tools_and_json_are_not_mixed_with_ours_unasked() -> None:
