@@ -171,11 +171,8 @@ async def _open(app: DescribedApp, stack: AsyncExitStack) -> Engine:
     places = Places(config.server.socket_limit, config.server.sockets_per_user)
     app.router.routes.extend(socket_routes(engine, callers, places))
     sharing = SqlSharing(database, writer) if config.server.allow_sharing else None
-    _mount_page(
-        app,
-        Page(engine, callers, layer, elements, receipts, sharing, config.server.api_v1),
-        places,
-    )
+    asked = (engine, callers, layer, layer, elements, receipts, registry, sharing)
+    _mount_page(app, Page(*asked, config.starters, config.profiles), places)
     return engine
 
 

@@ -140,11 +140,15 @@ class ChainlitLayer(BaseDataLayer):
 
     @override
     async def get_thread(self, thread_id: str) -> ThreadDict | None:
+        return await self.open_thread(thread_id, self._shown_messages)
+
+    async def open_thread(self, thread_id: str, shown_messages: int | None) -> ThreadDict | None:
+        """Read a thread of the caller's at its last messages, all with None."""
         owner, thread = self._caller(), uuid_or_none(thread_id)
         if thread is None:
             return None
         return await self._database.read(
-            lambda connection: open_thread(connection, owner, thread, self._shown_messages)
+            lambda connection: open_thread(connection, owner, thread, shown_messages)
         )
 
     @override

@@ -18,7 +18,7 @@ from data_layer.branches import branch_of
 from data_layer.element_dicts import element_dict
 from data_layer.elements import elements_of
 from data_layer.feedbacks import feedback_of
-from data_layer.step_dicts import MESSAGE_TYPES, SHOWN_COLUMNS, shown_steps, thread_dict
+from data_layer.step_dicts import MESSAGE_TYPES, OF_NO_TURN, SHOWN_COLUMNS, shown_steps, thread_dict
 from data_layer.step_tree import last_messages, parents_first
 from data_layer.tables import steps, threads, turns
 from parley.chat.turns import Owner
@@ -42,9 +42,11 @@ def _turn_steps_statement() -> sa.Select[*tuple[Any, ...]]:
         sa.bindparam("owner", type_=turns.c.owner_id.type),
         sa.bindparam("most_turns", type_=sa.Integer),
         "error_message",
+        "state",
+        "tools",
     )
     return (
-        sa.select(*SHOWN_COLUMNS, branch.c.error_message)
+        sa.select(*SHOWN_COLUMNS, branch.c.error_message, branch.c.state, branch.c.tools)
         .select_from(branch.join(steps, steps.c.turn_id == branch.c.id))
         .where(steps.c.owner_id == sa.bindparam("owner"))
         .execution_options(yield_per=_PORTION)
@@ -53,7 +55,7 @@ def _turn_steps_statement() -> sa.Select[*tuple[Any, ...]]:
 
 _TURN_STEPS = _turn_steps_statement()
 _FREE_STEPS = (
-    sa.select(*SHOWN_COLUMNS, sa.null().label("error_message"))
+    sa.select(*SHOWN_COLUMNS, *OF_NO_TURN)
     .where(
         steps.c.thread_id == sa.bindparam("thread"),
         steps.c.owner_id == sa.bindparam("owner"),

@@ -26,7 +26,7 @@ from data_layer.storable import (
 from data_layer.tables import IsoTime, steps
 from parley.chat.errors import InvalidRequest
 from parley.chat.messages import storable_text
-from parley.chat.turns import Owner, error_step_id
+from parley.chat.turns import Owner, TurnState, error_step_id, tool_step_id
 
 MESSAGE_TYPES = frozenset({"user_message", "assistant_message"})
 _Reader = Callable[[Any], Any]
@@ -56,6 +56,8 @@ SHOWN_COLUMNS = (
         for name in ("created_at", "started_at", "ended_at")
     ),
 )
+# What `shown_steps` wants to know of a turn beside its steps, where there is none.
+OF_NO_TURN = tuple(sa.null().label(name) for name in ("error_message", "state", "tools"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,18 +164,21 @@ def step_write(step: StepDict, *, updated_at: int | None = None) -> StepWrite:
 
 
 def shown_steps(row: AnyRow, thread_id: str) -> list[StepDict]:
-    """Show a row of `SHOWN_COLUMNS` and `error_message`.
+    """Show a row of `SHOWN_COLUMNS` and of its turn `error_message`, `state` and `tools`.
 
-    The answer of a turn that failed or broke off is followed by its error. One that is only being
-    begun is not shown: it would be an empty bubble.
+    An answer comes after the calls of its tools, and its metadata say how its turn stands. That of
+    a turn that failed or broke off is followed by its error. One that is only being begun is not
+    shown: it would be an empty bubble.
     """
-    if not row.of_turn:
+    if not row.of_turn or row.type != "assistant_message":
         return [_step_dict(row, thread_id)]
-    shown = []
-    if row.output or row.type != "assistant_message":
-        shown.append(_step_dict(row, thread_id))
-    if row.type == "assistant_message" and row.error_message:
-        error = _step_dict(row, thread_id)
+    answer = _step_dict(row, thread_id)
+    answer["metadata"] = {**(answer["metadata"] or {}), "turn_state": row.state}
+    shown = [_tool_step(answer, use) for use in row.tools or ()]
+    if row.output or row.state == TurnState.STOPPED.value:
+        shown.append(answer)
+    if row.error_message:
+        error = StepDict(**answer)
         error |= {
             "id": error_step_id(row.id),
             "output": row.error_message,
@@ -181,6 +186,22 @@ def shown_steps(row: AnyRow, thread_id: str) -> list[StepDict]:
         }
         shown.append(error)
     return shown
+
+
+def _tool_step(answer: StepDict, use: Mapping[str, Any]) -> StepDict:
+    step = StepDict(**answer)
+    step |= {
+        "id": tool_step_id(answer["id"], use["id"]),
+        "type": "tool",
+        "name": use["name"],
+        "input": use["arguments"],
+        "output": use.get("result") or "",
+        "isError": use.get("error") is not None,
+        "showInput": "json",
+        "metadata": {},
+        "generation": None,
+    }
+    return step
 
 
 def _step_dict(row: AnyRow, thread_id: str) -> StepDict:

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from data_layer.begin import insert_or_ignore
 from data_layer.database import Database
 from data_layer.rows import AnyRow
-from data_layer.step_dicts import SHOWN_COLUMNS, StepWrite, shown_steps
+from data_layer.step_dicts import OF_NO_TURN, SHOWN_COLUMNS, StepWrite, shown_steps
 from data_layer.step_merge import changed, inserted
 from data_layer.tables import elements, steps, threads
 from data_layer.thread_lock import all_or_nothing, lock_thread, new_thread
@@ -52,7 +52,7 @@ _MARK = (
     .returning(steps.c.id)
 )
 _FAVORITES = (
-    sa.select(*SHOWN_COLUMNS, steps.c.thread_id, sa.null().label("error_message"))
+    sa.select(*SHOWN_COLUMNS, steps.c.thread_id, *OF_NO_TURN)
     .where(steps.c.owner_id == sa.bindparam("owner"), steps.c.favorite_at.is_not(None))
     .order_by(steps.c.favorite_at.desc())
     .limit(_MOST_FAVORITES)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from parley.chat.deltas import FinishReason
 from parley.chat.errors import ParleyError
@@ -249,3 +249,8 @@ class Context:
 def error_step_id(answer_step_id: str) -> str:
     """Name the step that shows an answer's error: the same one live and in the history."""
     return str(UUID(int=UUID(answer_step_id).int ^ 1))
+
+
+def tool_step_id(answer_step_id: str, call_id: str) -> str:
+    """Name the step that shows a call of a tool: the same one live and in the history."""
+    return str(uuid5(UUID(answer_step_id), call_id))

@@ -29,7 +29,7 @@ from parley.settings.identity_problems import has_identity
 from parley.settings.oauth import oauth_providers
 from parley.settings.problems import ConfigurationError, Problem, examine_environment
 from parley.settings.secret import kept_secret
-from parley.surfaces.starters import Starter
+from parley.surfaces.starters import Profile, Starter
 from parley.tools.opening import ToolsConfig
 from parley.tools.safe_http import HttpConfig
 from providers.config import Deadlines, ProvidersConfig, RetryConfig
@@ -93,6 +93,7 @@ class Config:
     identity: IdentityConfig
     limits: LimitConfig
     starters: tuple[Starter, ...] = ()
+    profiles: tuple[Profile, ...] = ()
 
 
 def load_config() -> Config:
@@ -127,6 +128,7 @@ def load_config() -> Config:
         identity=_identity(environment),
         limits=limit_config(environment, _expected_tokens(environment)),
         starters=file.starters,
+        profiles=file.profiles,
     )
 
 

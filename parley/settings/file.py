@@ -3,7 +3,7 @@
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,9 +13,17 @@ from dotenv import dotenv_values
 from pydantic import ValidationError
 
 from parley.settings.environment import Environment
-from parley.settings.file_shape import FileShape, ModelShape, drop, keys_beside, nearest
+from parley.settings.file_shape import (
+    FileShape,
+    ModelShape,
+    ProfileShape,
+    StarterShape,
+    drop,
+    keys_beside,
+    nearest,
+)
 from parley.settings.problems import Problem, masked
-from parley.surfaces.starters import Starter
+from parley.surfaces.starters import Profile, Starter
 from parley.tools import Tool
 from parley.tools.opening import BUILT_IN
 from parley.tools.plugins import installed as installed_tools
@@ -38,6 +46,7 @@ class FileConfig:
     default_model: str | None = None
     models: tuple[ModelConfig, ...] = ()
     starters: tuple[Starter, ...] = ()
+    profiles: tuple[Profile, ...] = ()
     functions: Mapping[str, Function] = field(default_factory=dict)
     tools: tuple[Tool, ...] = ()
 
@@ -82,11 +91,25 @@ class _Reader:
         self._check_cycles(shape.models)
         if (default := shape.default_model) and ":" not in default:
             self._known("default_model", default, ids | providers, "model")
-        starters = tuple(Starter(s.label, s.message) for s in shape.starters)
+        for profile in shape.profiles:
+            if profile.model and ":" not in profile.model:
+                here = f"profiles.{profile.label}.model"
+                self._known(here, profile.model, ids | providers, "model")
+        self._check_labels(shape)
         config = FileConfig(
-            shape.default_model, tuple(models), starters, functions, tuple(self._tools.values())
+            shape.default_model,
+            tuple(models),
+            _starters(shape.starters),
+            tuple(map(_profile, shape.profiles)),
+            functions,
+            tuple(self._tools.values()),
         )
         return config, self._problems
+
+    def _check_labels(self, shape: FileShape) -> None:
+        labels = [profile.label for profile in shape.profiles]
+        for label in sorted({label for label in labels if labels.count(label) > 1}):
+            self._say("profiles", label, "two profiles have this label. Rename one.")
 
     def _say(self, name: str, value: object, mend: str) -> None:
         shown = value if isinstance(value, str) and not value else masked(repr(value))
@@ -223,6 +246,21 @@ class _Reader:
         if model.use_tools is not None:
             values["use_tools"] = tuple(model.use_tools)
         return ModelConfig(id=name, api_key=key, **values)
+
+
+def _starters(shapes: Sequence[StarterShape]) -> tuple[Starter, ...]:
+    return tuple(Starter(shape.label, shape.message) for shape in shapes)
+
+
+def _profile(shape: ProfileShape) -> Profile:
+    return Profile(
+        label=shape.label,
+        description=shape.description,
+        model=shape.model,
+        system_prompt=shape.system_prompt,
+        temperature=shape.temperature,
+        starters=_starters(shape.starters),
+    )
 
 
 def _cycle(name: str, models: Mapping[str, ModelShape]) -> list[str] | None:

@@ -51,9 +51,22 @@ class ModelShape(_Shape):
     system_prompt: Annotated[str, Field(min_length=1)] | None = None
 
 
-class _StarterShape(_Shape):
+class StarterShape(_Shape):
+    """An item of ``[[starters]]``."""
+
     label: Word
     message: Annotated[str, Field(min_length=1)]
+
+
+class ProfileShape(_Shape):
+    """An item of ``[[profiles]]``."""
+
+    label: Word
+    description: str = ""
+    model: Word | None = None
+    system_prompt: Annotated[str, Field(min_length=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    starters: list[StarterShape] = Field(default_factory=list)
 
 
 class FileShape(_Shape):
@@ -63,7 +76,8 @@ class FileShape(_Shape):
     models: dict[Annotated[str, AfterValidator(_model_id)], ModelShape] = Field(
         default_factory=dict
     )
-    starters: list[_StarterShape] = Field(default_factory=list)
+    starters: list[StarterShape] = Field(default_factory=list)
+    profiles: list[ProfileShape] = Field(default_factory=list)
     plugins: list[Word] = Field(default_factory=list)
 
 
@@ -92,7 +106,9 @@ def keys_beside(where: list[str]) -> set[str]:
     """The keys that are known where one is that is not."""
     shapes: dict[tuple[str, int], type[BaseModel]] = {
         ("models", 3): ModelShape,
-        ("starters", 3): _StarterShape,
+        ("starters", 3): StarterShape,
+        ("profiles", 3): ProfileShape,
+        ("profiles", 5): StarterShape,
     }
     return set(shapes.get((where[0], len(where)), FileShape).model_fields)
 

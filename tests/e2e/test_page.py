@@ -51,6 +51,8 @@ async def chat_page(faked: Faked, page: Page) -> Page:
 async def open_page(page: Page, parley: ParleyProcess, path: str = "/") -> None:
     await page.goto(parley.url + path)
     await expect(page.locator("#chat-input")).to_be_visible()
+    # It comes over the socket: from now on the page does not change by itself.
+    await expect(page.locator("#mode-picker-trigger-model")).to_be_enabled()
 
 
 async def say(page: Page, text: str) -> None:

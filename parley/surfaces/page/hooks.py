@@ -18,6 +18,26 @@ def data_layer() -> BaseDataLayer:
     return layer
 
 
+@cl.set_starters
+async def set_starters(_user: User | None, _language: str | None) -> list[cl.Starter]:
+    """Offer the starters of parley.toml."""
+    return [cl.Starter(label=s.label, message=s.message) for s in app.state.page.starters]
+
+
+@cl.set_chat_profiles
+async def set_chat_profiles(_user: User | None, _language: str | None) -> list[cl.ChatProfile]:
+    """Offer the profiles of parley.toml; the first is where a new chat begins."""
+    return [
+        cl.ChatProfile(
+            name=profile.label,
+            markdown_description=profile.description,
+            starters=[cl.Starter(label=s.label, message=s.message) for s in profile.starters]
+            or None,
+        )
+        for profile in app.state.page.profiles
+    ]
+
+
 @cl.on_chat_resume
 async def on_chat_resume(_thread: ThreadDict) -> None:
     """Make threads resumable: without this hook the page does not offer it (see socket.py)."""

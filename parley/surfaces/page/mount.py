@@ -18,7 +18,6 @@ from parley.surfaces.page.gate import Gate, GateConfig
 from parley.surfaces.page.html import without_foreign
 from parley.surfaces.page.packets import TextPacket
 from parley.surfaces.page.ratings import rating_routes
-from parley.surfaces.page.receipt_button import button_routes
 from parley.surfaces.page.sharing import sharing_routes
 from parley.surfaces.page.socket import Page, take_over_socket
 from parley.surfaces.page.uploads import FILES_LIMIT, UploadConfig, Uploads
@@ -37,10 +36,9 @@ def mount_page(app: FastAPI, page: Page, gate: GateConfig, uploads: UploadConfig
     # Before Chainlit's own, of the same paths.
     chainlit_app.router.routes[:0] = [
         *rating_routes(page.data_layer),
-        *button_routes(page.receipts, page.api_prefix),
+        *take_over_socket(page),
         *sharing_routes(page.sharing, page.attachments),
     ]
-    take_over_socket(page)
     sio.packet_class = TextPacket
     mount_chainlit(app, str(_HOOKS), path="/")
     chainlit_app.add_middleware(Gate, config=gate, uploads=Uploads(uploads))

@@ -18,11 +18,21 @@ from chainlit.server import sio
 from chainlit.session import WebsocketSession
 from chainlit.step import StepDict
 
-from parley.chat.events import Attempt, ErrorEvent, Event, Snapshot, TextEvent
-from parley.chat.turns import Turn, error_step_id
+from parley.chat.deltas import FinishReason
+from parley.chat.events import (
+    Attempt,
+    Done,
+    ErrorEvent,
+    Event,
+    Snapshot,
+    TextEvent,
+    ToolEnd,
+    ToolStart,
+)
+from parley.chat.turns import Turn, TurnState, error_step_id, tool_step_id
 from parley.observability.logs import get_logger
+from parley.surfaces.page.buttons import buttons_of, offer_buttons, texts_for
 from parley.surfaces.page.markdown import Escaper, shown
-from parley.surfaces.page.receipt_button import offer_receipts
 from parley.surfaces.page.runs import run_around, run_id_of
 
 logger = get_logger(__name__)
@@ -49,19 +59,21 @@ class Bubble:
     escaper: Escaper = field(default_factory=Escaper)
 
 
-async def read_turn(session: WebsocketSession, turn: Turn, events: AsyncIterator[Event]) -> None:
-    """Show a turn in the session until it is done or the socket is gone."""
+async def read_turn(session: WebsocketSession, turn: Turn, events: AsyncIterator[Event]) -> bool:
+    """Show a turn in the session until it is done; False where the socket is gone before."""
     reader = _Reader(session, turn)
     try:
         await reader.read(events)
     except SocketGone:
         # The turn goes on; whoever connects again gets a reader of their own.
         logger.info("Reader left", turn_id=turn.id)
+        return False
+    return True
 
 
 async def show_error(session: WebsocketSession, step_id: str, thread_id: str, text: str) -> None:
     """Show an error as a bubble of its own, with the id that the log has it under."""
-    step = _step(
+    step = assistant_step(
         step_id, thread_id, f"{shown(text)}\n\nRequest id: `{correlation_id.get() or '-'}`"
     )
     step["isError"] = True
@@ -106,35 +118,90 @@ def _waiting_in(socket_id: str) -> int | None:
     return socket.queue.qsize() if socket else None
 
 
+_ENDS = {
+    FinishReason.STOPPED: TurnState.STOPPED,
+    FinishReason.ERROR: TurnState.FAILED,
+    FinishReason.INTERRUPTED: TurnState.INTERRUPTED,
+}
+
+
 class _Reader:
     def __init__(self, session: WebsocketSession, turn: Turn) -> None:
         self._session = session
         self._socket_id = session.socket_id
         self._emitter = ChainlitEmitter(session)
         self._bubble = Bubble(turn)
+        self._is_run_shown = False
+        self._has_failed = False
+        self._called: dict[str, StepDict] = {}
+        self._end = TurnState.COMPLETED
 
     async def read(self, events: AsyncIterator[Event]) -> None:
         await self._emitter.task_start()  # type: ignore[no-untyped-call]  # Chainlit has no type here
         async for event in events:
-            match event:
-                case TextEvent(text=text, offset=offset):
-                    await self._show(self._bubble.text[:offset] + text)
-                case Snapshot(text=text):
-                    await self._show(text)
-                case Attempt(keep=False) if self._bubble.sent is not None:
-                    await self._show("")
-                case ErrorEvent(message=message):
-                    await self._error(message)
-                case _:
-                    pass
+            await self._take(event)
+        await self._finish()
+        await self._emitter.task_end()  # type: ignore[no-untyped-call]  # Chainlit has no type here
+
+    async def _take(self, event: Event) -> None:
+        match event:
+            case TextEvent(text=text, offset=offset):
+                await self._show(self._bubble.text[:offset] + text)
+            case Snapshot(text=text):
+                await self._show(text)
+            case Attempt(keep=False) if self._bubble.sent is not None:
+                await self._show("")
+            case ToolStart() | ToolEnd():
+                await self._show_tool(event)
+            case ErrorEvent(message=message):
+                await self._error(message)
+            case Done(finish_reason=reason):
+                self._end = _ENDS.get(reason, TurnState.COMPLETED)
+            case _:
+                pass
+
+    async def _finish(self) -> None:
+        """Send the whole text once more, which repairs what was lost on the way, and the buttons."""
+        steps: list[StepDict] = []
+        if self._bubble.sent is None and self._end is TurnState.STOPPED:
+            await self._show(texts_for(self._session).not_begun)
         if self._bubble.sent is not None:
-            # The whole text once more: it repairs whatever was lost on the way.
             await self._frame_ready()
             answer = self._answer()
             await self._emitter.update_step(answer)
-            await self._emitter.update_step(run_around(answer, ended=True))
-            await offer_receipts(self._session, [answer["id"]])
-        await self._emitter.task_end()  # type: ignore[no-untyped-call]  # Chainlit has no type here
+            steps.append(answer)
+        if self._is_run_shown:
+            await self._emitter.update_step(run_around(self._answer(), ended=True))
+        if self._has_failed:
+            turn = self._bubble.turn
+            error = assistant_step(error_step_id(turn.answer_step_id), turn.thread_id, "")
+            error["isError"] = True
+            steps.append(error)
+        for step in steps:
+            step["metadata"] = {"turn_state": self._end.value}
+        await offer_buttons(self._session, buttons_of(steps, texts_for(self._session)))
+
+    async def _show_run(self) -> None:
+        if not self._is_run_shown:
+            self._is_run_shown = True
+            await self._emitter.send_step(run_around(self._answer(), ended=False))
+
+    async def _show_tool(self, event: ToolStart | ToolEnd) -> None:
+        """Show a call of a tool above the answer; its end replaces its beginning."""
+        await self._frame_ready()
+        await self._show_run()
+        step = self._answer()
+        step["id"] = tool_step_id(self._bubble.turn.answer_step_id, event.id)
+        step["type"], step["name"], step["showInput"] = "tool", event.name, "json"
+        if isinstance(event, ToolStart):
+            step["input"], step["output"], step["end"] = event.arguments, "", None
+            self._called[event.id] = step
+            await self._emitter.send_step(step)
+            return
+        called = self._called.pop(event.id, step)
+        called["output"], called["isError"] = event.result, event.error is not None
+        called["end"] = step["end"]
+        await self._emitter.send_step(called)
 
     async def _show(self, text: str) -> None:
         """Append to the bubble what is new of `text`, or put all of it there."""
@@ -145,7 +212,7 @@ class _Reader:
         bubble.text, before = text, bubble.sent
         bubble.sent = bubble.escaper.escape(text)
         if before is None:
-            await self._emitter.send_step(run_around(self._answer(), ended=False))
+            await self._show_run()
             await self._emitter.send_step(self._answer())
         elif bubble.sent.startswith(before):
             new = bubble.sent[len(before) :]
@@ -157,6 +224,7 @@ class _Reader:
 
     async def _error(self, message: str) -> None:
         turn = self._bubble.turn
+        self._has_failed = True
         await self._frame_ready()
         await show_error(self._session, error_step_id(turn.answer_step_id), turn.thread_id, message)
 
@@ -165,12 +233,13 @@ class _Reader:
 
     def _answer(self) -> StepDict:
         turn = self._bubble.turn
-        answer = _step(turn.answer_step_id, turn.thread_id, self._bubble.sent or "")
+        answer = assistant_step(turn.answer_step_id, turn.thread_id, self._bubble.sent or "")
         answer["parentId"] = run_id_of(answer["id"])
         return answer
 
 
-def _step(step_id: str, thread_id: str, output: str) -> StepDict:
+def assistant_step(step_id: str, thread_id: str, output: str) -> StepDict:
+    """Make a step of the assistant's, as of now."""
     now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     return StepDict(
         id=step_id,

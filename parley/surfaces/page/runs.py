@@ -49,12 +49,18 @@ def is_answer(step: StepDict) -> bool:
 
 
 def with_runs(steps: list[StepDict]) -> list[StepDict]:
-    """Put every answer into its run, and what was said of it to the run."""
+    """Put every answer into its run, with the tools before it, and what was said of it to the run."""
     shown: list[StepDict] = []
+    tools: list[StepDict] = []
     for step in steps:
+        if step["type"] == "tool" and step["parentId"] is None:
+            tools.append(step)
+            continue
         if is_answer(step) and step["parentId"] is None:
             run = run_around(step, ended=True)
-            step["parentId"] = run["id"]
+            for inside in (*tools, step):
+                inside["parentId"] = run["id"]
             shown.append(run)
-        shown.append(step)
-    return shown
+        shown += [*tools, step]
+        tools = []
+    return shown + tools

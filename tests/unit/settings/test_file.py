@@ -230,3 +230,35 @@ def test_serve_says_all_of_the_file_and_ends(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert all(word in done.stderr for word in ("PORT=", "'opnai'", "models.a.labl"))
     assert "Traceback" not in done.stderr
+
+
+PROFILES = """
+[models.house]
+provider = "demo"
+
+[[profiles]]
+label = "Translator"
+model = "%s"
+temperature = 0.2
+[[profiles.starters]]
+label = "A menu"
+message = "Carte du jour"
+"""
+
+
+def test_profiles_are_read_with_their_starters(tmp_path: Path) -> None:
+    (tmp_path / "parley.toml").write_text(PROFILES % "house")
+    (profile,) = load_config().profiles
+    assert (profile.label, profile.model, profile.temperature) == ("Translator", "house", 0.2)
+    assert profile.starters == (Starter("A menu", "Carte du jour"),)
+
+
+def test_profiles_name_models_that_there_are_and_once(tmp_path: Path) -> None:
+    (tmp_path / "parley.toml").write_text(
+        (PROFILES % "hous") + '[[profiles]]\nlabel = "Translator"'
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        load_config()
+    said = str(caught.value)
+    assert "Did you mean 'house'?" in said
+    assert "two profiles have this label" in said

@@ -1,0 +1,204 @@
+"""Asking: what a page says, made into turns; what it opens, shown and followed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+from weakref import WeakKeyDictionary, WeakSet
+
+from chainlit.data.base import BaseDataLayer
+from chainlit.emitter import ChainlitEmitter
+from chainlit.session import WebsocketSession
+from chainlit.types import ThreadDict
+from chainlit.user import PersistedUser
+
+from parley.chat.attachments import Attachments
+from parley.chat.engine import Engine
+from parley.chat.errors import InvalidRequest, ParleyError
+from parley.chat.models import Sampling
+from parley.chat.receipts import Receipts
+from parley.chat.turns import Owner, TurnRequest
+from parley.surfaces.models import Models
+from parley.surfaces.page.attached import attach_files, file_ids
+from parley.surfaces.page.buttons import texts_for
+from parley.surfaces.page.choices import Choice, asked_model, offer_choices
+from parley.surfaces.page.following import Following
+from parley.surfaces.page.showing import Shown
+from parley.surfaces.starters import Profile
+
+_INTERACTION_CHARS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the page asks of the rest of Parley."""
+
+    engine: Engine
+    data_layer: BaseDataLayer
+    attachments: Attachments
+    receipts: Receipts
+    models: Models
+    profiles: Sequence[Profile]
+
+
+class Asking:
+    """What sessions say and open, each as its owner."""
+
+    def __init__(self, asked: Asked, shown: Shown, following: Following) -> None:
+        """Ask these."""
+        self._asked = asked
+        self._shown = shown
+        self._following = following
+        self._choices: WeakKeyDictionary[WebsocketSession, Choice] = WeakKeyDictionary()
+        # Sessions that asked for a thread which is not theirs, until they were told.
+        self._lost_threads: WeakSet[WebsocketSession] = WeakSet()
+
+    def has_lost_thread(self, session: WebsocketSession) -> None:
+        """Take note that the thread which was asked for is unknown or another's: all the same."""
+        self._lost_threads.add(session)
+
+    def begins_with(self, session: WebsocketSession, label: str | None) -> None:
+        """Take the profile that the page names, if there is such a one."""
+        for profile in self._asked.profiles:
+            if profile.label == label:
+                session.chat_profile = profile.label
+                self._choices[session] = Choice.of_profile(profile)
+
+    async def resume(self, session: WebsocketSession) -> None:
+        """Show what the thread holds, and go on with the turn that runs in it."""
+        emitter = ChainlitEmitter(session)
+        await emitter.task_end()  # type: ignore[no-untyped-call]  # Chainlit has no type here
+        if session in self._lost_threads:
+            self._lost_threads.discard(session)
+            await emitter.send_resume_thread_error("Thread not found.")
+            return
+        # Also after a lost connection: what was said meanwhile is in the rows.
+        known = session.has_first_interaction or session.thread_id_to_resume
+        thread = await self._shown.read(session) if known else None
+        if thread is not None:
+            self._choices[session] = Choice.of_thread(thread["metadata"] or {})
+            await self._open(session, thread)
+        await offer_choices(session, self._asked.models, self._choice(session))
+        if thread is not None:
+            owner = owner_of(session)
+            running = await self._asked.engine.running(owner.id, session.thread_id)
+            if running:
+                await self._following.read(session, running)
+
+    async def answer(self, session: WebsocketSession, payload: object) -> None:
+        """Make a turn of a message, and show it."""
+        message_id, text = _message(payload)
+        files = file_ids(payload, text)
+        choice = self._choice(session)
+        if model := asked_model(payload):
+            choice = replace(choice, model=model)
+        request = replace(
+            self._request(session, text, choice), key=message_id, user_step_id=message_id
+        )
+        self._following.sends(session, message_id)
+        begun = await self._asked.engine.submit(request)
+        is_first = not session.has_first_interaction
+        if is_first:
+            session.has_first_interaction = True
+            await _first_interaction(session, text[:_INTERACTION_CHARS])
+        if is_first or choice != self._choice(session):
+            await self._keep(session, choice)
+        if files and begun.created:
+            await attach_files(session, self._asked.attachments, request.owner, begun.turn, files)
+        await self._following.read(session, begun.turn)
+
+    async def edit(self, session: WebsocketSession, payload: object) -> None:
+        """Ask an earlier question anew, in other words: a branch beside what was said.
+
+        Every page of the thread is shown it, this one too (following.py).
+        """
+        step_id, text = _message(payload)
+        try:
+            await self._edit(session, step_id, text)
+        except ParleyError:
+            # The page has cut its thread already.
+            await self._following.show(session)
+            raise
+
+    async def _edit(self, session: WebsocketSession, step_id: str, text: str) -> None:
+        owner = owner_of(session)
+        replaced = await self._asked.receipts.turn_of_answer(owner.id, step_id)
+        turn = await self._asked.engine.turn(owner.id, replaced)
+        if turn.thread_id != session.thread_id or turn.user_step_id != step_id:
+            raise InvalidRequest("Only a question of this conversation can be edited.")
+        request = self._request(session, text, self._choice(session))
+        await self._asked.engine.submit(replace(request, replaces=turn.id, extras=turn.extras))
+
+    async def stop(self, session: WebsocketSession) -> None:
+        """Stop the turn that runs in the session's thread."""
+        await self._asked.engine.stop_thread(owner_of(session).id, session.thread_id)
+
+    async def set(self, session: WebsocketSession, settings: object) -> None:
+        """Take what the settings panel says, for this thread from now on."""
+        choice = self._choice(session).with_settings(settings)
+        await self._keep(session, choice)
+        await ChainlitEmitter(session).send_toast(texts_for(session).settings_kept, "success")
+
+    async def listen(self, session: WebsocketSession) -> None:
+        """Read what is begun elsewhere in the session's thread, once it is one."""
+        if session.has_first_interaction:
+            await self._following.listen(session, owner_of(session))
+
+    async def _open(self, session: WebsocketSession, thread: ThreadDict) -> None:
+        # Said again after a lost connection, which may have lost that too: without it the page
+        # offers neither Stop nor thumbs.
+        begun_here = thread["name"] if session.has_first_interaction else None
+        session.has_first_interaction = True
+        await _first_interaction(session, begun_here or "resume")
+        await self._shown.show(session, thread)
+
+    async def _keep(self, session: WebsocketSession, choice: Choice) -> None:
+        self._choices[session] = choice
+        session.chat_settings = choice.settings
+        if session.has_first_interaction:
+            await self._asked.data_layer.update_thread(session.thread_id, metadata=choice.kept)
+
+    def _choice(self, session: WebsocketSession) -> Choice:
+        return self._choices.get(session, Choice())
+
+    def _request(self, session: WebsocketSession, text: str, choice: Choice) -> TurnRequest:
+        return TurnRequest(
+            owner=owner_of(session),
+            thread_id=session.thread_id,
+            text=text,
+            model=choice.model,
+            sampling=Sampling(temperature=choice.temperature),
+            system_prompt=choice.system_prompt,
+        )
+
+
+def owner_of(session: WebsocketSession) -> Owner:
+    """Say whose session it is."""
+    assert isinstance(session.user, PersistedUser)
+    return Owner(session.user.id, session.user.identifier)
+
+
+async def _first_interaction(session: WebsocketSession, interaction: str) -> None:
+    """Tell the page that the thread exists now: it puts it into the sidebar and the address."""
+    first: dict[str, Any] = {"interaction": interaction, "thread_id": session.thread_id}
+    await ChainlitEmitter(session).emit("first_interaction", first)
+
+
+def uuid_of(value: object) -> str | None:
+    """Give the value back if it is a UUID as `str(UUID)` writes it."""
+    try:
+        canonical = str(UUID(str(value)))
+    except ValueError:
+        return None
+    return canonical if canonical == value else None
+
+
+def _message(payload: object) -> tuple[str, str]:
+    """Take id and text from what a client sent; the rest of its step is not believed."""
+    message = payload.get("message") if isinstance(payload, Mapping) else None
+    if not isinstance(message, Mapping):
+        raise InvalidRequest("This is not a message.")
+    message_id, text = uuid_of(message.get("id")), message.get("output")
+    if message_id is None or not isinstance(text, str):
+        raise InvalidRequest("A message needs a UUID as its id, and text.")
+    return message_id, text

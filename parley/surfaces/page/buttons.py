@@ -1,0 +1,168 @@
+"""Buttons: what the page offers under answers, and who presses them.
+
+Chainlit has buttons under messages, its actions, and forgets them with the session: they are
+offered again whenever a thread is shown. What one does, presses.py has.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from chainlit.emitter import ChainlitEmitter
+from chainlit.session import WebsocketSession
+from chainlit.step import StepDict
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from parley.chat.errors import NotFound, Unauthenticated
+from parley.chat.owner import current_owner
+from parley.chat.turns import Owner, TurnState
+from parley.surfaces.bodies import decode_body
+from parley.surfaces.page.runs import is_answer
+from parley.surfaces.page.texts import Texts, texts_of
+
+ABOUT, AGAIN, EARLIER, OFFER, FETCH = "about", "again", "earlier", "offer", "fetch"
+_BODY_LIMIT = 64 * 1024
+# Each button of a step has an id of its own, made of the step's.
+_BITS = {ABOUT: 4, AGAIN: 16, EARLIER: 32, OFFER: 64, FETCH: 128}
+_ICONS = {
+    ABOUT: "info",
+    AGAIN: "rotate-ccw",
+    EARLIER: "history",
+    OFFER: "cpu",
+    FETCH: "download",
+}
+Press = Callable[[WebsocketSession, Owner, str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """One button: under which step, for which answer, and what stands on it."""
+
+    name: str
+    step_id: str
+    answer_id: str
+    label: str = ""
+    tooltip: str = ""
+
+    @property
+    def action(self) -> dict[str, Any]:
+        """The button as the page takes it."""
+        return {
+            "id": str(UUID(int=UUID(self.step_id).int ^ _BITS[self.name])),
+            "name": self.name,
+            "payload": {"answer": self.answer_id},
+            "label": self.label,
+            "tooltip": self.tooltip,
+            "icon": _ICONS[self.name],
+            "forId": self.step_id,
+        }
+
+
+class _Action(msgspec.Struct):
+    name: str
+    payload: dict[str, Any]
+
+
+class _Pressed(msgspec.Struct):
+    action: _Action
+    sessionId: str  # noqa: N815 - the page's name
+
+
+def buttons_of(steps: Iterable[StepDict], texts: Texts) -> list[Button]:
+    """Say which buttons the answers of a thread have, in its order; pure.
+
+    A completed answer can be run again where it is the last: a later one builds on it.
+    """
+    steps = list(steps)
+    last = max((n for n, step in enumerate(steps) if step["type"] != "run"), default=-1)
+    buttons: list[Button] = []
+    for place, step in enumerate(steps):
+        state = (step["metadata"] or {}).get("turn_state")
+        if step["type"] != "assistant_message" or state is None:
+            continue
+        is_end = step["isError"] or not _has_error(steps, place)
+        answer_id = _answer_id(step)
+        if is_answer(step) and TurnState(state).is_over:
+            # One for all that there is to tell: each button makes the page draw its thread anew.
+            buttons.append(Button(ABOUT, step["id"], answer_id, tooltip=texts.about))
+        if is_end and (label := again_label(state, texts, is_last=place == last)) is not None:
+            again = Button(AGAIN, step["id"], answer_id, label, texts.run_again)
+            buttons.append(again)
+    return buttons[::-1]  # the newest are in sight
+
+
+def again_label(state: str, texts: Texts, *, is_last: bool) -> str | None:
+    """Say how an answer ended and that it can be run again; None where it cannot."""
+    ended = {
+        TurnState.STOPPED: texts.stopped,
+        TurnState.FAILED: texts.failed,
+        TurnState.INTERRUPTED: texts.interrupted,
+    }.get(TurnState(state))
+    if ended:
+        return f"{ended} · {texts.run_again}"
+    return "" if is_last and state == TurnState.COMPLETED.value else None
+
+
+async def offer_buttons(session: WebsocketSession, buttons: Iterable[Button]) -> None:
+    """Put buttons under their steps; where one is already, it stays one."""
+    emitter = ChainlitEmitter(session)
+    for button in buttons:
+        await emitter.emit("remove_action", button.action)
+        await emitter.emit("action", button.action)
+
+
+async def open_panel(session: WebsocketSession, title: str, key: str, url: str) -> None:
+    """Show a text beside the chat."""
+    emitter = ChainlitEmitter(session)
+    element = {"id": key, "type": "text", "name": title, "display": "side", "url": url}
+    await emitter.emit("set_sidebar_title", title)
+    await emitter.emit("set_sidebar_elements", {"elements": [element], "key": key})
+
+
+def button_routes(presses: Mapping[str, Press]) -> list[Route]:
+    """Make the route that buttons call, in place of Chainlit's own."""
+
+    async def press(request: Request) -> Response:
+        owner = current_owner.get()
+        if owner is None:
+            raise Unauthenticated("Nobody is known to be calling. Open the page first.")
+        pressed = await decode_body(request, _Pressed, _BODY_LIMIT)
+        session = WebsocketSession.get_by_id(pressed.sessionId)
+        user = session.user if session else None
+        if session is None or user is None or user.identifier != owner.identifier:
+            raise NotFound("There is no such session. Load the page again.")
+        if pressed.action.name not in presses:
+            raise NotFound("There is no such button.")
+        answer_id = _uuid(pressed.action.payload.get("answer"))
+        await presses[pressed.action.name](session, owner, answer_id)
+        return JSONResponse({"success": True, "response": None})
+
+    return [Route("/project/action", press, methods=["POST"])]
+
+
+def texts_for(session: WebsocketSession) -> Texts:
+    """Give the texts in the language of the session's browser."""
+    return texts_of(session.language)
+
+
+def _has_error(steps: list[StepDict], place: int) -> bool:
+    following = steps[place + 1 : place + 2]
+    return any(step["isError"] for step in following)
+
+
+def _answer_id(step: StepDict) -> str:
+    """An error's bubble is named after its answer, and the other way round."""
+    if not step["isError"]:
+        return step["id"]
+    return str(UUID(int=UUID(step["id"]).int ^ 1))
+
+
+def _uuid(value: object) -> str:
+    try:
+        return str(UUID(str(value)))
+    except ValueError:
+        raise NotFound("There is no such answer.") from None

@@ -1,0 +1,106 @@
+"""Following: the turns of a thread as they run, in every page that has it open.
+
+A page reads what it began itself. What was begun elsewhere, on another device or through another
+surface, it hears of, shows the thread anew and reads on from there.
+"""
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from chainlit.session import WebsocketSession
+
+from parley.chat.engine import Engine
+from parley.chat.errors import NotFound, ParleyError
+from parley.chat.news import TurnNews
+from parley.chat.turns import Owner, Turn, TurnState
+from parley.observability.logs import get_logger
+from parley.surfaces.page.reader import SocketGone, read_turn
+from parley.surfaces.page.showing import Shown
+
+logger = get_logger(__name__)
+
+_PAUSE_S = 2.0
+
+
+@dataclass(slots=True)
+class _Socket:
+    """What one socket has begun, has seen, and the task that listens for it."""
+
+    sent: set[str] = field(default_factory=set)
+    seen: set[str] = field(default_factory=set)
+    listening: asyncio.Task[None] | None = None
+
+
+class Following:
+    """Reads turns into sockets: each turn once in each socket."""
+
+    def __init__(self, engine: Engine, shown: Shown) -> None:
+        """Follow the turns of this engine."""
+        self._engine = engine
+        self._shown = shown
+        self._sockets: dict[str, _Socket] = {}
+
+    def sends(self, session: WebsocketSession, user_step_id: str) -> None:
+        """Take note of a message that this socket is about to send: it shows it already."""
+        self._of(session).sent.add(user_step_id)
+
+    async def read(self, session: WebsocketSession, turn: Turn) -> None:
+        """Show a turn to its end, unless this socket reads it or has."""
+        socket = self._of(session)
+        if turn.id in socket.seen:
+            return
+        socket.seen.add(turn.id)
+        if not await read_turn(session, turn, self._engine.follow(turn)):
+            socket.seen.discard(turn.id)
+
+    async def show(self, session: WebsocketSession) -> bool:
+        """Put the thread into the page, and what runs in it; False where there is none."""
+        thread = await self._shown.read(session)
+        if thread is None:
+            return False
+        await self._shown.show(session, thread)
+        return True
+
+    async def listen(self, session: WebsocketSession, owner: Owner) -> None:
+        """Read what is begun elsewhere, until the socket is gone; once for each socket."""
+        socket = self._of(session)
+        if socket.listening is not None:
+            return
+        socket.listening = asyncio.current_task()
+        socket_id = session.socket_id
+        while session.socket_id == socket_id:
+            try:
+                await self._hear(session, owner)
+            except (SocketGone, NotFound):
+                return
+            except ParleyError as error:
+                logger.warning("Listening again in a moment", code=error.code)
+                await asyncio.sleep(_PAUSE_S)
+
+    def leave(self, socket_id: str) -> None:
+        """Forget a socket that is gone."""
+        socket = self._sockets.pop(socket_id, None)
+        if socket and socket.listening:
+            socket.listening.cancel()
+
+    async def _hear(self, session: WebsocketSession, owner: Owner) -> None:
+        async with aclosing(self._engine.listen(owner.id, session.thread_id)) as arriving:
+            async for news in arriving:
+                await self._heard(session, owner, news)
+
+    async def _heard(self, session: WebsocketSession, owner: Owner, news: TurnNews) -> None:
+        socket = self._of(session)
+        if news.state is TurnState.QUEUED or news.turn_id in socket.seen:
+            return
+        turn = await self._engine.turn(owner.id, news.turn_id)
+        if turn.user_step_id in socket.sent:
+            return
+        await self.show(session)
+        if turn.state.is_over:
+            socket.seen.add(turn.id)
+        else:
+            await self.read(session, turn)
+
+    def _of(self, session: WebsocketSession) -> _Socket:
+        return self._sockets.setdefault(session.socket_id, _Socket())

@@ -1,0 +1,116 @@
+"""Presses: what the buttons under answers do."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+from chainlit.session import WebsocketSession
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from parley.chat.engine import Engine
+from parley.chat.errors import NotFound, Unauthenticated
+from parley.chat.owner import current_owner
+from parley.chat.receipts import Receipts
+from parley.chat.turns import Owner, Turn, TurnRequest
+from parley.surfaces.page.buttons import (
+    ABOUT,
+    AGAIN,
+    EARLIER,
+    Press,
+    open_panel,
+    texts_for,
+)
+from parley.surfaces.page.details import details_markdown
+from parley.surfaces.page.following import Following
+from parley.surfaces.page.showing import Shown
+from parley.surfaces.page.texts import texts_of
+from parley.surfaces.receipt_text import receipt_markdown
+
+ABOUT_PATH = "/page/turns/{turn_id}"
+# One's own words, also to a cache between us.
+_PRIVATE = {"cache-control": "private, no-store", "x-content-type-options": "nosniff"}
+
+
+class Presses:
+    """The buttons of answers; what is asked anew, every page of the thread reads (following.py)."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        receipts: Receipts,
+        shown: Shown,
+        following: Following,
+    ) -> None:
+        """Work on these."""
+        self._engine = engine
+        self._receipts = receipts
+        self._shown = shown
+        self._following = following
+
+    @property
+    def table(self) -> Mapping[str, Press]:
+        """What each button does, by its name."""
+        return {
+            ABOUT: self.about,
+            AGAIN: self.again,
+            EARLIER: self.earlier,
+        }
+
+    async def about(self, session: WebsocketSession, owner: Owner, answer_id: str) -> None:
+        """Open what the answer was made by, what it cost and what the model saw."""
+        turn_id = await self._receipts.turn_of_answer(owner.id, answer_id)
+        url = f"{ABOUT_PATH.format(turn_id=turn_id)}?language={session.language}"
+        await open_panel(session, texts_for(session).about, turn_id, url)
+
+    async def again(self, session: WebsocketSession, owner: Owner, answer_id: str) -> None:
+        """Ask the same again: in place of the last answer, or else at the end of the thread."""
+        turn = await self._turn(session, owner, answer_id)
+        is_last = await self._is_last(session, turn)
+        await self._engine.submit(_same(owner, turn, turn.id if is_last else None))
+
+    async def earlier(self, session: WebsocketSession, _: Owner, __: str) -> None:
+        """Show more of the thread."""
+        self._shown.look_further_back(session)
+        await self._following.show(session)
+
+    async def _turn(self, session: WebsocketSession, owner: Owner, answer_id: str) -> Turn:
+        turn_id = await self._receipts.turn_of_answer(owner.id, answer_id)
+        turn = await self._engine.turn(owner.id, turn_id)
+        if turn.thread_id != session.thread_id:
+            raise NotFound("That answer is not in this conversation.")
+        return turn
+
+    async def _is_last(self, session: WebsocketSession, turn: Turn) -> bool:
+        thread = await self._shown.read(session)
+        asked = [s["id"] for s in (thread or {"steps": []})["steps"] if s["type"] == "user_message"]
+        return asked[-1:] == [turn.user_step_id]
+
+
+def about_route(engine: Engine, receipts: Receipts) -> Route:
+    """Make the route that the panel reads."""
+
+    async def about(request: Request) -> Response:
+        owner = current_owner.get()
+        if owner is None:
+            raise Unauthenticated("Nobody is known to be calling. Open the page first.")
+        turn = await engine.turn(owner.id, request.path_params["turn_id"])
+        said = details_markdown(turn, texts_of(request.query_params.get("language", "")))
+        with suppress(NotFound):  # no model was asked
+            said += "\n" + receipt_markdown(await receipts.seen(owner.id, turn.id))
+        return PlainTextResponse(said, headers=_PRIVATE)
+
+    return Route(ABOUT_PATH, about, methods=["GET"])
+
+
+def _same(owner: Owner, turn: Turn, replaces: str | None) -> TurnRequest:
+    return TurnRequest(
+        owner=owner,
+        thread_id=turn.thread_id,
+        text=turn.text,
+        model=turn.model,
+        sampling=turn.sampling,
+        system_prompt=turn.system_prompt,
+        replaces=replaces,
+        extras=turn.extras,
+    )

@@ -1,0 +1,84 @@
+"""Showing: a thread put into a page, at its last messages or further back, with its buttons."""
+
+from typing import Protocol
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+from chainlit.emitter import ChainlitEmitter
+from chainlit.session import WebsocketSession
+from chainlit.step import StepDict
+from chainlit.types import ThreadDict
+
+from parley.surfaces.page.buttons import EARLIER, Button, buttons_of, offer_buttons, texts_for
+from parley.surfaces.page.markdown import show_steps
+from parley.surfaces.page.reader import assistant_step, socket_ready
+from parley.surfaces.page.runs import with_runs
+from parley.surfaces.page.texts import Texts
+
+# A thread opens at its last messages: more make the browser stall for seconds.
+SHOWN_MESSAGES = 100
+_MORE_MESSAGES = 200
+_EARLIER_BIT = 1 << 20
+
+
+class Threads(Protocol):
+    """The part of the data layer that opens threads further back than Chainlit asks for."""
+
+    async def open_thread(self, thread_id: str, shown_messages: int | None) -> ThreadDict | None:
+        """Read a thread of the caller's at its last messages; None for one that is not theirs."""
+        ...
+
+
+class Shown:
+    """How far back each session looks, and what it was shown."""
+
+    def __init__(self, threads: Threads) -> None:
+        """Read threads here."""
+        self._threads = threads
+        self._windows: WeakKeyDictionary[WebsocketSession, int] = WeakKeyDictionary()
+
+    async def read(self, session: WebsocketSession) -> ThreadDict | None:
+        """Read the session's thread, as far back as it looks."""
+        return await self._threads.open_thread(session.thread_id, self._window(session))
+
+    async def show(self, session: WebsocketSession, thread: ThreadDict) -> None:
+        """Put the thread in place of what the page has; raises `SocketGone`."""
+        texts = texts_for(session)
+        steps: list[StepDict] = thread["steps"]
+        buttons = buttons_of(steps, texts)
+        _say_what_stopped(steps, texts)
+        await show_steps(steps)
+        if _messages(steps) >= self._window(session):
+            note, button = _earlier(session.thread_id, steps, texts)
+            steps, buttons = [note, *steps], [*buttons, button]
+        thread["steps"] = with_runs(steps)
+        # A whole thread is large: a client that asks again and again gets it when it took the last.
+        await socket_ready(session, session.socket_id, most_waiting=1)
+        # The buttons first: with each, the page draws anew all the messages that it has by then.
+        await offer_buttons(session, buttons)
+        await ChainlitEmitter(session).resume_thread(thread)
+
+    def look_further_back(self, session: WebsocketSession) -> None:
+        """Show more of the thread from now on."""
+        self._windows[session] = self._window(session) + _MORE_MESSAGES
+
+    def _window(self, session: WebsocketSession) -> int:
+        return self._windows.get(session, SHOWN_MESSAGES)
+
+
+def _messages(steps: list[StepDict]) -> int:
+    return sum(step["type"] in {"user_message", "assistant_message"} for step in steps)
+
+
+def _say_what_stopped(steps: list[StepDict], texts: Texts) -> None:
+    for step in steps:
+        if step["type"] == "assistant_message" and not step["output"]:
+            step["output"] = texts.not_begun
+
+
+def _earlier(thread_id: str, steps: list[StepDict], texts: Texts) -> tuple[StepDict, Button]:
+    step_id = str(UUID(int=UUID(thread_id).int ^ _EARLIER_BIT))
+    note = assistant_step(step_id, thread_id, texts.earlier_note)
+    note["createdAt"] = steps[0]["createdAt"]
+    note["metadata"] = {"earlier": True}
+    return note, Button(EARLIER, step_id, step_id, texts.earlier)

@@ -1,0 +1,244 @@
+"""Turns in a real browser: run again, edited, and the same in every page that has the thread open."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import pytest
+from playwright.async_api import Browser, Locator, Page, expect
+
+from tests.e2e.conftest import Faked
+from tests.e2e.page_socket import new_guest, page_socket
+from tests.e2e.support import answers, asks, client_of, select, serving, until
+from tests.e2e.test_page import WAIT_MS, answer_of, finished, open_page, say, shot, stranger
+from tests.fakes.model_server import answer, chunk, hang, json_reply, model_server, sse, wait
+
+pytestmark = pytest.mark.needs_browser
+
+TOML = """
+default_model = "small"
+
+[models.small]
+provider = "openai"
+model = "fake-small"
+label = "Small one"
+context_window = 8192
+
+[models.large]
+provider = "openai"
+model = "fake-large"
+label = "Large one"
+tools = true
+
+[[starters]]
+label = "Explain a turn"
+message = "What is a turn?"
+
+[[starters]]
+label = "Say hello"
+message = "Hello there."
+"""
+
+
+@pytest.fixture(autouse=True)
+def bounded_waits() -> None:
+    expect.set_options(timeout=WAIT_MS)
+
+
+@pytest.fixture(scope="module")
+async def models(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Faked]:
+    """A Parley with two models and two starters."""
+    directory = tmp_path_factory.mktemp("models")
+    (directory / "parley.toml").write_text(TOML)
+    async with model_server() as server, serving(directory, asks(server)) as parley:
+        yield Faked(parley, server)
+
+
+def again(page: Page) -> Locator:
+    return page.locator("button:has(svg.lucide-rotate-ccw)")
+
+
+async def test_stopped_and_failed_answers_say_so_and_run_again(models: Faked, page: Page) -> None:
+    models.will_reply(
+        sse(chunk("Once upon"), hang),
+        sse(hang),
+        json_reply({"error": {"message": "boom"}}, 400),
+        sse(*answer("The end.")),
+        sse(*answer("Another end.")),
+    )
+    await open_page(page, models.parley)
+    await say(page, "Tell me a story.")
+    await expect(answer_of(page)).to_contain_text("Once upon")
+    await page.locator("#stop-button").click()
+    await expect(again(page)).to_have_text("Stopped · Run again")
+    await page.reload()
+    await expect(again(page)).to_have_text("Stopped · Run again")
+    await again(page).click()
+    await expect(page.get_by_text("Once upon")).to_have_count(0)
+    await page.locator("#stop-button").click()
+    await expect(page.get_by_text("Stopped before the answer began.")).to_be_visible()
+    await expect(again(page)).to_have_text("Stopped · Run again")
+    await again(page).click()
+    await expect(again(page)).to_have_text("Failed · Run again")
+    await shot(page, "failed-desktop-light")
+    await again(page).click()
+    await expect(answer_of(page)).to_contain_text("The end.")
+    await expect(page.get_by_text("Request id:")).to_have_count(0)
+    await finished(page)
+    await expect(again(page)).to_have_count(1)
+    await again(page).click()
+    await expect(answer_of(page)).to_contain_text("Another end.")
+    await finished(page)
+    for kind in ("user_message", "assistant_message"):
+        await expect(page.locator(f"[data-step-type={kind}]")).to_have_count(1)
+    await page.locator("button:has(svg.lucide-info)").click()
+    panel = page.locator("#side-view-content")
+    for told in ("fake-small (openai)", "3 / 2", "First text after", "Duration"):
+        await expect(panel).to_contain_text(told)
+    await shot(page, "details-desktop-light")
+    # Nothing was deleted: five siblings are in the rows.
+    thread_id = page.url.rsplit("/", 1)[1]
+    statement = "SELECT count(*) FROM turns WHERE thread_id = ?"
+    assert select(models.parley, statement, UUID(thread_id).hex) == [(5,)]
+
+
+async def test_an_edited_question_is_a_branch_in_every_page(models: Faked, page: Page) -> None:
+    models.will_reply(sse(*answer("Red.")), sse(*answer("Long.")), sse(chunk("Bl"), *answer("ue.")))
+    await open_page(page, models.parley)
+    await say(page, "Colour of fire?")
+    await expect(answer_of(page)).to_contain_text("Red.")
+    await finished(page)
+    await say(page, "Its wavelength?")
+    await expect(answer_of(page)).to_contain_text("Long.")
+    await finished(page)
+    other = await page.context.new_page()
+    await other.goto(page.url)
+    await expect(answer_of(other)).to_contain_text("Long.")
+    first = page.locator("[data-step-type=user_message]").first
+    await first.hover()
+    await first.locator(".edit-message").click()
+    await page.locator("#edit-chat-input").fill("Colour of water?")
+    await page.locator(".confirm-edit").click()
+    for each in (page, other):
+        await expect(answer_of(each)).to_contain_text("Blue.")
+        await expect(each.locator("[data-step-type=user_message]")).to_have_count(1)
+        await expect(each.get_by_text("Colour of water?").last).to_be_visible()
+    await page.reload()
+    await expect(page.locator("[data-step-type=user_message]")).to_have_text("Colour of water?")
+    assert "Colour of fire" not in models.server.requests[-1].body.decode()
+
+
+async def test_turns_from_elsewhere_appear_live_and_can_be_stopped(
+    models: Faked, page: Page, chromium: Browser
+) -> None:
+    gate = asyncio.Event()
+    models.will_reply(
+        sse(*answer("Here.")),
+        sse(chunk("From"), wait(gate), *answer(" afar.")),
+        sse(chunk("A"), hang),
+    )
+    await open_page(page, models.parley)
+    await say(page, "Where are you?")
+    await expect(answer_of(page)).to_contain_text("Here.")
+    await finished(page)
+    await expect(page).to_have_url(re.compile("/thread/"))
+    thread_id = page.url.rsplit("/", 1)[1]
+    cookies = await page.context.cookies()
+    header = "; ".join(f"{c['name']}={c['value']}" for c in cookies)
+    async with stranger(chromium, 390, 844) as device, client_of(models.parley) as client:
+        await device.add_cookies(
+            [{"name": c["name"], "value": c["value"], "url": models.parley.url} for c in cookies]
+        )
+        phone = await device.new_page()
+        await phone.goto(page.url)
+        await expect(answer_of(phone)).to_contain_text("Here.")
+        asked = {"session_id": thread_id, "message": "And now?"}
+        sending = asyncio.create_task(client.post("/chat", json=asked, headers={"cookie": header}))
+        for each in (page, phone):
+            await expect(answer_of(each)).to_contain_text("From")
+            await expect(each.get_by_text("And now?").last).to_be_visible()
+            await expect(each.locator("#stop-button")).to_be_visible()
+        gate.set()
+        assert "afar" in (await sending).text
+        for each in (page, phone):
+            await expect(answer_of(each)).to_contain_text("From afar.")
+            await finished(each)
+        await say(phone, "Stop me there.")
+        await expect(page.get_by_text("Stop me there.").last).to_be_visible()
+        await expect(answer_of(page)).to_contain_text("A")
+        await page.locator("#stop-button").click()
+        for each in (page, phone):
+            await finished(each)
+            await expect(again(each).last).to_have_text("Stopped · Run again")
+            await expect(each.locator("[data-step-type=user_message]")).to_have_count(3)
+        assert answers(models.parley)[-1][0] == "stopped"
+
+
+async def test_model_and_settings_are_chosen_and_remembered(models: Faked, page: Page) -> None:
+    models.will_reply(sse(*answer("Yes.")))
+    await open_page(page, models.parley)
+    picker = page.locator("#mode-picker-trigger-model")
+    await expect(picker).to_have_text("Small one")
+    await expect(page.locator("#starters button")).to_have_text(["Explain a turn", "Say hello"])
+    await picker.click()
+    popover = page.locator("#mode-picker-popover-model")
+    await expect(popover).to_contain_text("8,192 tokens")
+    await expect(popover).to_contain_text("openai · tools")
+    await shot(page, "models-desktop-light")
+    await popover.get_by_text("Large one").click()
+    await page.locator("#chat-settings-open-modal").click()
+    await page.locator("#system_prompt").fill("You are a pirate.")
+    await page.locator("#temperature").fill("9")
+    await page.locator("#confirm").click()
+    await expect(page.get_by_text("A temperature is a number from 0 to 2")).to_be_visible()
+    await page.locator("#chat-settings-open-modal").click()
+    await page.locator("#temperature").fill("0.5")
+    await shot(page, "settings-desktop-light")
+    await page.locator("#confirm").click()
+    await expect(page.get_by_text("The settings hold")).to_be_visible()
+    await say(page, "Are you?")
+    await expect(answer_of(page)).to_contain_text("Yes.")
+    await finished(page)
+    sent = models.server.requests[-1].json
+    assert (sent["model"], sent["temperature"]) == ("fake-large", 0.5)
+    assert sent["messages"][0]["content"] == "You are a pirate."
+    await page.reload()
+    await expect(answer_of(page)).to_contain_text("Yes.")
+    await expect(picker).to_have_text("Large one")
+    await page.locator("#chat-settings-open-modal").click()
+    await expect(page.locator("#system_prompt")).to_have_value("You are a pirate.")
+    await expect(page.locator("#temperature")).to_have_value("0.5")
+    await page.keyboard.press("Escape")
+    await page.locator("#new-chat-button").click()
+    await expect(picker).to_have_text("Small one")
+    await page.locator("#starter-say-hello").click()
+    await expect(answer_of(page)).to_contain_text("Yes.")
+    assert models.server.requests[-1].json["model"] == "fake-small"
+
+
+async def test_hostile_choices_and_presses_are_refused(models: Faked) -> None:
+    models.will_reply(sse(*answer("Fine.")))
+    cookie = await new_guest(models.parley)
+    async with page_socket(models.parley, cookie) as socket:
+        hostile = (
+            ("client_message", {"message": _said(modes={"model": "x" * 9000})}, "named by its id"),
+            ("client_message", {"message": _said(modes={"model": "nobody"})}, "There is no model"),
+            ("chat_settings_change", "no settings", "These are no settings"),
+            ("chat_settings_change", {"temperature": "nan"}, "A temperature is"),
+            ("chat_settings_change", {"system_prompt": "x" * 40_000}, "at most"),
+            ("edit_message", {"message": _said()}, "no such turn"),
+            ("edit_message", None, "not a message"),
+        )
+        for count, (event, payload, told) in enumerate(hostile, 1):
+            await socket.emit(event, payload)
+            assert told in await socket.next_error(count)
+        await socket.say("Still there?", modes={"model": ["no", "id"]})
+        assert "named by its id" in await socket.next_error(len(hostile) + 1)
+        await socket.say("Still there?", modes=None)
+        await until(lambda: answers(models.parley)[-1][2] == "Fine.")
+
+
+def _said(**fields: object) -> dict[str, object]:
+    step_id = "8e8c9b5e-7d52-4a37-9d3e-0d6d7f0f2f11"
+    return {"id": step_id, "type": "user_message", "output": "hi", "name": "me", **fields}
