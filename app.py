@@ -35,7 +35,7 @@ from parley.context.memory_store import MemoryContextStore
 from parley.context.redis_guard import RedisGuard, open_blocking_redis, open_redis
 from parley.context.redis_store import RedisContextStore
 from parley.context.seen import TurnReceipts
-from parley.identity import Kept, build_identity, open_identity
+from parley.identity import Kept, build_identity, open_identity, user_credentials
 from parley.live.memory import memory_live
 from parley.live.memory_counters import MemoryCounters
 from parley.live.redis import open_redis_live
@@ -148,7 +148,8 @@ async def _open(app: DescribedApp, stack: AsyncExitStack) -> Engine:
     counters = RedisCounters(redis) if redis else MemoryCounters()
     limits = await stack.enter_async_context(open_limits(config.limits, counters))
     callers.limits = limits
-    running = config.engine.with_tools(tools)
+    credentials = user_credentials(config, database, writer)
+    running = config.engine.with_tools(tools).with_credentials(credentials)
     engine = await stack.enter_async_context(
         open_engine(running, registry, context, turns, live, ownership, limits)
     )

@@ -95,7 +95,7 @@ class SqlAdopter(Adopter):
         ):
             if self._contexts:
                 await self._contexts.forget(moved)
-        if await self._writer.write(lambda connection: _finish(connection, guest_id)):
+        if await self._writer.write(lambda connection: _finish(connection, guest_id, owner_id)):
             await self._delete_files(guest_id)
 
     async def _delete_files(self, guest_id: str) -> None:
@@ -128,10 +128,13 @@ def _move_threads(
 ) -> Sequence[str]:
     """Move some threads in which nothing is being written, and whose files are there already."""
     live = sa.exists().where(
-        turns.c.thread_id == threads.c.id, turns.c.state.in_((RUNNING, QUEUED))
+        turns.c.thread_id == threads.c.id,
+        turns.c.owner_id == guest_id,
+        turns.c.state.in_((RUNNING, QUEUED)),
     )
     unmoved_file = sa.exists().where(
         elements.c.thread_id == threads.c.id,
+        elements.c.owner_id == guest_id,
         elements.c.object_key.is_not(None),
         elements.c.object_key.not_in(keys),
     )
@@ -144,44 +147,55 @@ def _move_threads(
     )
     ids = connection.execute(chosen).scalars().all()
     if ids:
-        new = {"owner_id": owner_id}
         # The thread first: a turn that begins at this moment waits for its row.
-        connection.execute(sa.update(threads).where(threads.c.id.in_(ids)).values(new))
-        for table in (turns, steps, elements):
-            connection.execute(sa.update(table).where(table.c.thread_id.in_(ids)).values(new))
-        mine = sa.and_(feedbacks.c.thread_id.in_(ids), feedbacks.c.owner_id == guest_id)
-        connection.execute(sa.update(feedbacks).where(mine).values(new))
-        _index_again(connection, owner_id, ids)
+        _give(connection, threads, threads.c.id.in_(ids), guest_id, owner_id)
+        for table in (turns, steps, elements, feedbacks):
+            _give(connection, table, table.c.thread_id.in_(ids), guest_id, owner_id)
+        _index_again(connection, guest_id, owner_id, ids)
     return ids
 
 
-def _index_again(connection: Connection, owner_id: str, thread_ids: Sequence[str]) -> None:
+def _give(
+    connection: Connection,
+    table: sa.Table,
+    which: sa.ColumnElement[bool],
+    guest_id: str,
+    owner_id: str,
+) -> None:
+    of_guest = sa.and_(which, table.c.owner_id == guest_id)
+    connection.execute(sa.update(table).where(of_guest).values(owner_id=owner_id))
+
+
+def _index_again(
+    connection: Connection, guest_id: str, owner_id: str, thread_ids: Sequence[str]
+) -> None:
     """Have the search find them: its words name the owner."""
     documents = search_documents
     owner = sa.literal(owner_id, Id)
     for kind, text, which in (
-        ("t", _name_of_thread(), documents.c.step_id.is_(None)),
-        ("m", _output_of_step(), documents.c.step_id.is_not(None)),
+        ("t", _name_of_thread(owner_id), documents.c.step_id.is_(None)),
+        ("m", _output_of_step(owner_id), documents.c.step_id.is_not(None)),
     ):
         words: sa.Function[Any] = sa.func.search_words(owner, kind, text)
         connection.execute(
             sa.update(documents)
+            .where(documents.c.owner_id == guest_id)
             .where(documents.c.thread_id.in_(thread_ids), which)
             .values(owner_id=owner_id, words=words)
         )
 
 
-def _name_of_thread() -> sa.ScalarSelect[str]:
-    same = threads.c.id == search_documents.c.thread_id
+def _name_of_thread(owner_id: str) -> sa.ScalarSelect[str]:
+    same = sa.and_(threads.c.id == search_documents.c.thread_id, threads.c.owner_id == owner_id)
     return sa.select(threads.c.name).where(same).scalar_subquery()
 
 
-def _output_of_step() -> sa.ScalarSelect[str]:
-    same = steps.c.id == search_documents.c.step_id
+def _output_of_step(owner_id: str) -> sa.ScalarSelect[str]:
+    same = sa.and_(steps.c.id == search_documents.c.step_id, steps.c.owner_id == owner_id)
     return sa.select(steps.c.output).where(same).scalar_subquery()
 
 
-def _finish(connection: Connection, guest_id: str) -> bool:
+def _finish(connection: Connection, guest_id: str, owner_id: str) -> bool:
     """Forget the guest, if nothing is theirs any more; says whether that is so."""
     left = sa.select(sa.exists().where(threads.c.owner_id == guest_id))
     if connection.execute(left).scalar_one():
@@ -190,5 +204,6 @@ def _finish(connection: Connection, guest_id: str) -> bool:
     given = sa.delete(feedbacks).where(feedbacks.c.owner_id == guest_id)
     connection.execute(given)
     connection.execute(sa.delete(users).where(users.c.id == guest_id))
-    connection.execute(sa.delete(adoptions).where(adoptions.c.guest_id == guest_id))
+    done = sa.and_(adoptions.c.guest_id == guest_id, adoptions.c.owner_id == owner_id)
+    connection.execute(sa.delete(adoptions).where(done))
     return True

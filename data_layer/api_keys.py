@@ -47,8 +47,7 @@ class SqlApiKeys(ApiKeys):
 
     @override
     async def find(self, digest: str) -> ApiKey | None:
-        statement = _ALL.where(api_keys.c.digest == digest)
-        row = await self._database.read(lambda connection: connection.execute(statement).first())
+        row = await self._database.read(lambda connection: _found(connection, digest))
         return _key(row) if row else None
 
     @override
@@ -74,9 +73,15 @@ class SqlApiKeys(ApiKeys):
         return await self._writer.write(revoke)
 
     @override
-    async def used(self, key_id: str, now: datetime) -> None:
-        statement = sa.update(api_keys).where(api_keys.c.id == key_id).values(used_at=now)
+    async def used(self, key: ApiKey, now: datetime) -> None:
+        mine = sa.and_(api_keys.c.id == key.id, api_keys.c.owner_id == key.owner.id)
+        statement = sa.update(api_keys).where(mine).values(used_at=now)
         await self._writer.write(lambda connection: connection.execute(statement).rowcount)
+
+
+def _found(connection: Connection, digest: str) -> AnyRow | None:
+    """Read the row whose digest it is: whose key that is, is the question."""
+    return connection.execute(_ALL.where(api_keys.c.digest == digest)).first()
 
 
 def keys_over(connection: Connection, ids: Collection[str], now: datetime) -> set[str]:

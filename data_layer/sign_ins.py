@@ -56,15 +56,15 @@ class SqlSignIns(SignIns):
 
     @override
     async def find(self, digest: str, now: datetime) -> SignIn | None:
-        statement = _ALL.where(sign_ins.c.digest == digest, _alive(now))
-        row = await self._database.read(lambda connection: connection.execute(statement).first())
+        row = await self._database.read(lambda connection: _found(connection, digest, now))
         return _sign_in(row) if row else None
 
     @override
-    async def seen(self, sign_in_id: str, now: datetime, expires_at: datetime) -> None:
+    async def seen(self, sign_in: SignIn, now: datetime, expires_at: datetime) -> None:
+        which = (sign_ins.c.id == sign_in.id, sign_ins.c.owner_id == sign_in.owner.id)
         statement = (
             sa.update(sign_ins)
-            .where(sign_ins.c.id == sign_in_id, _alive(now))
+            .where(*which, _alive(now))
             .values(seen_at=now, expires_at=expires_at)
         )
         await self._writer.write(lambda connection: connection.execute(statement).rowcount)
@@ -100,6 +100,17 @@ class SqlSignIns(SignIns):
         )
 
     @override
+    async def sealed_token(self, owner_id: str, now: datetime) -> str | None:
+        has_one = sign_ins.c.sealed_token.is_not(None)
+        statement = (
+            sa.select(sign_ins.c.sealed_token)
+            .where(sign_ins.c.owner_id == owner_id, has_one, _alive(now))
+            .order_by(sign_ins.c.created_at.desc())
+            .limit(1)
+        )
+        return await self._database.read(lambda connection: connection.execute(statement).scalar())
+
+    @override
     async def keep_state(self, digest: str, state: SignInState, now: datetime) -> None:
         def keep(connection: Connection) -> None:
             old = sa.delete(sign_in_states).where(sign_in_states.c.expires_at <= now)
@@ -124,6 +135,11 @@ class SqlSignIns(SignIns):
 
 
 _INSERT = sa.insert(sign_ins)
+
+
+def _found(connection: Connection, digest: str, now: datetime) -> AnyRow | None:
+    """Read the row whose digest it is: who that is, is the question."""
+    return connection.execute(_ALL.where(sign_ins.c.digest == digest, _alive(now))).first()
 
 
 def _sign_ins_over(connection: Connection, ids: Collection[str], now: datetime) -> set[str]:

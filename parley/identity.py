@@ -13,6 +13,7 @@ from fastapi import APIRouter
 from data_layer.adopting import SqlAdopter
 from data_layer.api_keys import SqlApiKeys
 from data_layer.database import Database
+from data_layer.guest_sweep import GuestSweep
 from data_layer.sign_ins import SqlSignIns
 from data_layer.storage import Storage
 from data_layer.writer import Writer
@@ -20,16 +21,20 @@ from parley.auth.addresses import Addresses
 from parley.auth.api_keys import KeyWay
 from parley.auth.callers import Callers, Way
 from parley.auth.cookies import Cookies
+from parley.auth.credentials import SignInCredentials
 from parley.auth.guests import Guests
 from parley.auth.header import HeaderWay
 from parley.auth.oauth import OAuth
 from parley.auth.seals import Seals
 from parley.auth.sign_ins import Desk, SignInWay
+from parley.chat.identities import NO_CREDENTIALS, Credentials
 from parley.chat.ports import ContextStore
 from parley.settings.build import Config
 from parley.surfaces.account import Accounts, account_pages, account_routes
 from parley.surfaces.revocation import Revocations, watching
 from parley.surfaces.sign_in import Entrance, sign_in_routes
+
+_TOKENS = "provider token"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,13 @@ def build_identity(config: Config) -> Identity:
     return Identity(config, addresses, cookies, guests, callers, Revocations())
 
 
+def user_credentials(config: Config, database: Database, writer: Writer) -> Credentials:
+    """Give the engine the users' own tokens, where a way to sign in brings some."""
+    if not any(provider.keeps_token for provider in config.identity.providers):
+        return NO_CREDENTIALS
+    return SignInCredentials(SqlSignIns(database, writer), Seals(config.secret, _TOKENS))
+
+
 @asynccontextmanager
 async def open_identity(identity: Identity, kept: Kept) -> AsyncIterator[Sequence[APIRouter]]:
     """Recognise everybody from now on; gives the routes of signing in and of accounts."""
@@ -74,7 +86,7 @@ async def open_identity(identity: Identity, kept: Kept) -> AsyncIterator[Sequenc
     keys = SqlApiKeys(kept.database, kept.writer)
     desk = Desk(sign_ins, identity.cookies)
     desk.on_end(identity.revocations.end)
-    seals = Seals(config.secret, "provider token")
+    seals = Seals(config.secret, _TOKENS)
     adopter = SqlAdopter(kept.database, kept.writer, kept.storage, kept.contexts)
     key_way = KeyWay(keys, policy, allow_guests=config.server.allow_guests)
     header = config.identity.header
@@ -96,6 +108,10 @@ async def open_identity(identity: Identity, kept: Kept) -> AsyncIterator[Sequenc
     accounts = Accounts(callers, desk, sign_ins, keys, key_way, identity.revocations)
     async with watching(identity.revocations, sign_ins), asyncio.TaskGroup() as tasks:
         adopting = tasks.create_task(adopter.run())
+        sweep = GuestSweep(
+            kept.database, kept.writer, kept.storage, kept.contexts, config.identity.guest_days
+        )
+        sweeping = tasks.create_task(sweep.run())
         try:
             yield (
                 sign_in_routes(entrance),
@@ -104,3 +120,4 @@ async def open_identity(identity: Identity, kept: Kept) -> AsyncIterator[Sequenc
             )
         finally:
             adopting.cancel()
+            sweeping.cancel()

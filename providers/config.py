@@ -143,6 +143,8 @@ class ProvidersConfig:
     tgi_base_url: str | None = None
     tgi_api_key: str | None = field(default=None, repr=False)
     hf_token: str | None = field(default=None, repr=False)
+    # Users bring tokens of their own, from their sign-in: the provider is there without ours.
+    hf_by_users: bool = False
     hf_model: str | None = None
     hf_provider: str = "auto"
     gemini_api_key: str | None = field(default=None, repr=False)

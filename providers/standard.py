@@ -30,7 +30,7 @@ def offers(config: ProvidersConfig) -> list[Offer]:
         found.append(_offer("openai", f"{setting} is set", config))
     if config.tgi_base_url:
         found.append(_offer("tgi", "TGI_BASE_URL is set", config))
-    if config.hf_token:
+    if config.hf_token or config.hf_by_users:
         found.append(_offer("huggingface", "HF_TOKEN is set", config))
     if config.gemini_api_key:
         found.append(_offer("gemini", "GEMINI_API_KEY is set", config))

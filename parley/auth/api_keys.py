@@ -107,7 +107,7 @@ class KeyWay(Way):
     async def _note_use(self, key: ApiKey) -> None:
         now = datetime.now(UTC)
         if key.used_at is None or now - key.used_at >= _USED_EVERY:
-            await self._keys.used(key.id, now)
+            await self._keys.used(key, now)
 
     def _principal(self, key: ApiKey) -> Principal:
         expired = key.expires_at is not None and key.expires_at <= datetime.now(UTC)

@@ -101,7 +101,7 @@ class Desk:
         self._recent.put(digest, sign_in)
         if now - sign_in.seen_at >= _SEEN_EVERY:
             lasts_until = min(now + LASTS, sign_in.created_at + _AT_MOST)
-            await self._store.seen(sign_in.id, now, lasts_until)
+            await self._store.seen(sign_in, now, lasts_until)
             self._recent.clear()
         return sign_in
 

@@ -22,6 +22,7 @@ from parley.chat.errors import (
     UnknownModel,
 )
 from parley.chat.extras import can_serve
+from parley.chat.identities import NO_CREDENTIALS, Credentials
 from parley.chat.inherited import REASON, Inherited
 from parley.chat.messages import Message, Role
 from parley.chat.models import CompletionRequest
@@ -44,12 +45,13 @@ class AttemptLimits:
     """How many provider calls a completion may take, and until when it may begin another.
 
     `patience_s` is the longest pause before the same provider is asked again while there is
-    another one to ask.
+    another one to ask. `credentials` are the users' own.
     """
 
     most: int = 8
     total_s: float = 300.0
     patience_s: float = 2.0
+    credentials: Credentials = NO_CREDENTIALS
 
 
 class Attempts:
@@ -181,7 +183,8 @@ class Attempts:
         request = self._going_on(route, context.request)
         call, outcome = _Call(self, self._turn, route, reason), "cancelled"
         try:
-            await self._stream(route, replace(request, tries=call))
+            credential = await self._limits.credentials.of(self._turn.owner_id, route.info.provider)
+            await self._stream(route, replace(request, tries=call, credential=credential))
             outcome = "cancelled" if self.must_leave else "completed"
         except ProviderError as error:
             outcome = type(error).__name__

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from typing_extensions import override
+
 from parley.chat.turns import Owner
 
 
@@ -81,7 +83,7 @@ class SignIns(Protocol):
         """Read a sign-in that has not ended."""
         ...
 
-    async def seen(self, sign_in_id: str, now: datetime, expires_at: datetime) -> None:
+    async def seen(self, sign_in: SignIn, now: datetime, expires_at: datetime) -> None:
         """Note that it is used, and until when it lasts now; one that has ended stays so."""
         ...
 
@@ -97,6 +99,10 @@ class SignIns(Protocol):
         self, sign_in_ids: Collection[str], key_ids: Collection[str], now: datetime
     ) -> set[str]:
         """Say which of these sign-ins and API keys are over: ended, expired, revoked or gone."""
+        ...
+
+    async def sealed_token(self, owner_id: str, now: datetime) -> str | None:
+        """Read the token of the owner's newest sign-in that has one and has not ended."""
         ...
 
     async def keep_state(self, digest: str, state: SignInState, now: datetime) -> None:
@@ -127,7 +133,7 @@ class ApiKeys(Protocol):
         """Revoke a key of this owner; one that is revoked stays so. Raises `NotFound`."""
         ...
 
-    async def used(self, key_id: str, now: datetime) -> None:
+    async def used(self, key: ApiKey, now: datetime) -> None:
         """Note that a key is used."""
         ...
 
@@ -138,3 +144,22 @@ class Adopter(Protocol):
     async def adopt(self, guest: Owner, owner: Owner) -> None:
         """Make what is the guest's the user's: now, or as soon as it can be; never raises."""
         ...
+
+
+class Credentials(Protocol):
+    """The tokens that users brought along, for providers where they pay themselves."""
+
+    async def of(self, owner_id: str, provider: str) -> str | None:
+        """Give the owner's own token for a provider; None where there is none. Never raises."""
+        ...
+
+
+class NoCredentials(Credentials):
+    """For an engine whose users bring nothing along."""
+
+    @override
+    async def of(self, owner_id: str, provider: str) -> None:
+        """Give none."""
+
+
+NO_CREDENTIALS = NoCredentials()

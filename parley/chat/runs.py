@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from parley.chat.deltas import FinishReason
 from parley.chat.errors import ParleyError, StaleFence, interrupted
+from parley.chat.identities import Credentials
 from parley.chat.limits import Admission
 from parley.chat.news import TurnNews
 from parley.chat.ports import Live, Tools, TurnStore
@@ -49,6 +50,11 @@ class EngineConfig:
         """Give the engine these tools."""
         usage = replace(self.run.tools, tools=tools)
         return replace(self, run=replace(self.run, tools=usage))
+
+    def with_credentials(self, credentials: Credentials) -> "EngineConfig":
+        """Let the engine ask providers with these."""
+        attempts = replace(self.run.attempts, credentials=credentials)
+        return replace(self, run=replace(self.run, attempts=attempts))
 
 
 class Runs:

@@ -13,7 +13,7 @@ from parley import __version__
 from parley.auth.header import HeaderConfig
 from parley.auth.keys import Secret
 from parley.auth.limits import LimitConfig
-from parley.auth.oauth_config import OAuthConfig
+from parley.auth.oauth_config import INFERENCE_SCOPE, OAuthConfig
 from parley.auth.policy import Policy
 from parley.chat.rounds import ToolUsage
 from parley.chat.running import RunConfig
@@ -200,6 +200,8 @@ def _providers(environment: Environment, file: FileConfig) -> ProvidersConfig:
         tgi_base_url=environment.tgi_base_url,
         tgi_api_key=environment.tgi_api_key,
         hf_token=environment.hf_token,
+        hf_by_users=INFERENCE_SCOPE in environment.oauth_scopes
+        and bool(oauth_providers(environment)),
         hf_model=environment.hf_model,
         hf_provider=environment.hf_provider,
         gemini_api_key=environment.gemini_api_key,

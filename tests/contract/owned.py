@@ -38,6 +38,12 @@ EXEMPT = {
     ("ownership", "_look"),  # a replica looks for turns whose replica is dead
     ("heartbeats", "_clean"),  # and for replicas that left no turn behind
     ("export", "_named"),  # the operator names a user by one of two words
+    ("sign_ins", "_found"),  # who it is, is the question
+    ("api_keys", "_found"),
+    ("sign_ins", "_sign_ins_over"),  # which of many open connections are to be closed
+    ("api_keys", "keys_over"),
+    ("adopting", "_pending"),  # which guests signed in
+    ("guest_sweep", "_idle_guests"),  # and which did not come back
     ("forget", "_forget"),  # what others said of the user's threads goes too
 }
 
