@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
+from chainlit.element import Text
 from chainlit.step import StepDict
 from chainlit.types import Pagination, ThreadFilter
 from hypothesis import HealthCheck, given, settings
@@ -284,7 +285,11 @@ async def test_chainlit_changes_no_word_of_a_turn(
     turn = (await turns.begin(a_turn(owner, thread_id))).turn
     await turns.finish(turn, an_end())
     with as_owner(owner):
+        link = Text(name="a", url="https://a.example/b", thread_id=thread_id)
+        link.for_id = turn.user_step_id
+        await layer.create_element(link)
         before = await opened(layer, thread_id)
+        assert before["elements"]
         for shown in before["steps"]:
             forged = changed(shown, output="forged", name="x", type="run", metadata={"a": 1})
             await layer.create_step(forged)
