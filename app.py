@@ -50,6 +50,7 @@ from parley.surfaces.conversations import (
 )
 from parley.surfaces.docs import DescribedApp
 from parley.surfaces.downloads import download_routes
+from parley.surfaces.export import export_routes
 from parley.surfaces.failures import add_failure_handlers
 from parley.surfaces.hardening import Hardening
 from parley.surfaces.ids import ID_PATTERN
@@ -182,6 +183,14 @@ def _api_routes(engine: Engine, conversations: SqlConversations) -> Iterator[API
     prefix, limit_bytes = config.server.api_v1, config.server.body_limit_bytes
     yield chat_routes(engine, callers, limit_bytes)
     yield collection_routes(conversations, callers, prefix, limit_bytes)
+    yield export_routes(
+        conversations,
+        callers,
+        prefix,
+        limit_bytes=config.storage.limit_bytes,
+        message_limit_bytes=config.engine.message_limit_bytes,
+        image_limit_bytes=config.engine.image_limit_bytes,
+    )
     yield conversation_routes(conversations, callers, prefix, limit_bytes)
     yield message_routes(engine, callers, prefix, limit_bytes)
     yield turn_routes(engine, callers, prefix)

@@ -26,12 +26,16 @@ def bring_turns(
 ) -> None:
     """Write them as one branch, in this order."""
     parent_id: str | None = None
+    turn_rows: list[dict[str, Any]] = []
+    step_rows: list[dict[str, Any]] = []
     for arrival, one in enumerate(brought, 1):
         new = _new_turn(owner, thread_id, one)
-        connection.execute(sa.insert(turns), _turn_row(new, one, arrival, parent_id))
-        connection.execute(sa.insert(steps), _step_rows(new, one, arrival))
+        turn_rows.append(_turn_row(new, one, arrival, parent_id))
+        step_rows += _step_rows(new, one, arrival)
         parent_id = new.id
     if parent_id:
+        connection.execute(sa.insert(turns), turn_rows)
+        connection.execute(sa.insert(steps), step_rows)
         connection.execute(
             sa.update(threads)
             .where(threads.c.id == thread_id, threads.c.owner_id == owner.id)

@@ -17,9 +17,7 @@ async def decode_body(request: Request, shape: type[T], limit_bytes: int) -> T:
     Raises `TooLarge` without reading on, and `InvalidRequest` for a content type that is not
     JSON, for malformed JSON, and for a value that does not fit.
     """
-    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if content_type != "application/json" and not content_type.endswith("+json"):
-        raise InvalidRequest("Send JSON, with the header content-type: application/json.")
+    check_json(request)
     body = await read_body(request, limit_bytes)
     try:
         return msgspec.json.decode(body, type=shape)
@@ -31,30 +29,42 @@ async def decode_body(request: Request, shape: type[T], limit_bytes: int) -> T:
         raise InvalidRequest("The body is nested too deeply.") from None
 
 
-async def read_body(request: Request, limit_bytes: int, within_s: float = 30) -> bytes:
+def check_json(request: Request) -> None:
+    """Raise `InvalidRequest` for a content type that is not JSON."""
+    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if content_type != "application/json" and not content_type.endswith("+json"):
+        raise InvalidRequest("Send JSON, with the header content-type: application/json.")
+
+
+async def read_body(
+    request: Request,
+    limit_bytes: int,
+    within_s: float = 30,
+    limit_name: str = "LIMIT_BODY_BYTES",
+) -> bytes:
     """Read the body, refusing as soon as it is known to be over its limit, or too slow."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit_bytes:
-        raise _too_large(limit_bytes)
+        raise _too_large(limit_bytes, limit_name)
     try:
         async with asyncio.timeout(within_s):
-            return await _read(request, limit_bytes)
+            return await _read(request, limit_bytes, limit_name)
     except TimeoutError:
         raise InvalidRequest(f"The body did not arrive within {within_s} seconds.") from None
     except ClientDisconnect:
         raise InvalidRequest("The connection was closed before the body was complete.") from None
 
 
-async def _read(request: Request, limit_bytes: int) -> bytes:
+async def _read(request: Request, limit_bytes: int, limit_name: str) -> bytes:
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():
         size += len(part)
         if size > limit_bytes:
-            raise _too_large(limit_bytes)
+            raise _too_large(limit_bytes, limit_name)
         parts.append(part)
     return b"".join(parts)
 
 
-def _too_large(limit_bytes: int) -> TooLarge:
-    return TooLarge(f"The body is larger than {limit_bytes} bytes (LIMIT_BODY_BYTES).")
+def _too_large(limit_bytes: int, limit_name: str) -> TooLarge:
+    return TooLarge(f"The body is larger than {limit_bytes} bytes ({limit_name}).")

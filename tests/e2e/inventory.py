@@ -63,6 +63,10 @@ OURS: dict[str, Door] = {
     "POST /api/v1/conversations/{conversation_id}/messages": Door(
         Guard.IDENTITY, {"message": "hi"}
     ),
+    "GET /api/v1/conversations/{conversation_id}/export": IDENTITY,
+    "POST /api/v1/conversations/import": Door(Guard.IDENTITY, {}),
+    "WEBSOCKET /ws": IDENTITY,
+    "WEBSOCKET /ws/chat": IDENTITY,
     "GET /api/v1/turns/{turn_id}": IDENTITY,
     "GET /api/v1/turns/{turn_id}/events": IDENTITY,
     "POST /api/v1/turns/{turn_id}/stop": IDENTITY,

@@ -18,7 +18,9 @@ from tests.sse_reader import read_events, read_lines
 OWN_PATHS = {
     "/api/v1/conversations",
     "/api/v1/conversations/{conversation_id}",
+    "/api/v1/conversations/{conversation_id}/export",
     "/api/v1/conversations/{conversation_id}/messages",
+    "/api/v1/conversations/import",
     "/api/v1/models",
     "/api/v1/turns/{turn_id}",
     "/api/v1/turns/{turn_id}/context",

@@ -108,6 +108,10 @@ def bobs_thread(parley: ParleyProcess) -> str:
         return str(bob.post("/project/threads", json=page).json()["data"][0]["id"])
 
 
+def is_socket(door: str) -> bool:
+    return door.startswith(("MOUNT /ws", "WEBSOCKET "))
+
+
 async def knock(
     house: House, door: str, headers: Mapping[str, str], peer: str = ELSEWHERE
 ) -> httpx2.Response:
@@ -115,9 +119,12 @@ async def knock(
     method, path = door.split(" ")
     row = DOORS[door]
     sent = dict(headers)
+    if is_socket(door):
+        sent |= HANDSHAKE
     if method == "MOUNT":
-        method, path = "GET", "/ws/socket.io/?EIO=4&transport=websocket" if "ws" in path else "/"
-        sent |= HANDSHAKE if "ws" in path else {}
+        path = "/ws/socket.io/?EIO=4&transport=websocket" if "ws" in path else "/"
+    if method in {"MOUNT", "WEBSOCKET"}:
+        method = "GET"
     path = re.sub(r"\{(thread_id|conversation_id)\}", house.thread_id, path)
     path = re.sub(r"\{(filename|full_path):path\}", "nothing-here", path)
     path = re.sub(r"\{[a-z_:]+\}", _ID, path)
@@ -157,7 +164,7 @@ def is_refused(door: str, response: httpx2.Response) -> bool:
     if DOORS[door].guard is Guard.CLOSED:
         return response.status_code in {401, 404, 405} or "<!doctype" in response.text[:20].lower()
     # A handshake that is not accepted is 403, whatever the reason.
-    return response.status_code == (403 if door.startswith("MOUNT /ws") else 401)
+    return response.status_code == (403 if is_socket(door) else 401)
 
 
 @pytest.mark.parametrize("stranger", STRANGERS)
@@ -171,7 +178,7 @@ async def test_strangers_come_in_nowhere(house: House, door: str, stranger: str)
 @pytest.mark.parametrize("door", [door for door in DOORS if door not in PROBES])
 async def test_pretenders_are_told_so(house: House, door: str, pretender: str) -> None:
     response = await knock(house, door, PRETENDERS[pretender])
-    wanted = 403 if door.startswith("MOUNT /ws") else 401
+    wanted = 403 if is_socket(door) else 401
     assert response.status_code == wanted, (response.status_code, response.text[:300])
 
 
@@ -179,7 +186,7 @@ async def test_pretenders_are_told_so(house: House, door: str, pretender: str) -
 @pytest.mark.parametrize("door", [door for door in DOORS if door not in PROBES])
 async def test_keys_that_are_over_open_nothing(house: House, door: str, key: str) -> None:
     response = await knock(house, door, {"authorization": f"Bearer {house.keys[key]}"})
-    assert response.status_code == (403 if door.startswith("MOUNT /ws") else 401)
+    assert response.status_code == (403 if is_socket(door) else 401)
 
 
 @pytest.mark.parametrize("door", UNSAFE)
@@ -190,7 +197,7 @@ async def test_a_key_that_may_read_writes_nothing(house: House, door: str) -> No
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1"])
-@pytest.mark.parametrize("door", [*UNSAFE, "MOUNT /ws/socket.io"])
+@pytest.mark.parametrize("door", [*UNSAFE, *filter(is_socket, DOORS)])
 async def test_another_site_writes_nothing_as_bob(house: House, door: str, origin: str) -> None:
     response = await knock(house, door, {USER: "bob", "origin": origin}, PROXY)
     assert response.status_code == 403
