@@ -13,6 +13,8 @@ from providers.references import model_name
 
 HF_DEFAULT_MODEL = "Qwen/Qwen2.5-7B-Instruct"
 
+_SIGN_IN = "HF_TOKEN, or sign in with Hugging Face"
+
 # The variables whose keys belong to one provider; what a row needs where it says nothing itself.
 KEY_SETTINGS = {
     "openai": "OPENAI_API_KEY",
@@ -31,7 +33,8 @@ def offers(config: ProvidersConfig) -> list[Offer]:
     if config.tgi_base_url:
         found.append(_offer("tgi", "TGI_BASE_URL is set", config))
     if config.hf_token or config.hf_by_users:
-        found.append(_offer("huggingface", "HF_TOKEN is set", config))
+        reason = "HF_TOKEN is set" if config.hf_token else "people sign in with Hugging Face"
+        found.append(_offer("huggingface", reason, config))
     if config.gemini_api_key:
         found.append(_offer("gemini", "GEMINI_API_KEY is set", config))
     if config.local_model:
@@ -130,7 +133,7 @@ def _huggingface(config: ProvidersConfig) -> Connection:
         "",
         config.hf_token,
         options={"provider": config.hf_provider},
-        key_setting="HF_TOKEN",
+        key_setting=_SIGN_IN if config.hf_by_users else "HF_TOKEN",
         url_setting="HF_PROVIDER",
         model_setting="HF_MODEL",
     )

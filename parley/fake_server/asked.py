@@ -1,5 +1,6 @@
 """What a request asks for, whichever dialect it is written in."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,8 @@ class Tool:
 class Asked:
     """What matters of a request: `message` is the last one, `input_tokens` counts words.
 
-    `tool` is what may be called, with the schema of its arguments; None where nothing is offered,
+    `tool` is what `must_call` or may be called: the first that the message has a word of, or the
+    first of all, with the schema of its arguments; None where nothing is offered,
     nothing may be called, or the last message is what a call gave. `form` is the schema of the JSON
     that is wanted, an empty one for any.
     """
@@ -32,6 +34,7 @@ class Asked:
     max_tokens: int | None
     stop: tuple[str, ...]
     tool: Tool | None
+    must_call: bool
     form: Mapping[str, Any] | None
 
     def bounded(self, pieces: Sequence[str]) -> tuple[list[str], str | None]:
@@ -61,7 +64,8 @@ def read_asked(body: Any, model: str | None) -> Asked:
         body.get("stream") is True,
         limit,
         _stops(parameters),
-        None if _is_answered(body) else _offered(body),
+        None if _is_answered(body) else _offered(body, texts[-1] if texts else ""),
+        _must_call(body),
         _form(body),
     )
 
@@ -94,15 +98,27 @@ def _text(message: Any) -> str:
     return "".join(text for part in parts if isinstance(text := _dict(part).get("text"), str))
 
 
-def _offered(body: Mapping[str, Any]) -> Tool | None:
-    """Find the tool that has to be called, or the first that may be."""
+def _must_call(body: Mapping[str, Any]) -> bool:
+    choice = body.get("tool_choice")
+    calling = _dict(_dict(body.get("toolConfig")).get("functionCallingConfig"))
+    return choice == "required" or isinstance(choice, dict) or calling.get("mode") == "ANY"
+
+
+def _offered(body: Mapping[str, Any], message: str) -> Tool | None:
+    """Find the tool that has to be called, or the one that may be."""
     choice = body.get("tool_choice")
     calling = _dict(_dict(body.get("toolConfig")).get("functionCallingConfig"))
     if choice == "none" or calling.get("mode") == "NONE":
         return None
     named = _dict(_dict(choice).get("function")).get("name")
     names = [named] if named else calling.get("allowedFunctionNames")
-    return next((t for t in _tools(body.get("tools")) if not names or t.name in names), None)
+    tools = [t for t in _tools(body.get("tools")) if not names or t.name in names]
+    return next((t for t in tools if is_about(message, t.name)), next(iter(tools), None))
+
+
+def is_about(message: str, tool: str) -> bool:
+    """Whether a message has a word of a tool's name: "search for tea" is about `web_search`."""
+    return any(word in message.lower() for word in re.findall("[a-z]{4,}", tool.lower()))
 
 
 def _tools(tools: Any) -> Iterator[Tool]:

@@ -2,7 +2,7 @@
 
 import json
 
-from parley.fake_server.asked import Asked
+from parley.fake_server.asked import Asked, is_about
 from parley.fake_server.made_up import example_of
 from parley.fake_server.script import Script, Scripted, ToolCall
 
@@ -50,8 +50,8 @@ class Playlist:
 
 
 def default_reply(asked: Asked) -> Scripted:
-    """Answer without a script: call the tool that is offered, or say what this is."""
-    if asked.tool:
+    """Answer without a script: call a tool that must be or that the message is about, or speak."""
+    if asked.tool and (asked.must_call or is_about(asked.message, asked.tool.name)):
         arguments = json.dumps(example_of(asked.tool.parameters, asked.message) or {})
         return Scripted(tool_calls=(ToolCall(name=asked.tool.name, arguments=arguments),))
     if asked.form is not None:

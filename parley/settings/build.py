@@ -13,7 +13,7 @@ from parley import __version__
 from parley.auth.header import HeaderConfig
 from parley.auth.keys import Secret
 from parley.auth.limits import LimitConfig
-from parley.auth.oauth_config import INFERENCE_SCOPE, OAuthConfig
+from parley.auth.oauth_config import OAuthConfig
 from parley.auth.policy import Policy
 from parley.chat.rounds import ToolUsage
 from parley.chat.running import RunConfig
@@ -26,7 +26,7 @@ from parley.settings.allowances import limit_config
 from parley.settings.environment import Environment, origin_of
 from parley.settings.file import FileConfig, read_file
 from parley.settings.identity_problems import has_identity
-from parley.settings.oauth import oauth_providers
+from parley.settings.oauth import oauth_providers, users_pay
 from parley.settings.problems import ConfigurationError, Problem, examine_environment
 from parley.settings.secret import kept_secret
 from parley.surfaces.starters import Profile, Starter
@@ -200,8 +200,7 @@ def _providers(environment: Environment, file: FileConfig) -> ProvidersConfig:
         tgi_base_url=environment.tgi_base_url,
         tgi_api_key=environment.tgi_api_key,
         hf_token=environment.hf_token,
-        hf_by_users=INFERENCE_SCOPE in environment.oauth_scopes
-        and bool(oauth_providers(environment)),
+        hf_by_users=users_pay(environment),
         hf_model=environment.hf_model,
         hf_provider=environment.hf_provider,
         gemini_api_key=environment.gemini_api_key,

@@ -22,6 +22,7 @@ from parley.settings.file_shape import (
     keys_beside,
     nearest,
 )
+from parley.settings.oauth import users_pay
 from parley.settings.problems import Problem, masked
 from parley.surfaces.starters import Profile, Starter
 from parley.tools import Tool
@@ -225,7 +226,7 @@ class _Reader:
         have = {
             "openai": environment.openai_api_key or environment.openai_base_url,
             "tgi": environment.tgi_base_url,
-            "huggingface": environment.hf_token,
+            "huggingface": environment.hf_token or users_pay(environment),
             "gemini": environment.gemini_api_key,
         }
         if provider in have and not have[provider]:

@@ -3,7 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from parley.auth.oauth_config import GITHUB, OPENID, Endpoints, OAuthConfig
+from parley.auth.oauth_config import (
+    GITHUB,
+    INFERENCE_SCOPE,
+    OPENID,
+    Endpoints,
+    OAuthConfig,
+)
 from parley.settings.identity import IdentityEnvironment as Environment
 
 HUGGINGFACE = "huggingface"
@@ -123,6 +129,14 @@ def oauth_providers(env: Environment) -> tuple[OAuthConfig, ...]:
         if all(getattr(env, name) for name in vendor.settings)
     ]
     return (*_space(env), *configured)
+
+
+def users_pay(env: Environment) -> bool:
+    """Whether people who sign in bring tokens with which Hugging Face lets a model be called."""
+    return any(
+        provider.keeps_token and INFERENCE_SCOPE in provider.scopes.split()
+        for provider in oauth_providers(env)
+    )
 
 
 def _config(env: Environment, vendor: Vendor) -> OAuthConfig:

@@ -50,8 +50,10 @@ async def test_default_answer_says_what_it_is() -> None:
         assert "no model is connected. You said: Hello?" in await said(server)
         as_json = await said(server, response_format={"type": "json_object"})
         tools = [{"type": "function", "function": {"name": "look", "parameters": {}}}]
-        chunks = await events(server, PATH, CHAT | {"tools": tools})
+        spoken = await said(server, "Hello?", tools=tools)
+        chunks = await events(server, PATH, CHAT | {"tools": tools, "tool_choice": "required"})
     assert json.loads(as_json)
+    assert "You said: Hello?" in spoken, "it is not about looking"
     assert chunks[1]["choices"][0]["delta"]["tool_calls"][0]["function"]["name"] == "look"
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from parley.chat.errors import Overloaded, UnknownModel, Unreachable
+from parley.chat.errors import CredentialsRefused, Overloaded, UnknownModel, Unreachable
 from parley.chat.messages import Message
 from providers.config import Function, LoopbackPorts, ModelConfig, ProvidersConfig
 from providers.health import Watched
@@ -345,3 +345,12 @@ async def test_full_provider_names_the_setting() -> None:
                 given = await outcome_of(provider)
     assert type(given.error) is Overloaded
     assert "or raise PROVIDER_MAX_CONCURRENT" in given.error.message
+
+
+async def test_hugging_face_is_offered_where_its_users_pay() -> None:
+    async with opened(ProvidersConfig(hf_by_users=True, deadlines=SHORT)) as registry:
+        assert registry.choice.line.endswith("because people sign in with Hugging Face")
+        route = registry.resolve(None)
+        given = await outcome_of(route.provider, replace(REQUEST, model=route.upstream_model))
+    assert type(given.error) is CredentialsRefused
+    assert "Check HF_TOKEN, or sign in with Hugging Face." in given.error.message

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from google.genai import types
 from huggingface_hub import ChatCompletionInput
-from hypothesis import given
+from hypothesis import given, settings
 from jsonschema import Draft202012Validator
 from openai.types.chat import (
     ChatCompletionMessageParam,
@@ -143,6 +143,7 @@ def test_form_is_openais_and_tgis_too(
     assert sent["response_format"] == {**expected, **also}
 
 
+@settings(max_examples=40)
 @given(requests())
 def test_openais_own_types_take_it(request: CompletionRequest) -> None:
     body = written(request, OPENAI)
@@ -156,11 +157,13 @@ def test_openais_own_types_take_it(request: CompletionRequest) -> None:
     assert "extra_content" not in json.dumps(body), "OpenAI knows nothing of Gemini's"
 
 
+@settings(max_examples=40)
 @given(requests())
 def test_tgis_schema_takes_it(request: CompletionRequest) -> None:
     TGI_REQUEST.validate(written(request, TGI))
 
 
+@settings(max_examples=40)
 @given(requests())
 def test_hugging_faces_own_types_take_it(request: CompletionRequest) -> None:
     parsed = ChatCompletionInput.parse_obj_as_instance(written(request, ENDPOINT))
@@ -188,6 +191,7 @@ def _read_back(message: dict[str, Any], names: dict[str, str]) -> Message:
     return Message(Role(message["role"]), tuple(parts))
 
 
+@settings(max_examples=40)
 @given(requests())
 def test_nothing_gets_lost_at_openai(request: CompletionRequest) -> None:
     names: dict[str, str] = {}
@@ -208,6 +212,7 @@ def _plain(message: Message) -> Message:
     return replace(message, parts=tuple(parts))
 
 
+@settings(max_examples=40)
 @given(requests("gemini-2.5-flash"))
 def test_googles_own_types_take_it(request: CompletionRequest) -> None:
     body = told(request)
@@ -238,6 +243,7 @@ def _without_signature(part: Part) -> Part:
     return replace(part, signature=None) if isinstance(part, ToolCallPart) else part
 
 
+@settings(max_examples=40)
 @given(requests("gemini-2.5-flash"))
 def test_results_of_calls_made_together_stay_together(request: CompletionRequest) -> None:
     """Gemini refuses another number of results than of calls in the message before."""

@@ -262,3 +262,24 @@ def test_profiles_name_models_that_there_are_and_once(tmp_path: Path) -> None:
     said = str(caught.value)
     assert "Did you mean 'house'?" in said
     assert "two profiles have this label" in said
+
+
+@pytest.mark.parametrize(
+    ("scopes", "pays"), [("openid profile", False), ("openid inference-api", True)]
+)
+def test_sign_in_may_stand_for_hugging_faces_key(
+    scopes: str, monkeypatch: pytest.MonkeyPatch, *, pays: bool
+) -> None:
+    space = {
+        "OAUTH_CLIENT_ID": "id",
+        "OAUTH_CLIENT_SECRET": "secret",
+        "OPENID_PROVIDER_URL": "https://huggingface.co",
+        "OAUTH_SCOPES": scopes,
+    }
+    for name, value in space.items():
+        monkeypatch.setenv(name, value)
+    row = '[models.a]\nprovider = "huggingface"\n'
+    if pays:
+        assert load(row).providers.hf_by_users
+    else:
+        assert "HF_TOKEN is not set" in problem(row)
