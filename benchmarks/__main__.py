@@ -15,6 +15,7 @@ from benchmarks.http_streaming import (
     measure_first_text,
     measure_streaming,
 )
+from benchmarks.live import live_rows
 from benchmarks.load import chat_body, completion_body
 from benchmarks.page import page_rows
 from benchmarks.provider_figures import provider_rows
@@ -43,6 +44,7 @@ _TABLES: dict[str, Callable[[], list[Row]]] = {
     "providers": provider_rows,
     "failures": failure_rows,
     "page": page_rows,
+    "live": live_rows,
 }
 
 

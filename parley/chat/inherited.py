@@ -33,7 +33,9 @@ class Inherited:
 def inherited(turn: Turn, seen: Sequence[Event]) -> Inherited:
     """Take what readers may have seen, from the turn's first event on, else the checkpoint."""
     if not seen or not isinstance(seen[0], TurnStart):
-        return Inherited(turn.answer.text, turn.answer.reasoning, (), is_whole=False)
+        # Whom the owner before has asked is lost with the log; that it has is not.
+        lost = AttemptRecord("unknown", turn.model, "", "lost", 0, 0)
+        return Inherited(turn.answer.text, turn.answer.reasoning, (lost,), is_whole=False)
     folded = fold(seen)
     calls = [event for event in seen if isinstance(event, Attempt)]
     records = tuple(_record(*pair) for pair in zip_longest(calls, calls[1:]))

@@ -43,13 +43,14 @@ class Line:
             writer.close()  # as far as its caller can see, the line ends here
             return
         try:
-            await asyncio.gather(_pump(reader, back), _pump(there, writer))
+            await asyncio.gather(pump(reader, back), pump(there, writer))
         finally:
             back.close()
             writer.close()
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Carry bytes until one end is closed, then close the other."""
     with suppress(OSError):
         while data := await reader.read(65536):
             writer.write(data)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import unquote
-from uuid import uuid4
+from uuid import UUID, uuid4, uuid5
 
 from asgi_correlation_id import correlation_id
 from chainlit.context import init_ws_context
@@ -213,6 +213,10 @@ class _Handlers:
         kept = {"HTTP_ACCEPT_LANGUAGE": environ.get("HTTP_ACCEPT_LANGUAGE", "en-US")}
         if restore_existing_session(sid, session_id, emit, emit_call, kept, user=user):
             return True
+        own_id = thread_of_session(owner.id, session_id)
+        if wanted_id is None and await self._page.engine.owns_thread(owner.id, own_id):
+            # It was connected to another server, or to this one before a restart.
+            wanted_id, has_thread = own_id, True
         session = WebsocketSession(
             id=session_id,
             socket_id=sid,
@@ -226,6 +230,8 @@ class _Handlers:
         )
         if isinstance(auth, Mapping) and isinstance(profile := auth.get("chatProfile"), str):
             self._asking.begins_with(session, unquote(profile))
+        if wanted_id is None:
+            session.thread_id = own_id
         if wanted_id and not has_thread:
             self._asking.has_lost_thread(session)
         return True
@@ -270,6 +276,11 @@ def _session_ids(auth: object) -> tuple[str, str | None]:
     if session_id is None or (thread_id is None and ids.get("threadId")):
         raise InvalidRequest("sessionId and threadId must be UUIDs.")
     return session_id, thread_id
+
+
+def thread_of_session(owner_id: str, session_id: str) -> str:
+    """Name the thread that a session begins: every server that it connects to finds it by that."""
+    return str(uuid5(UUID(owner_id), session_id))
 
 
 @contextmanager

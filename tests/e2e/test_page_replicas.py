@@ -1,0 +1,98 @@
+"""The page across replicas: its server dies, and it goes on in the same bubble on another one."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from uuid import uuid4
+
+import pytest
+from playwright.async_api import Locator, Page, expect
+
+from tests.e2e.balancer import balancer
+from tests.e2e.replicas import Replicas, replicas
+from tests.e2e.storyteller import story
+from tests.e2e.support import until
+
+pytestmark = [pytest.mark.needs_browser, pytest.mark.needs_postgres, pytest.mark.needs_redis]
+
+WAIT_MS = 20_000
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """Two replicas behind a balancer that sends nobody to the same one twice."""
+
+    replicas: Replicas
+    url: str
+
+
+@pytest.fixture(scope="module")
+async def balanced(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Balanced]:
+    async with (
+        replicas(tmp_path_factory.mktemp("two"), count=2) as it,
+        balancer([parley.port for parley in it.parleys]) as url,
+    ):
+        yield Balanced(it, url)
+
+
+@pytest.fixture(autouse=True)
+def bounded_waits() -> None:
+    expect.set_options(timeout=WAIT_MS)
+
+
+async def asked(page: Page, it: Balanced, length: int) -> str:
+    """Open a new chat and say something in it; the answer has begun, and stands still."""
+    message = f"{uuid4().hex[:8]} {length}"
+    await page.goto(it.url)
+    await page.locator("#chat-input").fill(message)
+    it.replicas.teller.goes_on.clear()
+    await page.locator("#chat-submit").click()
+    await expect(answers(page)).to_contain_text(story(message).split(" ")[0])
+    return message
+
+
+def answers(page: Page) -> Locator:
+    return page.locator("[data-step-type=assistant_message]")
+
+
+async def owner_of(it: Replicas, message: str) -> int:
+    statement = (
+        "SELECT turns.id FROM turns JOIN steps ON steps.id = turns.user_step_id"
+        " WHERE steps.output = $1"
+    )
+    (row,) = await it.rows(statement, message)
+    return await it.owner_of(row["id"])
+
+
+async def test_a_page_whose_server_dies_goes_on_in_the_same_bubble(
+    balanced: Balanced, page: Page
+) -> None:
+    it = balanced.replicas
+    message = await asked(page, balanced, 60)
+    owner = await owner_of(it, message)
+    await asyncio.to_thread(it.parleys[owner].kill)
+    try:
+        it.teller.goes_on.set()
+        await expect(answers(page)).to_have_count(1)
+        await expect(answers(page)).to_contain_text(story(message))
+        await expect(page.locator("#stop-button")).to_have_count(0)
+        assert it.teller.calls[message] == 2
+    finally:
+        await it.restart(owner)
+
+
+async def test_a_page_stops_what_another_server_runs(balanced: Balanced, page: Page) -> None:
+    it = balanced.replicas
+    message = await asked(page, balanced, 2000)
+    owner = await owner_of(it, message)
+    other = await page.context.new_page()
+    thread = page.url.rpartition("/")[2]
+    await other.goto(f"{it.parleys[1 - owner].url}/thread/{thread}")
+    await expect(answers(other)).to_have_count(1)
+    it.teller.goes_on.set()
+    await expect(answers(other)).to_contain_text("5 6 7")
+    await other.locator("#stop-button").click()
+    await until(lambda: message in it.teller.left_at)
+    await expect(page.locator("#stop-button")).to_have_count(0)
+    shown = await answers(page).inner_text()
+    await expect(answers(other)).to_have_text(shown)
