@@ -94,5 +94,5 @@ async def test_a_page_stops_what_another_server_runs(balanced: Balanced, page: P
     await other.locator("#stop-button").click()
     await until(lambda: message in it.teller.left_at)
     await expect(page.locator("#stop-button")).to_have_count(0)
-    shown = await answers(page).inner_text()
-    await expect(answers(other)).to_have_text(shown)
+    shown = await answers(page).get_by_role("article").inner_text()
+    await expect(answers(other).get_by_role("article")).to_have_text(shown)
