@@ -54,7 +54,8 @@ from parley.surfaces.export import export_routes
 from parley.surfaces.failures import add_failure_handlers
 from parley.surfaces.hardening import Hardening
 from parley.surfaces.ids import ID_PATTERN
-from parley.surfaces.models import model_routes
+from parley.surfaces.models import Models, model_routes
+from parley.surfaces.openai_api import openai_completion_routes, openai_model_routes
 from parley.surfaces.origins import OriginGuard
 from parley.surfaces.page import environment
 from parley.surfaces.places import Places
@@ -165,7 +166,7 @@ async def _open(app: DescribedApp, stack: AsyncExitStack) -> Engine:
             version=__version__,
             environment=config.server.environment,
         ),
-        *_api_routes(engine, SqlConversations(database, writer, elements, contexts)),
+        *_api_routes(engine, registry, SqlConversations(database, writer, elements, contexts)),
         receipt_routes(receipts, callers, config.server.api_v1),
         model_routes(registry, callers, config.server.api_v1),
         download_routes(elements),
@@ -178,7 +179,9 @@ async def _open(app: DescribedApp, stack: AsyncExitStack) -> Engine:
     return engine
 
 
-def _api_routes(engine: Engine, conversations: SqlConversations) -> Iterator[APIRouter]:
+def _api_routes(
+    engine: Engine, models: Models, conversations: SqlConversations
+) -> Iterator[APIRouter]:
     """Make the doors to conversations beside the page."""
     prefix, limit_bytes = config.server.api_v1, config.server.body_limit_bytes
     yield chat_routes(engine, callers, limit_bytes)
@@ -194,6 +197,9 @@ def _api_routes(engine: Engine, conversations: SqlConversations) -> Iterator[API
     yield conversation_routes(conversations, callers, prefix, limit_bytes)
     yield message_routes(engine, callers, prefix, limit_bytes)
     yield turn_routes(engine, callers, prefix)
+    yield openai_model_routes(models, callers)
+    image_bytes = config.engine.image_limit_bytes
+    yield openai_completion_routes(engine, models, callers, limit_bytes, image_bytes)
 
 
 def _contexts(redis: RedisGuard | None) -> RedisContextStore | MemoryContextStore:

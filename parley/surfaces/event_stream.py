@@ -5,7 +5,7 @@ proxy takes it for dead.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import ClassVar
 
@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
+from parley.chat.errors import ParleyError
 from parley.observability.logs import get_logger
 
 logger = get_logger(__name__)
@@ -20,6 +21,14 @@ logger = get_logger(__name__)
 _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _KEEPALIVE = b": keepalive\n\n"
 KEEPALIVE_S = 15.0
+
+
+class _Refused(Exception):
+    """There is no stream; this is what there is."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__()
+        self.response = response
 
 
 class _ClientLeft(Exception):
@@ -45,52 +54,89 @@ class EventStream(Response):
         headers: dict[str, str],
         status_code: int = 200,
         keepalive_s: float | None = None,
+        refuse: Callable[[ParleyError], Response] | None = None,
     ) -> None:
         """Stream `frames`, and close them at the end; FastAPI reads the status off this line.
 
-        With `keepalive_s` a comment is sent where nothing else was for so long.
+        With `keepalive_s` a comment is sent where nothing else was for so long. With `refuse` the
+        response begins with its first frame, and a `ParleyError` before that makes another one.
         """
         super().__init__(status_code=status_code, headers=_HEADERS | headers)
         del self.headers["content-length"]
         self._frames = frames
         self._keepalive_s = keepalive_s
+        self._refuse = refuse
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the frames."""
-        start: Message = {"type": "http.response.start", "status": self.status_code}
-        start["headers"] = self.raw_headers
         timeout = asyncio.timeout(None)
         try:
             async with timeout:
-                watch = _Watch(timeout, self.PATIENCE_S)
-                try:
-                    await watch.send(send, start)
-                    await self._stream(receive, send, watch)
-                finally:
-                    watch.close()
+                await self._watched(receive, send, _Watch(timeout, self.PATIENCE_S))
         except TimeoutError:
             if not timeout.expired():
                 raise
             logger.warning("Reader dropped: it took nothing", seconds=self.PATIENCE_S)
+        except _Refused as refused:
+            await refused.response(scope, receive, send)
+
+    async def _watched(self, receive: Receive, send: Send, watch: "_Watch") -> None:
+        try:
+            if self._refuse is None:
+                await watch.send(send, self._start())
+            await self._stream(receive, send, watch)
+        finally:
+            watch.close()
+
+    def _start(self, first: bytes = b"") -> Message:
+        """Make the start of the response; `first` is the frame that it begins with, if it waited."""
+        start: Message = {"type": "http.response.start", "status": self.status_code}
+        start["headers"] = self.raw_headers
+        return start
 
     async def _stream(self, receive: Receive, send: Send, watch: "_Watch") -> None:
-        is_left = False
+        is_left, error = False, None
         try:
             async with asyncio.TaskGroup() as tasks, aclosing(self._frames) as frames:
                 beside = [tasks.create_task(_left(receive))]
                 if self._keepalive_s is not None:
                     beside.append(tasks.create_task(watch.keep_alive(send, self._keepalive_s)))
-                async for frame in frames:
-                    watch.waits_since = watch.sent_at = watch.now()
-                    await send({"type": "http.response.body", "body": frame, "more_body": True})
-                    watch.waits_since = None
+                await self._send_all(frames, send, watch)
                 for task in beside:
                     task.cancel()
         except* _ClientLeft:
             is_left = True
+        except* ParleyError as group:
+            error = group.exceptions[0]
+        if isinstance(error, ParleyError) and not is_left:
+            raise self._refusal(error)
         if not is_left:
             await watch.send(send, {"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_all(self, frames: AsyncGenerator[bytes], send: Send, watch: "_Watch") -> None:
+        waits = self._refuse is not None
+        async for frame in frames:
+            watch.waits_since = watch.sent_at = watch.now()
+            if waits:
+                await send(self._start(frame))
+                waits = False
+            await send({"type": "http.response.body", "body": frame, "more_body": True})
+            watch.waits_since = None
+
+    def _refusal(self, error: ParleyError) -> Exception:
+        return _Refused(self._refuse(error)) if self._refuse else error
+
+
+class WholeAnswer(EventStream):
+    """One JSON document that is long in coming: its client may leave meanwhile."""
+
+    media_type = "application/json"
+
+    @override
+    def _start(self, first: bytes = b"") -> Message:
+        self.headers["content-length"] = str(len(first))
+        return super()._start(first)
 
 
 class _Watch:

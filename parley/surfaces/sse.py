@@ -15,10 +15,10 @@ from fastapi import APIRouter, Request
 
 from parley.auth.callers import Callers
 from parley.chat.engine import Engine
-from parley.chat.errors import Restarted
-from parley.chat.events import Attempt, ErrorEvent, Event, Snapshot, TextEvent
+from parley.chat.events import ErrorEvent, Event, TextEvent
 from parley.chat.turns import TurnRequest
 from parley.observability.logs import get_logger
+from parley.surfaces.appending import appending
 from parley.surfaces.bodies import decode_body
 from parley.surfaces.event_stream import EventStream
 from parley.surfaces.following import followed
@@ -85,36 +85,24 @@ async def event_frames(events: AsyncGenerator[Event]) -> AsyncGenerator[bytes]:
 
 
 async def text_frames(events: AsyncGenerator[Event]) -> AsyncGenerator[bytes]:
-    """Render the answer's text and, as text, an error; then ``[DONE]``.
-
-    This wire cannot take text back: an answer that begins again ends it, while the turn goes on
-    and is in the history; of a snapshot it gets what it does not have.
-    """
-    shown, last = 0, ""
-    async with aclosing(events):
-        async for event in events:
+    """Render the answer's text and, as text, an error; then ``[DONE]``."""
+    shown, last = False, ""
+    async with aclosing(appending(events)) as appended:
+        async for event in appended:
             match event:
                 case TextEvent(text=text):
                     pass
-                case Snapshot(text=text):
-                    text = text[shown:]
                 case ErrorEvent(message=message):
                     text = f"\n\n{message}" if shown else message
-                case Attempt(keep=False) if shown:
-                    yield text_frame(f"\n\n{Restarted(_RESTARTED).message}")
-                    break
                 case _:
                     continue
-            shown += len(text)
+            shown = True
             # The second half of a line end that was cut in two.
             is_second_half = last == "\r" and text.startswith("\n")
             last = text[-1:] or last
             if text := text[1:] if is_second_half else text:
                 yield text_frame(text)
     yield DONE
-
-
-_RESTARTED = "The answer began again. Its final form is in the history of this conversation."
 
 
 def text_frame(text: str) -> bytes:

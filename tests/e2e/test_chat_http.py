@@ -21,11 +21,19 @@ OWN_PATHS = {
     "/api/v1/conversations/{conversation_id}/export",
     "/api/v1/conversations/{conversation_id}/messages",
     "/api/v1/conversations/import",
+    "/api/v1/keys",
+    "/api/v1/keys/{key_id}",
+    "/api/v1/me",
     "/api/v1/models",
+    "/api/v1/sign-ins",
+    "/api/v1/sign-ins/{sign_in_id}",
     "/api/v1/turns/{turn_id}",
     "/api/v1/turns/{turn_id}/context",
     "/api/v1/turns/{turn_id}/events",
     "/api/v1/turns/{turn_id}/stop",
+    "/v1/chat/completions",
+    "/v1/models",
+    "/v1/models/{model_id}",
     "/chat",
     "/files/{file_id}",
     "/health",
@@ -231,7 +239,7 @@ async def test_metrics_count_turns(faked: Faked, faked_client: httpx2.AsyncClien
     assert float(line.split()[-1]) >= 1
 
 
-@pytest.mark.parametrize("path", ["/api", "/api/", "/api/v1/x", "/v1/models", "/v1", *CLOSED])
+@pytest.mark.parametrize("path", ["/api", "/api/", "/api/v1/x", "/v1/embeddings", "/v1", *CLOSED])
 async def test_nothing_is_there(client: httpx2.AsyncClient, path: str) -> None:
     for method in ("GET", "POST", "DELETE"):
         response = await client.request(method, path)
