@@ -43,27 +43,20 @@ from parley.live.redis_counters import RedisCounters
 from parley.observability.logs import configure_logs, get_logger
 from parley.settings.build import load_config
 from parley.settings.problems import EXIT_CODE, ConfigurationError
-from parley.surfaces.conversations import (
-    collection_routes,
-    conversation_routes,
-    message_routes,
-)
+from parley.surfaces.api import Api
 from parley.surfaces.docs import DescribedApp
 from parley.surfaces.downloads import download_routes
-from parley.surfaces.export import export_routes
 from parley.surfaces.failures import add_failure_handlers
 from parley.surfaces.hardening import Hardening
 from parley.surfaces.ids import ID_PATTERN
-from parley.surfaces.models import Models, model_routes
-from parley.surfaces.openai_api import openai_completion_routes, openai_model_routes
+from parley.surfaces.models import Models
 from parley.surfaces.origins import OriginGuard
 from parley.surfaces.page import environment
 from parley.surfaces.places import Places
 from parley.surfaces.probes import probe_routes
 from parley.surfaces.receipts import receipt_routes
-from parley.surfaces.sse import chat_routes
+from parley.surfaces.seal import Seals
 from parley.surfaces.start import ExplainedStart, cannot_start
-from parley.surfaces.turns import turn_routes
 from parley.surfaces.unknown import unknown_routes
 from parley.surfaces.visitors import Visitors
 from parley.surfaces.websocket import socket_routes
@@ -157,6 +150,7 @@ async def _open(app: DescribedApp, stack: AsyncExitStack) -> Engine:
     )
     kept = Kept(database, writer, storage, contexts)
     who = await stack.enter_async_context(open_identity(identity, kept))
+    api = _api(engine, registry, SqlConversations(database, writer, elements, contexts))
     _add_routes(
         app,
         *who,
@@ -166,9 +160,8 @@ async def _open(app: DescribedApp, stack: AsyncExitStack) -> Engine:
             version=__version__,
             environment=config.server.environment,
         ),
-        *_api_routes(engine, registry, SqlConversations(database, writer, elements, contexts)),
+        *api.routers(),
         receipt_routes(receipts, callers, config.server.api_v1),
-        model_routes(registry, callers, config.server.api_v1),
         download_routes(elements),
     )
     places = Places(config.server.socket_limit, config.server.sockets_per_user)
@@ -179,27 +172,20 @@ async def _open(app: DescribedApp, stack: AsyncExitStack) -> Engine:
     return engine
 
 
-def _api_routes(
-    engine: Engine, models: Models, conversations: SqlConversations
-) -> Iterator[APIRouter]:
-    """Make the doors to conversations beside the page."""
-    prefix, limit_bytes = config.server.api_v1, config.server.body_limit_bytes
-    yield chat_routes(engine, callers, limit_bytes)
-    yield collection_routes(conversations, callers, prefix, limit_bytes)
-    yield export_routes(
+def _api(engine: Engine, models: Models, conversations: SqlConversations) -> Api:
+    server = config.server
+    return Api(
+        engine,
+        models,
         conversations,
         callers,
-        prefix,
-        limit_bytes=config.storage.limit_bytes,
+        Seals(config.secret, server.sealed_context_s),
+        server.api_v1,
+        body_limit_bytes=server.body_limit_bytes,
         message_limit_bytes=config.engine.message_limit_bytes,
         image_limit_bytes=config.engine.image_limit_bytes,
+        import_limit_bytes=config.storage.limit_bytes,
     )
-    yield conversation_routes(conversations, callers, prefix, limit_bytes)
-    yield message_routes(engine, callers, prefix, limit_bytes)
-    yield turn_routes(engine, callers, prefix)
-    yield openai_model_routes(models, callers)
-    image_bytes = config.engine.image_limit_bytes
-    yield openai_completion_routes(engine, models, callers, limit_bytes, image_bytes)
 
 
 def _contexts(redis: RedisGuard | None) -> RedisContextStore | MemoryContextStore:

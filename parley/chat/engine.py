@@ -17,6 +17,7 @@ from parley.chat.keeping import Keeper
 from parley.chat.limits import UNLIMITED, Admission
 from parley.chat.listening import listen
 from parley.chat.news import TurnNews
+from parley.chat.pacing import paced
 from parley.chat.ports import Catalogue, ContextBuilder, Live, Ownership, TurnStore
 from parley.chat.requests import check_request, new_turn, too_many_running, unkept_turn
 from parley.chat.running import RunningTurn
@@ -105,7 +106,10 @@ class Engine:
         away from its checkpoints. Raises `HandedOver` where this process ends before the turn. A
         turn that is not kept is stopped when its last reader leaves.
         """
-        events = self._follower.follow(turn, after, merge=merge)
+        pause_s = self._config.pace_s
+        events = self._follower.follow(turn, after, merge=merge and not pause_s)
+        if pause_s and not turn.state.is_over:
+            events = paced(events, pause_s, turn.answer.seq)
         return events if turn.keep else self._while_read(turn, events)
 
     async def _while_read(self, turn: Turn, events: AsyncGenerator[Event]) -> AsyncGenerator[Event]:

@@ -11,6 +11,11 @@
     ├── RateLimited           429 rate_limited
     ├── UnknownModel          404 unknown_model
     ├── ContextTooLong        400 context_too_long
+    ├── ContextChanged        422 context_changed
+    ├── ContextForeign        403 context_foreign
+    ├── ContextExpired        422 context_expired
+    ├── ContextKeyUnknown     422 context_key_unknown
+    ├── ContextTooLarge       413 context_too_large
     ├── StorageUnavailable    503 storage_unavailable
     │   └── StorageBusy       503 storage_unavailable
     ├── ShuttingDown          503 shutting_down
@@ -108,6 +113,36 @@ class ContextTooLong(ParleyError):
     """The present turn alone exceeds the model's context window."""
 
     code, status = "context_too_long", 400
+
+
+class ContextChanged(ParleyError):
+    """A sealed context is not what it was when it was sealed."""
+
+    code, status = "context_changed", 422
+
+
+class ContextForeign(ParleyError):
+    """A sealed context was sealed for another caller."""
+
+    code, status = "context_foreign", 403
+
+
+class ContextExpired(ParleyError):
+    """A sealed context is too old."""
+
+    code, status = "context_expired", 422
+
+
+class ContextKeyUnknown(ParleyError):
+    """A sealed context was sealed with a key that is not known, or not any more."""
+
+    code, status = "context_key_unknown", 422
+
+
+class ContextTooLarge(ParleyError):
+    """A sealed context has more bytes than any that is sealed here."""
+
+    code, status = "context_too_large", 413
 
 
 class StorageUnavailable(ParleyError):

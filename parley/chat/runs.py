@@ -41,6 +41,8 @@ class EngineConfig:
     log_kept_s: float = 60.0
     grace_s: float = 5.0
     look_s: float = 0.5
+    # Between two texts of what is live, for whoever reads it; 0: as fast as they come.
+    pace_s: float = 0.0
     carries_on: bool = False
     # A turn whose owner is dead for longer, or that had so many, is not carried on.
     orphan_s: float = 60.0

@@ -55,6 +55,7 @@ class ServerConfig:
     allow_guests: bool
     allow_sharing: bool
     in_space: bool
+    sealed_context_s: int
     frame_ancestors: tuple[str, ...]
     image_hosts: tuple[str, ...]
 
@@ -164,6 +165,7 @@ def _server(environment: Environment) -> ServerConfig:
         allow_guests=_allow_guests(environment),
         allow_sharing=environment.allow_sharing,
         in_space=environment.space_host is not None,
+        sealed_context_s=environment.sealed_context_seconds,
         frame_ancestors=environment.frame_ancestors or _frame_ancestors(environment),
         image_hosts=environment.image_hosts,
     )
@@ -278,12 +280,14 @@ def _engine(environment: Environment) -> EngineConfig:
         # New at each start: what an earlier process left behind is known by its other id.
         replica_id=f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}",
         run=RunConfig(
-            window_s=environment.stream_flush_ms / 1000,
+            # Chunks that are to be seen one by one are not put together.
+            window_s=0 if environment.time_between_chunks else environment.stream_flush_ms / 1000,
             answer_limit_chars=environment.limit_answer_chars,
             tools=ToolUsage(rounds=environment.max_tool_rounds),
         ),
         message_limit_bytes=environment.limit_message_bytes,
         carries_on=environment.redis_url is not None,
+        pace_s=environment.time_between_chunks,
         image_limit_bytes=environment.limit_image_bytes,
         running_limit=environment.limit_running_turns,
         queued_limit=environment.limit_queued_turns,

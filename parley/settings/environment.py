@@ -298,6 +298,20 @@ class Environment(IdentityEnvironment, AllowanceEnvironment):
         20, ge=0, le=1000, description="Text within this window is one event; 0: one per chunk."
     )
 
+    time_between_chunks: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="Seconds between two pieces of an answer, for whoever reads it live; each chunk of the provider"
+        " is one. 0: as fast as they come.",
+    )
+    sealed_context_seconds: int = Field(
+        7 * 24 * 60 * 60,
+        ge=1,
+        le=365 * 24 * 60 * 60,
+        description="How long the context of a stateless chat holds, which its caller keeps.",
+    )
+
     limit_message_bytes: Count = Field(64 * 1024, description="Size of a message.")
     limit_image_bytes: Count = Field(
         5 * 1024 * 1024, description="Size of the images of a message that a model sees, together."

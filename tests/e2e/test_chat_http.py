@@ -16,6 +16,8 @@ from tests.server import ParleyProcess
 from tests.sse_reader import read_events, read_lines
 
 OWN_PATHS = {
+    "/api/chat",
+    "/api/v1/chat",
     "/api/v1/conversations",
     "/api/v1/conversations/{conversation_id}",
     "/api/v1/conversations/{conversation_id}/export",

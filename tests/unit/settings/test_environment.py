@@ -94,6 +94,8 @@ VALUES: dict[str, tuple[str, object]] = {
     "redis_url": ("rediss://u:p@h/1", "rediss://u:p@h/1"),
     "redis_ttl_seconds": ("60", 60),
     "stream_flush_ms": ("0", 0),
+    "time_between_chunks": ("0.05", 0.05),
+    "sealed_context_seconds": ("60", 60),
     "limit_message_bytes": ("4", 4),
     "limit_image_bytes": ("11", 11),
     "limit_body_bytes": ("5", 5),

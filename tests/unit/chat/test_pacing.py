@@ -1,0 +1,32 @@
+"""Pacing, on a clock of its own: what is live comes no faster than asked, the rest at once."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncGenerator
+
+from parley.chat.events import Event, TextEvent, TurnStart
+from parley.chat.pacing import paced
+
+PAUSE_S = 0.02
+
+
+async def written() -> AsyncGenerator[Event]:
+    yield TurnStart("t", 1, "thread", "answer", "m")
+    for seq in range(2, 6):
+        yield TextEvent("t", seq, "x", seq - 2)
+
+
+async def _times(live_after: int) -> list[float]:
+    now = asyncio.get_running_loop().time
+    return [now() async for e in paced(written(), PAUSE_S, live_after) if isinstance(e, TextEvent)]
+
+
+async def test_live_text_comes_one_after_the_other() -> None:
+    times = await _times(live_after=0)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert min(gaps) >= PAUSE_S * 0.9
+
+
+async def test_what_was_written_before_is_not_slowed() -> None:
+    times = await _times(live_after=4)
+    assert times[2] - times[0] < PAUSE_S / 2 or times[-1] - times[0] < PAUSE_S * 2
