@@ -65,6 +65,13 @@ OURS: dict[str, Door] = {
     ),
     "GET /api/v1/conversations/{conversation_id}/export": IDENTITY,
     "POST /api/v1/conversations/import": Door(Guard.IDENTITY, {}),
+    "POST /api/chat": Door(Guard.IDENTITY, {"message": "hi"}),
+    "POST /api/v1/chat": Door(Guard.IDENTITY, {"message": "hi"}),
+    "GET /v1/models": IDENTITY,
+    "GET /v1/models/{model_id:path}": IDENTITY,
+    "POST /v1/chat/completions": Door(
+        Guard.IDENTITY, {"model": "x", "messages": [{"role": "user", "content": "hi"}]}
+    ),
     "WEBSOCKET /ws": IDENTITY,
     "WEBSOCKET /ws/chat": IDENTITY,
     "GET /api/v1/turns/{turn_id}": IDENTITY,
