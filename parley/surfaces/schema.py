@@ -79,7 +79,7 @@ def components() -> dict[str, Any]:
 def _any(kind: type) -> dict[str, Any]:
     """Describe what msgspec has no schema for: `object` is any JSON."""
     if kind is object:
-        return {}
+        return {"description": "Any JSON"}
     raise NotImplementedError
 
 
