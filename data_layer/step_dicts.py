@@ -14,7 +14,7 @@ from chainlit.element import ElementDict
 from chainlit.step import StepDict
 from chainlit.types import ThreadDict
 
-from data_layer.rows import AnyRow
+from data_layer.rows import AnyRow, uses_of
 from data_layer.storable import (
     check_size,
     iso,
@@ -26,6 +26,8 @@ from data_layer.storable import (
 from data_layer.tables import IsoTime, steps
 from parley.chat.errors import InvalidRequest
 from parley.chat.messages import storable_text
+from parley.chat.tool_display import result_markdown, step_title
+from parley.chat.tools import ToolUse
 from parley.chat.turns import Owner, TurnState, error_step_id, tool_step_id
 
 MESSAGE_TYPES = frozenset({"user_message", "assistant_message"})
@@ -174,7 +176,7 @@ def shown_steps(row: AnyRow, thread_id: str) -> list[StepDict]:
         return [_step_dict(row, thread_id)]
     answer = _step_dict(row, thread_id)
     answer["metadata"] = {**(answer["metadata"] or {}), "turn_state": row.state}
-    shown = [_tool_step(answer, use) for use in row.tools or ()]
+    shown = [_tool_step(answer, use) for use in uses_of(row.tools)]
     if row.output or row.state == TurnState.STOPPED.value:
         shown.append(answer)
     if row.error_message:
@@ -188,15 +190,15 @@ def shown_steps(row: AnyRow, thread_id: str) -> list[StepDict]:
     return shown
 
 
-def _tool_step(answer: StepDict, use: Mapping[str, Any]) -> StepDict:
+def _tool_step(answer: StepDict, use: ToolUse) -> StepDict:
     step = StepDict(**answer)
     step |= {
-        "id": tool_step_id(answer["id"], use["id"]),
+        "id": tool_step_id(answer["id"], use.id),
         "type": "tool",
-        "name": use["name"],
-        "input": use["arguments"],
-        "output": use.get("result") or "",
-        "isError": use.get("error") is not None,
+        "name": step_title(use.name, use.action),
+        "input": use.arguments,
+        "output": result_markdown(use.result or "", use.sources),
+        "isError": use.error is not None,
         "showInput": "json",
         "metadata": {},
         "generation": None,

@@ -97,6 +97,11 @@ class Engine:
             raise outcome
         return outcome
 
+    def image_room(self, model: str | None) -> int:
+        """How many bytes of images a message to this model may have; 0 where it sees none."""
+        can = self._catalogue.resolve(model).info.capabilities
+        return self._config.image_limit_bytes if can.vision else 0
+
     def follow(self, turn: Turn, after: int = 0, *, merge: bool = True) -> AsyncGenerator[Event]:
         """Give the turn's events with a seq above `after`, live to the end; the last is `Done`.
 

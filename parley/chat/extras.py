@@ -44,6 +44,11 @@ def check_extras(extras: Extras, image_limit_bytes: int) -> None:
     _check_size(extras)
 
 
+def image_type(beginning: bytes) -> str | None:
+    """Say of which type an image is that models take, by its first bytes; None for no image."""
+    return next((kind for kind, first in _BEGINNINGS.items() if first.match(beginning)), None)
+
+
 def _check_images(images: Sequence[ImagePart], limit_bytes: int) -> None:
     if len(images) > MOST_IMAGES:
         raise InvalidRequest(f"A message has at most {MOST_IMAGES} images.")

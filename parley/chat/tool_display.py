@@ -18,6 +18,11 @@ _SIGNS = re.compile(r"([\\`*_{}\[\]()<>#+!|~:&$-])")
 _KEPT_IN_URLS = "/:?#@!$&*+,;=%~-._"
 
 
+def step_title(name: str, action: str) -> str:
+    """Name a call for people: the tool, and what it does or did."""
+    return f"{name}: {action}" if action else name
+
+
 def result_markdown(result: str, sources: Sequence[Source] = ()) -> str:
     """Show a result: its sources as links, and its text as it is."""
     links = [f"- {link}" for source in sources if (link := _link(source))]

@@ -20,7 +20,7 @@ from tests.server import ParleyProcess
 
 MIB = 1024 * 1024
 HTML = b"<!doctype html><script>alert(document.cookie)</script>"
-NOTE = "Models do not read files yet."
+NOTE = "read no other files yet."
 
 
 @pytest.fixture

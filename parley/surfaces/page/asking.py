@@ -17,9 +17,9 @@ from parley.chat.engine import Engine
 from parley.chat.errors import InvalidRequest, ParleyError
 from parley.chat.models import Sampling
 from parley.chat.receipts import Receipts
-from parley.chat.turns import Owner, TurnRequest
+from parley.chat.turns import Extras, Owner, TurnRequest
 from parley.surfaces.models import Models
-from parley.surfaces.page.attached import attach_files, file_ids
+from parley.surfaces.page.attached import attach_files, file_ids, images_of
 from parley.surfaces.page.buttons import texts_for
 from parley.surfaces.page.choices import Choice, asked_model, offer_choices
 from parley.surfaces.page.following import Following
@@ -92,8 +92,12 @@ class Asking:
         choice = self._choice(session)
         if model := asked_model(payload):
             choice = replace(choice, model=model)
+        room = self._asked.engine.image_room(choice.model) if files else 0
         request = replace(
-            self._request(session, text, choice), key=message_id, user_step_id=message_id
+            self._request(session, text, choice),
+            key=message_id,
+            user_step_id=message_id,
+            extras=Extras(images=await images_of(session, files, room)),
         )
         self._following.sends(session, message_id)
         begun = await self._asked.engine.submit(request)

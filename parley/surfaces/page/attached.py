@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 from uuid import uuid4
@@ -19,6 +20,8 @@ from parley.chat.attachments import (
     shown_as,
 )
 from parley.chat.errors import InvalidRequest, NotFound, ParleyError
+from parley.chat.extras import MOST_IMAGES, image_type
+from parley.chat.messages import ImagePart
 from parley.chat.turns import Owner, Turn
 from parley.observability.logs import get_logger
 from parley.surfaces.page.reader import show_error
@@ -27,10 +30,13 @@ from parley.surfaces.page.uploads import FILES_LIMIT
 logger = get_logger(__name__)
 
 _PIECE_BYTES = 256 * 1024
-_NOT_READ = "Kept with the conversation. Models do not read files yet."
+_BEGINNING_BYTES = 16
+_NOT_READ = (
+    "Kept with the conversation. Models see images, where they can, and read no other files yet."
+)
 _WORDLESS = (
-    "Write something with your files, and attach them again: models do not read files yet,"
-    " so there is nothing to answer."
+    "Write something with your files, and attach them again: without a word there is nothing"
+    " to answer."
 )
 _GONE = "An attached file is not here any more. Attach it again."
 
@@ -54,6 +60,31 @@ def file_ids(payload: object, text: str) -> list[str]:
     return list(dict.fromkeys(ids))
 
 
+async def images_of(
+    session: WebsocketSession, ids: Sequence[str], room_bytes: int
+) -> tuple[ImagePart, ...]:
+    """Read those of a message's files that a model can see, as many as there is room for."""
+    images: list[ImagePart] = []
+    for file in [session.files[file_id] for file_id in ids if file_id in session.files]:
+        if file["size"] > room_bytes or len(images) == MOST_IMAGES:
+            continue
+        content = await asyncio.to_thread(_image_at, file["path"], room_bytes)
+        if content and (kind := image_type(content)):
+            images.append(ImagePart(kind, content))
+            room_bytes -= len(content)
+    return tuple(images)
+
+
+def _image_at(path: Path, most_bytes: int) -> bytes | None:
+    """Read a file that begins like an image and is no longer than this."""
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        beginning = file.read(_BEGINNING_BYTES)
+        if image_type(beginning):
+            content = beginning + file.read(most_bytes)
+            return content if len(content) <= most_bytes else None
+    return None
+
+
 async def attach_files(
     session: WebsocketSession,
     attachments: Attachments,
@@ -75,7 +106,7 @@ async def attach_files(
         else:
             await emitter.send_element(_element(found, turn))
             kept += 1
-    if kept:
+    if kept > len(turn.extras.images):
         await emitter.send_toast(_NOT_READ)
 
 

@@ -29,6 +29,7 @@ from parley.chat.events import (
     ToolEnd,
     ToolStart,
 )
+from parley.chat.tool_display import result_markdown, step_title
 from parley.chat.turns import Turn, TurnState, error_step_id, tool_step_id
 from parley.observability.logs import get_logger
 from parley.surfaces.page.buttons import buttons_of, offer_buttons, texts_for
@@ -194,12 +195,14 @@ class _Reader:
         step["id"] = tool_step_id(self._bubble.turn.answer_step_id, event.id)
         step["type"], step["name"], step["showInput"] = "tool", event.name, "json"
         if isinstance(event, ToolStart):
+            step["name"] = step_title(event.name, event.action)
             step["input"], step["output"], step["end"] = event.arguments, "", None
             self._called[event.id] = step
             await self._emitter.send_step(step)
             return
         called = self._called.pop(event.id, step)
-        called["output"], called["isError"] = event.result, event.error is not None
+        called["output"] = shown(result_markdown(event.result, event.sources))
+        called["isError"] = event.error is not None
         called["end"] = step["end"]
         await self._emitter.send_step(called)
 
