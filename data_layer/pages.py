@@ -25,7 +25,7 @@ LISTED_COLUMNS = tuple(
     threads.c[name] for name in ("id", "name", "tags", "created_at", "last_active_at", "shared_at")
 )
 # Of this many a page is sorted; where there are more, they are met soon on the way through all.
-_FEW = 1000
+FEW = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +43,18 @@ def read_page(
     limit: int,
     cursor: str | None = None,
     feedback: int | None = None,
+    few: int = FEW,
 ) -> ThreadPage:
     """Read a page; raises `InvalidRequest` for a cursor that is none of ours.
 
-    With `feedback`, threads in which this owner rated a step so. A page has 1 to 100 rows.
+    With `feedback`, threads in which this owner rated a step so: where they are `few`, by their
+    ids. A page has 1 to 100 rows.
     """
     size = page_size(limit)
     if feedback is None:
         statement = page_statement(owner_id, size, cursor)
-    elif (few := _rated_few(connection, owner_id, feedback)) is not None:
-        statement = page_statement(owner_id, size, cursor, among=few)
+    elif (ids := _rated_few(connection, owner_id, feedback, few)) is not None:
+        statement = page_statement(owner_id, size, cursor, among=ids)
     else:
         statement = page_statement(owner_id, size, cursor).where(is_rated(owner_id, feedback))
     rows = connection.execute(statement).all()
@@ -112,15 +114,17 @@ def not_ours() -> InvalidRequest:
     return InvalidRequest("This cursor is not one of ours. Begin at the first page.")
 
 
-def _rated_few(connection: Connection, owner_id: str, value: int) -> Sequence[str] | None:
+def _rated_few(
+    connection: Connection, owner_id: str, value: int, most: int
+) -> Sequence[str] | None:
     """Read which threads were rated so; None where they are many."""
     statement = (
         sa.select(feedbacks.c.thread_id)
         .where(feedbacks.c.owner_id == owner_id, feedbacks.c.value == value)
-        .limit(_FEW + 1)
+        .limit(most + 1)
     )
     few = connection.execute(statement).scalars().all()
-    return few if len(few) <= _FEW else None
+    return few if len(few) <= most else None
 
 
 def _cursor_after(row: AnyRow) -> str:

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from data_layer.database import Database
 from data_layer.elements import delete_elements_of
-from data_layer.pages import ThreadPage, read_page
+from data_layer.pages import FEW, ThreadPage, read_page
 from data_layer.people import merge
 from data_layer.rows import AnyRow
 from data_layer.search import SearchPage, search_threads
@@ -34,10 +34,14 @@ _SHARING_KEYS = frozenset({"is_shared", "shared_at"})
 class SqlThreads:
     """Threads of one owner at a time; another's and a missing one raise the same `NotFound`."""
 
-    def __init__(self, database: Database, writer: Writer) -> None:
-        """Read through `database`, write through `writer`; closes neither."""
+    def __init__(self, database: Database, writer: Writer, few: int = FEW) -> None:
+        """Read through `database`, write through `writer`; closes neither.
+
+        Of so `few` threads a page is sorted.
+        """
         self._database = database
         self._writer = writer
+        self._few = few
 
     async def page(
         self,
@@ -59,7 +63,12 @@ class SqlThreads:
             return ThreadPage([hit.thread for hit in found.hits], found.next_cursor)
         return await self._database.read(
             lambda connection: read_page(
-                connection, owner_id, limit=limit, cursor=cursor, feedback=feedback
+                connection,
+                owner_id,
+                limit=limit,
+                cursor=cursor,
+                feedback=feedback,
+                few=self._few,
             )
         )
 

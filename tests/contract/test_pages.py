@@ -173,16 +173,10 @@ async def test_cursor_shows_nothing_of_another_owner(
 
 @pytest.mark.parametrize("many", [False, True])
 async def test_feedback_of_zero_is_a_filter_too(
-    threads: SqlThreads,
-    writer: Writer,
-    owner: Owner,
-    monkeypatch: pytest.MonkeyPatch,
-    *,
-    many: bool,
+    database: Database, writer: Writer, owner: Owner, *, many: bool
 ) -> None:
     """Both ways: through the few that are rated, and past the threads that are not."""
-    if many:
-        monkeypatch.setattr("data_layer.pages._FEW", 3)
+    threads = SqlThreads(database, writer, few=3 if many else 1000)
     added = await add(writer, owner, *map(str, range(30)), apart_s=1)
     await rate(writer, owner, 0, added[:10])
     await rate(writer, owner, 1, added[5:20])

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from starlette.types import Message, Receive
 
@@ -12,20 +13,26 @@ from parley.chat.errors import InvalidRequest, ParleyError, RateLimited
 # Of one owner: being received, and waiting for that. A page sends all files of a message at once.
 _OWNERS_AT_ONCE = 2
 _OWNERS_WAITING = 18
-_SLOT_S = 30.0
 # For their own files to arrive an owner may wait longer; no file takes more than this.
 _OWNERS_SLOT_S = 600.0
-_IDLE_S = 30.0
-# A file has this long, and longer for all that has come of it.
-_FIRST_S = 60.0
 _LEAST_BYTES_PER_S = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a file waits for its place, may say nothing, and has, longer for all that came of it."""
+
+    slot_s: float = 30.0
+    idle_s: float = 30.0
+    first_s: float = 60.0
 
 
 class Slots:
     """Places for files that are being received."""
 
-    def __init__(self, at_once: int) -> None:
+    def __init__(self, at_once: int, patience: Patience) -> None:
         """Receive so many at once, of all owners."""
+        self._slot_s = patience.slot_s
         self._all = asyncio.Semaphore(at_once)
         self._own: dict[str, asyncio.Semaphore] = {}
         self._asking: Counter[str] = Counter()
@@ -38,7 +45,7 @@ class Slots:
         self._asking[owner_id] += 1
         own = self._own.setdefault(owner_id, asyncio.Semaphore(_OWNERS_AT_ONCE))
         try:
-            async with _taken(own, _OWNERS_SLOT_S), _taken(self._all, _SLOT_S):
+            async with _taken(own, _OWNERS_SLOT_S), _taken(self._all, self._slot_s):
                 yield
         finally:
             self._asking[owner_id] -= 1
@@ -59,16 +66,18 @@ async def _taken(slots: asyncio.Semaphore, within_s: float) -> AsyncIterator[Non
         slots.release()
 
 
-def bounded(receive: Receive, limit_bytes: int, too_large: Callable[[], ParleyError]) -> Receive:
+def bounded(
+    receive: Receive, limit_bytes: int, too_large: Callable[[], ParleyError], patience: Patience
+) -> Receive:
     """Count what arrives, whatever was announced; refuse what is too much or too slow."""
     now = asyncio.get_running_loop().time
     began, arrived = now(), 0
 
     async def next_message() -> Message:
         nonlocal arrived
-        end = began + _FIRST_S + arrived / _LEAST_BYTES_PER_S
+        end = began + patience.first_s + arrived / _LEAST_BYTES_PER_S
         try:
-            async with asyncio.timeout_at(min(end, now() + _IDLE_S)):
+            async with asyncio.timeout_at(min(end, now() + patience.idle_s)):
                 message = await receive()
         except TimeoutError:
             raise InvalidRequest("The file arrives too slowly, or not at all.") from None

@@ -22,11 +22,11 @@ _CONNECTED = "40{"
 class Wire:
     """ASGI's two ends of a socket, which is not listened to while it does not listen itself."""
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, receive: Receive, send: Send, connect_s: float = _CONNECT_S) -> None:
         """Wrap both ends; from now on the socket has its time to connect."""
         self._receive = receive
         self._send = send
-        self._connect_by = asyncio.get_running_loop().time() + _CONNECT_S
+        self._connect_by = asyncio.get_running_loop().time() + connect_s
         self._is_connected = False
         self._sending = 0
         self._sent = asyncio.Event()

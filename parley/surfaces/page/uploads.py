@@ -10,7 +10,7 @@ import re
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -41,7 +41,7 @@ from parley.chat.owner import current_owner
 from parley.observability.logs import get_logger
 from parley.surfaces.downloads import safe_headers
 from parley.surfaces.failures import refused
-from parley.surfaces.page.arrivals import Slots, bounded
+from parley.surfaces.page.arrivals import Patience, Slots, bounded
 from parley.surfaces.page.doors import UPLOADS
 from parley.surfaces.page.waiting import check_disk, check_share
 
@@ -69,6 +69,7 @@ class UploadConfig:
     at_once: int = 8
     waiting_bytes: int = 500_000_000
     least_free_bytes: int = 200_000_000
+    patience: Patience = field(default_factory=Patience)
 
 
 class Uploads:
@@ -77,7 +78,7 @@ class Uploads:
     def __init__(self, config: UploadConfig) -> None:
         """Take files as configured."""
         self._config = config
-        self._slots = Slots(config.at_once)
+        self._slots = Slots(config.at_once, config.patience)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take a file, or show one that waits."""
@@ -110,7 +111,8 @@ class Uploads:
         async with self._slots.one(owner_id):
             check_share(owner_id, size, config.waiting_bytes)
             await check_disk(config.directory, size, config.least_free_bytes)
-            arriving = bounded(receive, config.limit_bytes + _FORM_BYTES, self._too_large)
+            most = config.limit_bytes + _FORM_BYTES
+            arriving = bounded(receive, most, self._too_large, config.patience)
             async with _form_file(Request(scope, arriving)) as file:
                 if (file.size or 0) > config.limit_bytes:
                     raise self._too_large()

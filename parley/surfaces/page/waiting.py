@@ -45,13 +45,15 @@ async def check_disk(directory: Path, size: int, least_free_bytes: int) -> None:
 
 
 @asynccontextmanager
-async def waiting_files(sweep: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+async def waiting_files(
+    sweep: Callable[[], Awaitable[None]], every_s: float = _SWEEP_S
+) -> AsyncIterator[None]:
     """Have what a crash left swept away while this serves, and at its end what waits here.
 
     Nobody can send a file that waited in a process which has stopped.
     """
     async with asyncio.TaskGroup() as tasks:
-        sweeping = tasks.create_task(_sweep_again(sweep))
+        sweeping = tasks.create_task(_sweep_again(sweep, every_s))
         try:
             yield
         finally:
@@ -59,9 +61,9 @@ async def waiting_files(sweep: Callable[[], Awaitable[None]]) -> AsyncIterator[N
             await _remove_waiting()
 
 
-async def _sweep_again(sweep: Callable[[], Awaitable[None]]) -> None:
+async def _sweep_again(sweep: Callable[[], Awaitable[None]], every_s: float) -> None:
     while True:
-        await asyncio.sleep(_SWEEP_S)
+        await asyncio.sleep(every_s)
         await sweep()
 
 

@@ -12,7 +12,6 @@ from parley.chat.errors import InvalidRequest
 from parley.chat.owner import current_owner
 from parley.chat.turns import Owner
 from parley.surfaces.bodies import read_body
-from parley.surfaces.page import gate_socket
 from parley.surfaces.page.gate import Gate, GateConfig
 from parley.surfaces.page.gate_socket import Wire
 from parley.surfaces.page.packets import TextPacket
@@ -159,22 +158,20 @@ class End:
         await self.takes.wait()
 
 
-async def test_socket_that_does_not_connect_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate_socket, "_CONNECT_S", 0.0)
+async def test_socket_that_does_not_connect_is_closed() -> None:
     end = End()
-    silent = Wire(end.receive, end.send)
+    silent = Wire(end.receive, end.send, connect_s=0.0)
     await silent.send({"type": "websocket.send", "text": '0{"sid":"x"}'})
     assert (await silent.receive())["type"] == "websocket.disconnect"
-    connected = Wire(end.receive, end.send)
+    connected = Wire(end.receive, end.send, connect_s=0.0)
     await connected.send({"type": "websocket.send", "text": '40{"sid":"x"}'})
     end.says.put_nowait({"type": "websocket.receive"})
     assert (await connected.receive())["type"] == "websocket.receive"
 
 
-async def test_who_connects_meanwhile_may_be_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate_socket, "_CONNECT_S", 0.01)
+async def test_who_connects_meanwhile_may_be_silent() -> None:
     end = End()
-    page = Wire(end.receive, end.send)
+    page = Wire(end.receive, end.send, connect_s=0.01)
     listening = asyncio.create_task(page.receive())
     await asyncio.to_thread(lambda: None)
     await page.send({"type": "websocket.send", "text": '40{"sid":"x"}'})

@@ -9,10 +9,11 @@ import pytest
 from chainlit.session import WebsocketSession, ws_sessions_id
 from chainlit.user import PersistedUser
 from starlette.types import Message, Scope
+from typing_extensions import override
 
 from parley.chat.owner import current_owner
 from parley.chat.turns import Owner
-from parley.surfaces.page import arrivals, waiting
+from parley.surfaces.page.arrivals import Patience
 from parley.surfaces.page.uploads import UploadConfig, Uploads
 from parley.surfaces.page.waiting import waiting_files
 
@@ -81,11 +82,8 @@ async def test_only_so_many_arrive_at_once(session: WebsocketSession, tmp_path: 
     assert len(session.files) == 2
 
 
-async def test_who_gets_no_turn_is_told(
-    session: WebsocketSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(arrivals, "_SLOT_S", 0.01)
-    app = Uploads(UploadConfig(tmp_path, at_once=1))
+async def test_who_gets_no_turn_is_told(session: WebsocketSession, tmp_path: Path) -> None:
+    app = Uploads(UploadConfig(tmp_path, at_once=1, patience=Patience(slot_s=0.01)))
     first = Sender(session, go=False)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(first.send_to(app))
@@ -94,11 +92,8 @@ async def test_who_gets_no_turn_is_told(
         first.go.set()
 
 
-async def test_silence_ends_an_upload(
-    session: WebsocketSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(arrivals, "_IDLE_S", 0.01)
-    app = Uploads(UploadConfig(tmp_path, at_once=1))
+async def test_silence_ends_an_upload(session: WebsocketSession, tmp_path: Path) -> None:
+    app = Uploads(UploadConfig(tmp_path, at_once=1, patience=Patience(idle_s=0.05)))
     assert await Sender(session, go=False).send_to(app) == 422
     assert await Sender(session).send_to(app) == 200
 
@@ -131,19 +126,18 @@ async def test_what_is_no_form_with_files_is_not_read(
         assert not sender.asked.is_set()
 
 
-async def test_trickling_ends_an_upload(
-    session: WebsocketSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Trickling(Sender):
     """It is never silent for long: only what arrives in all counts."""
-    monkeypatch.setattr(arrivals, "_FIRST_S", 0.01)
 
-    async def trickle() -> Message:
+    @override
+    async def _receive(self) -> Message:
         await asyncio.to_thread(lambda: None)
         return {"type": "http.request", "body": b"x", "more_body": True}
 
-    sender = Sender(session)
-    monkeypatch.setattr(sender, "_receive", trickle)
-    assert await sender.send_to(Uploads(UploadConfig(tmp_path))) == 422
+
+async def test_trickling_ends_an_upload(session: WebsocketSession, tmp_path: Path) -> None:
+    app = Uploads(UploadConfig(tmp_path, patience=Patience(first_s=0.01)))
+    assert await Trickling(session).send_to(app) == 422
 
 
 async def test_one_owner_leaves_room_for_others(session: WebsocketSession, tmp_path: Path) -> None:
@@ -186,16 +180,13 @@ async def test_last_room_of_the_disk_is_not_for_files(
     assert not sender.asked.is_set()
 
 
-async def test_nothing_waits_after_the_end(
-    session: WebsocketSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(waiting, "_SWEEP_S", 0)
+async def test_nothing_waits_after_the_end(session: WebsocketSession, tmp_path: Path) -> None:
     swept = asyncio.Semaphore(0)
 
     async def sweep() -> None:
         swept.release()
 
-    async with waiting_files(sweep):
+    async with waiting_files(sweep, every_s=0):
         assert await Sender(session).send_to(Uploads(UploadConfig(tmp_path))) == 200
         assert await asyncio.to_thread(session.files_dir.is_dir)
         for _ in range(3):
