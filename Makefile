@@ -6,6 +6,7 @@
 #   make check   format, lint, types, import contracts, shape, generated docs
 #   make bench   the benchmarks                          make bench ARGS="--help"
 #   make chaos   three servers, and everything that can die, dies     make chaos SECONDS=600 SEED=7
+#   make screenshots  draw docs/images anew
 #   make lock    write requirements.lock anew            make lock ARGS="--upgrade"
 #   make clean   remove .venv and caches; your data in .parley stays
 
@@ -22,7 +23,7 @@ UV := $(BIN)/uv
 INSTALLED := $(VENV)/.installed
 TYPED := $(wildcard app.py parley providers data_layer tests benchmarks)
 
-.PHONY: run test check bench chaos lock clean
+.PHONY: run test check bench screenshots chaos lock clean
 
 run: $(INSTALLED)
 	exec $(BIN)/python -m parley serve $(ARGS)
@@ -44,6 +45,9 @@ bench: $(INSTALLED)
 
 chaos: $(INSTALLED)
 	$(BIN)/python -m tests.e2e.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+screenshots: $(INSTALLED)
+	$(BIN)/python -m tests.screenshots
 
 lock: $(UV)
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --all-extras \

@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 import httpx2
-from filelock import FileLock
 
+from tests.npm import npm_packages
 from tests.services import find_free_port, stop, wait_until
 
 OIDC = Path(__file__).with_name("oidc")
@@ -38,7 +38,7 @@ class OidcProvider:
 @contextmanager
 def oidc_provider(redirect_uris: Sequence[str], port: int | None = None) -> Iterator[OidcProvider]:
     """Run the provider of tests/oidc, whose packages are installed when they are missing."""
-    _install()
+    npm_packages(OIDC)
     port = port or find_free_port()
     with tempfile.TemporaryDirectory(prefix="parley-op-") as home:
         log = Path(home) / "log"
@@ -54,13 +54,6 @@ def oidc_provider(redirect_uris: Sequence[str], port: int | None = None) -> Iter
             yield OidcProvider(f"http://127.0.0.1:{port}")
         finally:
             stop(process)
-
-
-def _install() -> None:
-    with FileLock(OIDC / ".install.lock"):
-        if not (OIDC / "node_modules" / "oidc-provider").is_dir():
-            command = ["npm", "ci", "--no-audit", "--no-fund"]
-            subprocess.run(command, cwd=OIDC, check=True, capture_output=True, timeout=300)
 
 
 async def sign_in_at(client: httpx2.AsyncClient, url: str, name: str, *, deny: bool = False) -> str:

@@ -1,0 +1,83 @@
+// Names for what Chainlit draws without one: a button that is only a picture says nothing to who cannot see it.
+// The words are Chainlit's own translations; those of Parley's two buttons are below.
+(() => {
+  const BY_ID = {
+    "sidebar-trigger-button": "threadHistory.sidebar.actions.open",
+    "search-chats-button": "threadHistory.sidebar.filters.search",
+    "new-chat-button": "navigation.newChat.button",
+    "upload-button": "chat.input.actions.attachFiles",
+    "chat-settings-open-modal": "chat.settings.title",
+    "chat-submit": "chat.input.actions.send",
+    "stop-button": "chat.input.actions.stop",
+  };
+  const BY_ICON = {
+    copy: "chat.messages.actions.copy.button",
+    check: "chat.messages.actions.copy.success",
+    "thumbs-up": "chat.messages.feedback.positive",
+    "thumbs-down": "chat.messages.feedback.negative",
+    "message-circle": "chat.messages.feedback.edit",
+    star: "chat.favorites.headline",
+    x: "common.actions.cancel",
+    "rotate-ccw": "parley.again",
+    info: "parley.details",
+  };
+  const OURS = {
+    en: ["Run again", "Details"],
+    de: ["Noch einmal", "Einzelheiten"],
+    fr: ["Relancer", "Détails"],
+    es: ["Repetir", "Detalles"],
+    zh: ["重新运行", "详情"],
+    ja: ["もう一度実行", "詳細"],
+  };
+  const language = navigator.language || "en-US";
+  let words = {};
+
+  const worded = (key) => key.split(".").reduce((found, part) => found?.[part], words);
+
+  const nameOf = (button) => {
+    const icon = [...(button.querySelector("svg")?.classList ?? [])]
+      .map((name) => name.replace(/^lucide-/, ""))
+      .find((name) => BY_ICON[name]);
+    return worded(BY_ID[button.id] ?? BY_ICON[icon] ?? "");
+  };
+
+  const name = () => {
+    for (const button of document.querySelectorAll("button:not([aria-label])")) {
+      if (button.textContent.trim()) continue;
+      const said = nameOf(button);
+      if (!said) continue;
+      if (button.getAttribute("role") === "presentation") button.removeAttribute("role");
+      button.setAttribute("aria-label", said);
+    }
+    for (const menu of document.querySelectorAll("#thread-options:not([role])")) {
+      menu.setAttribute("role", "button");
+      menu.setAttribute("aria-label", worded("threadHistory.thread.menu.rename") ?? "");
+    }
+    // Lists whose items are wrapped are no lists to a screen reader.
+    const lists = "ul[data-sidebar=menu]:not([role]), li[data-sidebar=menu-item]:not([role])";
+    for (const list of document.querySelectorAll(lists)) list.setAttribute("role", "presentation");
+    // Code that is wider than the screen can be scrolled by keys too.
+    for (const code of document.querySelectorAll("pre code:not([tabindex])")) code.tabIndex = 0;
+  };
+
+  let asked = false;
+  const nameSoon = () => {
+    if (asked) return;
+    asked = true;
+    requestAnimationFrame(() => {
+      asked = false;
+      name();
+    });
+  };
+
+  const begin = async () => {
+    const answer = await fetch(`/project/translations?language=${encodeURIComponent(language)}`);
+    words = (await answer.json()).translation ?? {};
+    const [again, details] = OURS[language.split("-")[0]] ?? OURS.en;
+    words.parley = { again, details };
+    name();
+    new MutationObserver(nameSoon).observe(document.body, { childList: true, subtree: true });
+  };
+
+  begin();
+})();
