@@ -30,6 +30,7 @@ from parley.auth.limits import open_limits
 from parley.chat.engine import Engine, open_engine
 from parley.chat.errors import StorageUnavailable, UnknownModel
 from parley.chat.ports import Live, Ownership
+from parley.chat.titles import open_titles
 from parley.context.builder import WindowedContext
 from parley.context.memory_store import MemoryContextStore
 from parley.context.redis_guard import RedisGuard, open_blocking_redis, open_redis
@@ -148,9 +149,12 @@ async def _open(app: DescribedApp, stack: AsyncExitStack) -> Engine:
     engine = await stack.enter_async_context(
         open_engine(running, registry, context, turns, live, ownership, limits)
     )
+    conversations = SqlConversations(database, writer, elements, contexts)
+    if config.titles:
+        await stack.enter_async_context(open_titles(config.titles, engine, registry, conversations))
     kept = Kept(database, writer, storage, contexts)
     who = await stack.enter_async_context(open_identity(identity, kept))
-    api = _api(engine, registry, SqlConversations(database, writer, elements, contexts))
+    api = _api(engine, registry, conversations)
     _add_routes(
         app,
         *who,

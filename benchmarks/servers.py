@@ -70,6 +70,7 @@ def parley(upstream_port: int, **settings: str) -> Iterator[Server]:
             "PATH": os.environ["PATH"],
             "HOME": directory,
             "PYTHONPATH": str(_ROOT),
+            "MODEL_TITLES": "false",
             "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream_port}",
             "OPENAI_MODEL": "bench",
             "LOG_LEVEL": "WARNING",

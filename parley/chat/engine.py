@@ -6,8 +6,8 @@ memory here is only what runs in this process.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 
 from parley.chat.errors import NotFound, ShuttingDown, StorageUnavailable
@@ -179,6 +179,15 @@ class Engine:
         turn = self._runs.in_thread(owner_id, thread_id)
         turn = turn or await self._turns.running(owner_id, thread_id)
         return await self.stop(owner_id, turn.id) if turn else None
+
+    @contextmanager
+    def telling(self, listener: Callable[[Turn], None]) -> Iterator[None]:
+        """Tell of every turn that ends in this process, kept or not; it must not wait or raise."""
+        self._runs.listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._runs.listeners.remove(listener)
 
     async def drain(self) -> None:
         """Begin nothing new; let what runs finish within the grace time, and leave the rest.

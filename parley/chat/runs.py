@@ -86,6 +86,8 @@ class Runs:
         # The context variables of who asked, the id of the request among them.
         self._asked_in: dict[str, Context] = {}
         self._to_stop: set[str] = set()
+        # Who wants to hear of every turn that is over here.
+        self.listeners: list[Callable[[Turn], None]] = []
         self._ended = asyncio.Event()
         self._is_draining = False
         self._hands_over = False
@@ -231,6 +233,8 @@ class Runs:
             if not running.goes_on_elsewhere:
                 self._admission.settle(turn.id, tokens_used(running.ended.answer))
                 self.announce(running.ended)
+                for tell in self.listeners:
+                    tell(running.ended)
             self._ended.set()
         if following:
             self.run(following)

@@ -18,6 +18,7 @@ from parley.auth.policy import Policy
 from parley.chat.rounds import ToolUsage
 from parley.chat.running import RunConfig
 from parley.chat.runs import EngineConfig
+from parley.chat.titles import TitleConfig
 from parley.context.builder import ContextConfig
 from parley.context.redis_address import read_redis_url
 from parley.context.redis_store import RedisConfig
@@ -94,6 +95,7 @@ class Config:
     identity: IdentityConfig
     limits: LimitConfig
     starters: tuple[Starter, ...] = ()
+    titles: TitleConfig | None = None
     profiles: tuple[Profile, ...] = ()
 
 
@@ -129,6 +131,7 @@ def load_config() -> Config:
         identity=_identity(environment),
         limits=limit_config(environment, _expected_tokens(environment)),
         starters=file.starters,
+        titles=TitleConfig() if environment.model_titles else None,
         profiles=file.profiles,
     )
 

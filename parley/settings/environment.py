@@ -217,6 +217,11 @@ class Environment(IdentityEnvironment, AllowanceEnvironment):
     max_tokens: Count | None = Field(None, description="Length of an answer.")
     temperature: float | None = Field(None, ge=0, le=2, description="Sampling.")
     system_prompt: str | None = Field(None, description="What every model is told first.")
+    model_titles: bool = Field(
+        True,
+        description="A new conversation gets a title from its model, which is one more short call;"
+        " false: its first words.",
+    )
 
     provider_connect_seconds: Seconds = Field(5.0, description="Until a model server accepts.")
     provider_first_event_seconds: Seconds = Field(

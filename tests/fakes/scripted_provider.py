@@ -108,8 +108,11 @@ class OneModel:
         tools: bool = True,
         vision: bool = True,
         prefill: bool = False,
+        is_model: bool = True,
     ) -> None:
-        abilities = Capabilities(context_window, tools=tools, vision=vision, prefill=prefill)
+        abilities = Capabilities(
+            context_window, tools=tools, vision=vision, prefill=prefill, is_model=is_model
+        )
         self._info = ModelInfo("scripted:one", "scripted", "one", "One", abilities)
         self._provider = provider
 

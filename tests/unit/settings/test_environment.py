@@ -70,6 +70,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "max_tokens": ("7", 7),
     "temperature": ("0.5", 0.5),
     "system_prompt": ("Be brief.", "Be brief."),
+    "model_titles": ("false", False),
     "provider_connect_seconds": ("1", 1.0),
     "provider_first_event_seconds": ("2", 2.0),
     "provider_idle_seconds": ("3", 3.0),
