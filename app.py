@@ -64,6 +64,7 @@ from parley.surfaces.websocket import socket_routes
 from parley.tools.opening import open_tools
 from providers.ladder import open_registry
 from providers.plugins import reload_plugins
+from providers.suggestion import open_suggestion
 
 ROOT = Path(__file__).parent
 _NO_DATABASE = 1
@@ -171,7 +172,8 @@ async def _open(app: DescribedApp, stack: AsyncExitStack) -> Engine:
     places = Places(config.server.socket_limit, config.server.sockets_per_user)
     app.router.routes.extend(socket_routes(engine, callers, places))
     sharing = SqlSharing(database, writer) if config.server.allow_sharing else None
-    asked = (engine, callers, layer, layer, elements, receipts, registry, sharing)
+    local = await stack.enter_async_context(open_suggestion(registry, config.providers))
+    asked = (engine, callers, layer, layer, elements, receipts, registry, local, sharing)
     _mount_page(app, Page(*asked, config.starters, config.profiles), places)
     return engine
 

@@ -66,6 +66,13 @@ async def open_registry(config: ProvidersConfig, ports: LoopbackPorts | None = N
     return registry
 
 
+async def adopt_kept(registry: Registry, config: ProvidersConfig) -> None:
+    """Let a model that has just come to this machine answer from now on."""
+    for offer in await offer_kept(config.deadlines):
+        routes = await _routes(offer, "", Opening(config))
+        registry.adopt(routes, Choice(routes[0].info.id, offer.reason))
+
+
 def _explicit(config: ProvidersConfig) -> tuple[str, str]:
     """The setting that names a model or a provider, and what it says; nothing where none does."""
     if config.default_model:

@@ -74,6 +74,11 @@ class Registry:
         known = ", ".join(self._routes)
         raise UnknownModel(f"There is no model {one_line(wanted)!r}. Known are: {known}.")
 
+    def adopt(self, routes: Sequence[Route], choice: Choice) -> None:
+        """Take routes that were found later; the one of the choice is the default from now on."""
+        self.choice = choice
+        self._routes = {route.info.id: route for route in routes} | self._routes
+
     def models(self) -> Sequence[ModelInfo]:
         """List the configured models, the default first."""
         return [route.info for route in self._routes.values()]

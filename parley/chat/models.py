@@ -49,6 +49,27 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class OfferedModel:
+    """A model that could be fetched: shown before anybody is asked."""
+
+    name: str
+    size_bytes: int
+    done_bytes: int
+    licence: str | None
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
+class FetchProgress:
+    """How far a fetch is; one that is over has an error, or its model answers."""
+
+    done_bytes: int
+    total_bytes: int
+    is_over: bool = False
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """How an answer is drawn; None leaves the provider its own default."""
 

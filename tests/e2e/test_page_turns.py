@@ -217,6 +217,29 @@ async def test_model_and_settings_are_chosen_and_remembered(models: Faked, page:
     assert models.server.requests[-1].json["model"] == "fake-small"
 
 
+async def test_earlier_messages_come_on_demand(models: Faked, page: Page) -> None:
+    models.will_reply(sse(*answer("An answer.")))
+    await open_page(page, models.parley)
+    await say(page, "Question 0.")
+    await expect(answer_of(page)).to_contain_text("An answer.")
+    await finished(page)
+    await expect(page).to_have_url(re.compile("/thread/"))
+    thread_id = page.url.rsplit("/", 1)[1]
+    cookies = await page.context.cookies()
+    headers = {"cookie": "; ".join(f"{c['name']}={c['value']}" for c in cookies)}
+    async with client_of(models.parley) as client:
+        for number in range(1, 61):
+            asked = {"session_id": thread_id, "message": f"Question {number}."}
+            await client.post("/chat", json=asked, headers=headers)
+    await page.reload()
+    await expect(page.get_by_text("Question 60.").last).to_be_visible()
+    await expect(page.locator("[data-step-type=user_message]")).to_have_count(50)
+    await page.get_by_role("button", name="Show earlier messages").click()
+    await expect(page.locator("[data-step-type=user_message]")).to_have_count(61)
+    await expect(page.get_by_role("button", name="Show earlier messages")).to_have_count(0)
+    await expect(page.locator("#chat-input")).to_be_visible()
+
+
 async def test_hostile_choices_and_presses_are_refused(models: Faked) -> None:
     models.will_reply(sse(*answer("Fine.")))
     cookie = await new_guest(models.parley)

@@ -78,7 +78,7 @@ class Asking:
         if thread is not None:
             self._choices[session] = Choice.of_thread(thread["metadata"] or {})
             await self._open(session, thread)
-        await offer_choices(session, self._asked.models, self._choice(session))
+        await self.offer_choices(session)
         if thread is not None:
             owner = owner_of(session)
             running = await self._asked.engine.running(owner.id, session.thread_id)
@@ -142,6 +142,14 @@ class Asking:
         choice = self._choice(session).with_settings(settings)
         await self._keep(session, choice)
         await ChainlitEmitter(session).send_toast(texts_for(session).settings_kept, "success")
+
+    async def offer_choices(self, session: WebsocketSession) -> None:
+        """Offer the models and the settings, with what is chosen."""
+        await offer_choices(session, self._asked.models, self._choice(session))
+
+    async def show(self, session: WebsocketSession) -> None:
+        """Put the thread into the page anew."""
+        await self._following.show(session)
 
     async def listen(self, session: WebsocketSession) -> None:
         """Read what is begun elsewhere in the session's thread, once it is one."""

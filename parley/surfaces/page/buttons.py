@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import msgspec
 from chainlit.emitter import ChainlitEmitter
@@ -35,6 +36,7 @@ _ICONS = {
     OFFER: "cpu",
     FETCH: "download",
 }
+_sent: WeakKeyDictionary[WebsocketSession, tuple[str, dict[str, str]]] = WeakKeyDictionary()
 Press = Callable[[WebsocketSession, Owner, str], Awaitable[None]]
 
 
@@ -72,10 +74,13 @@ class _Pressed(msgspec.Struct):
     sessionId: str  # noqa: N815 - the page's name
 
 
-def buttons_of(steps: Iterable[StepDict], texts: Texts) -> list[Button]:
+def buttons_of(
+    steps: Iterable[StepDict], texts: Texts, *, offers_local: bool = False
+) -> list[Button]:
     """Say which buttons the answers of a thread have, in its order; pure.
 
-    A completed answer can be run again where it is the last: a later one builds on it.
+    A completed answer can be run again where it is the last: a later one builds on it. With
+    `offers_local` there is no model, and the last answer offers one.
     """
     steps = list(steps)
     last = max((n for n, step in enumerate(steps) if step["type"] != "run"), default=-1)
@@ -90,6 +95,9 @@ def buttons_of(steps: Iterable[StepDict], texts: Texts) -> list[Button]:
             # One for all that there is to tell: each button makes the page draw its thread anew.
             buttons.append(Button(ABOUT, step["id"], answer_id, tooltip=texts.about))
         if is_end and (label := again_label(state, texts, is_last=place == last)) is not None:
+            if offers_local and place == last:
+                offer = Button(OFFER, step["id"], answer_id, texts.offer_button, texts.offer)
+                buttons.append(offer)
             again = Button(AGAIN, step["id"], answer_id, label, texts.run_again)
             buttons.append(again)
     return buttons[::-1]  # the newest are in sight
@@ -108,11 +116,26 @@ def again_label(state: str, texts: Texts, *, is_last: bool) -> str | None:
 
 
 async def offer_buttons(session: WebsocketSession, buttons: Iterable[Button]) -> None:
-    """Put buttons under their steps; where one is already, it stays one."""
-    emitter = ChainlitEmitter(session)
+    """Put buttons under their steps; where one is already, it stays one.
+
+    Those that this socket was sent are not sent again: with each, the page draws its thread anew.
+    """
+    emitter, sent = ChainlitEmitter(session), _sent_to(session)
     for button in buttons:
-        await emitter.emit("remove_action", button.action)
-        await emitter.emit("action", button.action)
+        action = button.action
+        if sent.get(action["id"]) != button.label:
+            sent[action["id"]] = button.label
+            await emitter.emit("remove_action", action)
+            await emitter.emit("action", action)
+
+
+def _sent_to(session: WebsocketSession) -> dict[str, str]:
+    """The labels by button that a session's present socket was sent."""
+    socket_id, sent = _sent.get(session, ("", {}))
+    if socket_id != session.socket_id:
+        sent = {}
+        _sent[session] = (session.socket_id, sent)
+    return sent
 
 
 async def open_panel(session: WebsocketSession, title: str, key: str, url: str) -> None:

@@ -107,8 +107,10 @@ async def offer_choices(session: WebsocketSession, models: Models, choice: Choic
 def _options(
     infos: Sequence[ModelInfo], health: Mapping[str, Health], chosen: str | None, texts: Texts
 ) -> list[ModeOption]:
-    known = {info.id for info in infos}
-    chosen = chosen if chosen in known else next(iter(known and [infos[0].id]), None)
+    # The demo is nobody's choice where there is a model.
+    first = infos[0]
+    known = {info.id for info in infos if info.capabilities.is_model or info is first}
+    chosen = chosen if chosen in known else first.id
     return [
         ModeOption(
             id=info.id,

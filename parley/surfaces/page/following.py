@@ -15,6 +15,7 @@ from parley.chat.errors import NotFound, ParleyError
 from parley.chat.news import TurnNews
 from parley.chat.turns import Owner, Turn, TurnState
 from parley.observability.logs import get_logger
+from parley.surfaces.page.offering import LocalModel
 from parley.surfaces.page.reader import SocketGone, read_turn
 from parley.surfaces.page.showing import Shown
 
@@ -35,8 +36,9 @@ class _Socket:
 class Following:
     """Reads turns into sockets: each turn once in each socket."""
 
-    def __init__(self, engine: Engine, shown: Shown) -> None:
+    def __init__(self, engine: Engine, shown: Shown, local: LocalModel) -> None:
         """Follow the turns of this engine."""
+        self._local = local
         self._engine = engine
         self._shown = shown
         self._sockets: dict[str, _Socket] = {}
@@ -51,7 +53,8 @@ class Following:
         if turn.id in socket.seen:
             return
         socket.seen.add(turn.id)
-        if not await read_turn(session, turn, self._engine.follow(turn)):
+        events, offers_local = self._engine.follow(turn), self._local.is_offered
+        if not await read_turn(session, turn, events, offers_local=offers_local):
             socket.seen.discard(turn.id)
 
     async def show(self, session: WebsocketSession) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 
 from chainlit.session import WebsocketSession
 from starlette.requests import Request
@@ -13,16 +14,19 @@ from parley.chat.errors import NotFound, Unauthenticated
 from parley.chat.owner import current_owner
 from parley.chat.receipts import Receipts
 from parley.chat.turns import Owner, Turn, TurnRequest
+from parley.surfaces.page.asking import Asking
 from parley.surfaces.page.buttons import (
     ABOUT,
     AGAIN,
     EARLIER,
+    FETCH,
+    OFFER,
     Press,
     open_panel,
     texts_for,
 )
 from parley.surfaces.page.details import details_markdown
-from parley.surfaces.page.following import Following
+from parley.surfaces.page.offering import LocalModel, describe, fetch
 from parley.surfaces.page.showing import Shown
 from parley.surfaces.page.texts import texts_of
 from parley.surfaces.receipt_text import receipt_markdown
@@ -40,13 +44,15 @@ class Presses:
         engine: Engine,
         receipts: Receipts,
         shown: Shown,
-        following: Following,
+        asking: Asking,
+        local: LocalModel,
     ) -> None:
         """Work on these."""
+        self._asking = asking
+        self._local = local
         self._engine = engine
         self._receipts = receipts
         self._shown = shown
-        self._following = following
 
     @property
     def table(self) -> Mapping[str, Press]:
@@ -55,6 +61,8 @@ class Presses:
             ABOUT: self.about,
             AGAIN: self.again,
             EARLIER: self.earlier,
+            OFFER: partial(describe, self._local),
+            FETCH: self.fetch,
         }
 
     async def about(self, session: WebsocketSession, owner: Owner, answer_id: str) -> None:
@@ -72,7 +80,12 @@ class Presses:
     async def earlier(self, session: WebsocketSession, _: Owner, __: str) -> None:
         """Show more of the thread."""
         self._shown.look_further_back(session)
-        await self._following.show(session)
+        await self._asking.show(session)
+
+    async def fetch(self, session: WebsocketSession, owner: Owner, step_id: str) -> None:
+        """Fetch the local model; the page chooses it once it answers."""
+        if await fetch(self._local, session, owner, step_id):
+            await self._asking.offer_choices(session)
 
     async def _turn(self, session: WebsocketSession, owner: Owner, answer_id: str) -> Turn:
         turn_id = await self._receipts.turn_of_answer(owner.id, answer_id)

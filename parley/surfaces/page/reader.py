@@ -60,9 +60,15 @@ class Bubble:
     escaper: Escaper = field(default_factory=Escaper)
 
 
-async def read_turn(session: WebsocketSession, turn: Turn, events: AsyncIterator[Event]) -> bool:
+async def read_turn(
+    session: WebsocketSession,
+    turn: Turn,
+    events: AsyncIterator[Event],
+    *,
+    offers_local: bool = False,
+) -> bool:
     """Show a turn in the session until it is done; False where the socket is gone before."""
-    reader = _Reader(session, turn)
+    reader = _Reader(session, turn, offers_local=offers_local)
     try:
         await reader.read(events)
     except SocketGone:
@@ -127,11 +133,12 @@ _ENDS = {
 
 
 class _Reader:
-    def __init__(self, session: WebsocketSession, turn: Turn) -> None:
+    def __init__(self, session: WebsocketSession, turn: Turn, *, offers_local: bool) -> None:
         self._session = session
         self._socket_id = session.socket_id
         self._emitter = ChainlitEmitter(session)
         self._bubble = Bubble(turn)
+        self._offers_local = offers_local
         self._is_run_shown = False
         self._has_failed = False
         self._called: dict[str, StepDict] = {}
@@ -180,7 +187,8 @@ class _Reader:
             steps.append(error)
         for step in steps:
             step["metadata"] = {"turn_state": self._end.value}
-        await offer_buttons(self._session, buttons_of(steps, texts_for(self._session)))
+        buttons = buttons_of(steps, texts_for(self._session), offers_local=self._offers_local)
+        await offer_buttons(self._session, buttons)
 
     async def _show_run(self) -> None:
         if not self._is_run_shown:

@@ -35,6 +35,7 @@ from parley.surfaces.page.asking import Asked, Asking, owner_of, uuid_of
 from parley.surfaces.page.buttons import button_routes
 from parley.surfaces.page.favorites import Favorites
 from parley.surfaces.page.following import Following
+from parley.surfaces.page.offering import LocalModel
 from parley.surfaces.page.presses import Presses, about_route
 from parley.surfaces.page.reader import SocketGone, room_in, show_error
 from parley.surfaces.page.sharing import Sharing
@@ -67,6 +68,7 @@ class Page:
     attachments: Attachments
     receipts: Receipts
     models: Models
+    local: LocalModel
     sharing: Sharing | None
     starters: Sequence[Starter] = ()
     profiles: Sequence[Profile] = ()
@@ -89,11 +91,11 @@ def take_over_socket(page: Page) -> list[Route]:
 
     Gives the routes of the buttons, which work on the same sessions.
     """
-    shown = Shown(page.threads)
-    following = Following(page.engine, shown)
+    shown = Shown(page.threads, page.local)
+    following = Following(page.engine, shown, page.local)
     asking = Asking(page.asked, shown, following)
     handlers = _Handlers(page, asking, following, sio.handlers["/"]["disconnect"])
-    presses = Presses(page.engine, page.receipts, shown, following)
+    presses = Presses(page.engine, page.receipts, shown, asking, page.local)
     sio.on("connect", handlers.connect)
     sio.on("disconnect", handlers.disconnect)
     sio.on("clear_session", handlers.clear_session)

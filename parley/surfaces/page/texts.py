@@ -50,6 +50,7 @@ class Texts:
     licence: str
     not_named: str
     goes_to: str
+    missing: str
 
 
 ENGLISH: Final = Texts(
@@ -90,6 +91,7 @@ ENGLISH: Final = Texts(
     licence="Licence",
     not_named="not named",
     goes_to="Goes to",
+    missing="to fetch",
 )
 GERMAN: Final = Texts(
     run_again="Nochmals ausführen",
@@ -129,6 +131,7 @@ GERMAN: Final = Texts(
     licence="Lizenz",
     not_named="nicht genannt",
     goes_to="Kommt nach",
+    missing="zu laden",
 )
 FRENCH: Final = Texts(
     run_again="Relancer",
@@ -168,6 +171,7 @@ FRENCH: Final = Texts(
     licence="Licence",
     not_named="non précisée",
     goes_to="Emplacement",
+    missing="à télécharger",
 )
 SPANISH: Final = Texts(
     run_again="Repetir",
@@ -207,6 +211,7 @@ SPANISH: Final = Texts(
     licence="Licencia",
     not_named="no indicada",
     goes_to="Se guarda en",
+    missing="por descargar",
 )
 CHINESE: Final = Texts(
     run_again="重新运行",
@@ -246,6 +251,7 @@ CHINESE: Final = Texts(
     licence="许可证",
     not_named="未注明",
     goes_to="保存到",
+    missing="待下载",
 )
 JAPANESE: Final = Texts(
     run_again="再実行",
@@ -285,6 +291,7 @@ JAPANESE: Final = Texts(
     licence="ライセンス",
     not_named="記載なし",
     goes_to="保存先",
+    missing="残り",
 )
 LANGUAGES: Final = {
     "en": ENGLISH,

@@ -1,0 +1,98 @@
+"""Offering: a small local model, by a click, where nothing but the demo answers.
+
+First what it would be: name, size, licence, place. Nothing is fetched before the second click.
+"""
+
+import asyncio
+from typing import Protocol
+from uuid import uuid4
+
+from chainlit.emitter import ChainlitEmitter
+from chainlit.session import WebsocketSession
+from chainlit.step import StepDict
+
+from parley.chat.models import FetchProgress, OfferedModel
+from parley.chat.turns import Owner
+from parley.surfaces.page.buttons import FETCH, Button, offer_buttons, texts_for
+from parley.surfaces.page.markdown import shown
+from parley.surfaces.page.reader import assistant_step, socket_ready
+from parley.surfaces.page.texts import Texts
+
+_LOOK_S = 0.3
+_MEGABYTE = 1_000_000
+
+
+class LocalModel(Protocol):
+    """A model that this machine could run itself."""
+
+    @property
+    def is_offered(self) -> bool:
+        """Whether there is no other, and what it takes to run one."""
+        ...
+
+    @property
+    def progress(self) -> FetchProgress:
+        """How far the fetch is."""
+        ...
+
+    async def look_up(self) -> OfferedModel:
+        """Say what would be fetched; raises `ProviderError`."""
+        ...
+
+    def fetch(self) -> None:
+        """Fetch it in the background, unless that is under way."""
+        ...
+
+
+async def describe(local: LocalModel, session: WebsocketSession, _: Owner, answer_id: str) -> None:
+    """Say what would be fetched, with the button that does it."""
+    texts, offered = texts_for(session), await local.look_up()
+    step = assistant_step(str(uuid4()), session.thread_id, _described(offered, texts))
+    await ChainlitEmitter(session).send_step(step)
+    await offer_buttons(session, [Button(FETCH, step["id"], step["id"], texts.fetch)])
+
+
+async def fetch(local: LocalModel, session: WebsocketSession, _: Owner, step_id: str) -> bool:
+    """Fetch it, and show how far it is while the page is there; True once the model answers."""
+    texts, emitter = texts_for(session), ChainlitEmitter(session)
+    local.fetch()
+    step = assistant_step(step_id, session.thread_id, "")
+    while not local.progress.is_over:
+        await _update(session, step, _shown_progress(local.progress, texts))
+        await asyncio.sleep(_LOOK_S)
+    error = local.progress.error
+    await _update(session, step, shown(error) if error else texts.fetched)
+    if error:
+        return False
+    await emitter.emit("remove_action", Button(FETCH, step_id, step_id).action)
+    return True
+
+
+async def _update(session: WebsocketSession, step: StepDict, text: str) -> None:
+    await socket_ready(session, session.socket_id)
+    if step["output"] != text:
+        step["output"] = text
+        await ChainlitEmitter(session).update_step(step)
+
+
+def _described(offered: OfferedModel, texts: Texts) -> str:
+    left = offered.size_bytes - offered.done_bytes
+    size = f"{offered.size_bytes / _MEGABYTE:,.0f} MB"
+    if 0 < left < offered.size_bytes:
+        size += f" ({texts.missing}: {left / _MEGABYTE:,.0f} MB)"
+    facts = (
+        (texts.model, offered.name),
+        (texts.size, size),
+        (texts.licence, offered.licence or texts.not_named),
+        (texts.goes_to, offered.directory),
+    )
+    lines = (f"- {name}: `{value}`" for name, value in facts)
+    return "\n".join([texts.offer, "", *lines])
+
+
+def _shown_progress(progress: FetchProgress, texts: Texts) -> str:
+    if not progress.total_bytes:
+        return f"{texts.fetching} …"
+    percent = progress.done_bytes * 100 // progress.total_bytes
+    total = progress.total_bytes / _MEGABYTE
+    return f"{texts.fetching}: {percent} % / {total:,.1f} MB"
