@@ -67,6 +67,14 @@ async def test_tools_are_shown_live_and_in_the_history(page: Page, tmp_path: Pat
             await shot(page, f"tools-{name}")
         assert not any("/beacon.png" in head for head in site.seen)
         assert await page.title() != "gone"
+        assert "tools" in server.requests[-1].json
+        await page.locator("#chat-settings-open-modal").click()
+        await page.get_by_role("switch").click()
+        await page.locator("#confirm").click()
+        await say(page, "And now?")
+        await finished(page)
+        await until(lambda: b"And now?" in server.requests[-1].body)
+        assert "tools" not in server.requests[-1].json
 
 
 def settings_of(server: ScriptedServer, site: Web) -> dict[str, str]:

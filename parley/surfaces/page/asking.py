@@ -97,7 +97,7 @@ class Asking:
             self._request(session, text, choice),
             key=message_id,
             user_step_id=message_id,
-            extras=Extras(images=await images_of(session, files, room)),
+            extras=Extras(images=await images_of(session, files, room), use_tools=choice.forbidden),
         )
         self._following.sends(session, message_id)
         begun = await self._asked.engine.submit(request)

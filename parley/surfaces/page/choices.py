@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from chainlit.emitter import ChainlitEmitter
-from chainlit.input_widget import InputWidget, TextInput
+from chainlit.input_widget import InputWidget, Switch, TextInput
 from chainlit.mode import Mode, ModeOption
 from chainlit.session import WebsocketSession
 
@@ -20,7 +20,7 @@ from parley.surfaces.page.texts import Texts, texts_of
 from parley.surfaces.starters import Profile
 
 MODEL = "model"
-_PROMPT, _TEMPERATURE = "system_prompt", "temperature"
+_PROMPT, _TEMPERATURE, _TOOLS = "system_prompt", "temperature", "tools"
 _MODEL_CHARS = 300
 _PROMPT_CHARS = 32 * 1024
 _HOTTEST = 2.0
@@ -33,6 +33,8 @@ class Choice:
     model: str | None = None
     system_prompt: str | None = None
     temperature: float | None = None
+    # Which of Parley's tools a model may use, by name; None leaves that to the configuration too.
+    tools: tuple[str, ...] | None = None
 
     @classmethod
     def of_profile(cls, profile: Profile) -> "Choice":
@@ -43,7 +45,7 @@ class Choice:
     def of_thread(cls, metadata: Mapping[str, Any]) -> "Choice":
         """Read what was kept with a thread; what does not fit is left out."""
         model = metadata.get(MODEL)
-        kept = cls(model if isinstance(model, str) else None)
+        kept = cls(model if isinstance(model, str) else None, tools=_names(metadata.get(_TOOLS)))
         settings = metadata.get("chat_settings")
         try:
             return kept.with_settings(settings) if isinstance(settings, Mapping) else kept
@@ -58,18 +60,45 @@ class Choice:
         if prompt is not None and (not isinstance(prompt, str) or len(prompt) > _PROMPT_CHARS):
             raise InvalidRequest(f"A system prompt has at most {_PROMPT_CHARS} characters.")
         shown = (prompt or "").strip()
-        return replace(self, system_prompt=shown or None, temperature=_number(temperature))
+        return replace(
+            self,
+            system_prompt=shown or None,
+            temperature=_number(temperature),
+            tools=self._tools_after(settings.get(_TOOLS)),
+        )
+
+    def _tools_after(self, switch: object) -> tuple[str, ...] | None:
+        """Take the switch: off is none at all, on again is what the configuration says."""
+        if switch is False:
+            return ()
+        return None if switch is True and self.tools == () else self.tools
 
     @property
-    def settings(self) -> dict[str, str]:
+    def settings(self) -> dict[str, Any]:
         """Give what the settings panel shows, and the thread keeps."""
         warmth = "" if self.temperature is None else f"{self.temperature:g}"
-        return {_PROMPT: self.system_prompt or "", _TEMPERATURE: warmth}
+        return {
+            _PROMPT: self.system_prompt or "",
+            _TEMPERATURE: warmth,
+            _TOOLS: self.tools != (),
+        }
+
+    @property
+    def forbidden(self) -> tuple[str, ...] | None:
+        """Give what a message says of tools: that there are none; the thread says the rest."""
+        return () if self.tools == () else None
 
     @property
     def kept(self) -> dict[str, Any]:
         """Give what is kept in the thread's metadata."""
-        return {MODEL: self.model, "chat_settings": self.settings}
+        tools = None if self.tools is None else list(self.tools)
+        return {MODEL: self.model, "chat_settings": self.settings, _TOOLS: tools}
+
+
+def _names(value: object) -> tuple[str, ...] | None:
+    if not isinstance(value, list):
+        return None
+    return tuple(name for name in value if isinstance(name, str))
 
 
 def _number(value: object) -> float | None:
@@ -161,4 +190,5 @@ def _widgets(choice: Choice, texts: Texts) -> list[InputWidget]:
             initial=shown[_TEMPERATURE],
             placeholder=texts.as_configured,
         ),
+        Switch(id=_TOOLS, label=texts.may_use_tools, initial=shown[_TOOLS]),
     ]

@@ -27,6 +27,7 @@ class Texts:
     as_configured: str
     settings_kept: str
     tools: str
+    may_use_tools: str
     images: str
     reasoning: str
     no_model: str
@@ -68,6 +69,7 @@ ENGLISH: Final = Texts(
     as_configured="as configured",
     settings_kept="The settings hold for this conversation from now on.",
     tools="tools",
+    may_use_tools="Tools may be used (the web)",
     images="images",
     reasoning="reasoning",
     no_model="no model",
@@ -108,6 +110,7 @@ GERMAN: Final = Texts(
     as_configured="wie eingerichtet",
     settings_kept="Die Einstellungen gelten ab jetzt für dieses Gespräch.",
     tools="Werkzeuge",
+    may_use_tools="Werkzeuge sind erlaubt (das Web)",
     images="Bilder",
     reasoning="Nachdenken",
     no_model="kein Modell",
@@ -148,6 +151,7 @@ FRENCH: Final = Texts(
     as_configured="selon la configuration",
     settings_kept="Les réglages valent désormais pour cette conversation.",
     tools="outils",
+    may_use_tools="Outils permis (le web)",
     images="images",
     reasoning="raisonnement",
     no_model="pas de modèle",
@@ -188,6 +192,7 @@ SPANISH: Final = Texts(
     as_configured="según la configuración",
     settings_kept="Los ajustes valen desde ahora para esta conversación.",
     tools="herramientas",
+    may_use_tools="Se permiten herramientas (la web)",
     images="imágenes",
     reasoning="razonamiento",
     no_model="sin modelo",
@@ -228,6 +233,7 @@ CHINESE: Final = Texts(
     as_configured="按配置",
     settings_kept="设置从现在起对此对话生效。",
     tools="工具",
+    may_use_tools="允许使用工具（网络）",
     images="图片",
     reasoning="推理",
     no_model="无模型",
@@ -268,6 +274,7 @@ JAPANESE: Final = Texts(
     as_configured="設定どおり",
     settings_kept="設定はこれからこの会話に適用されます。",
     tools="ツール",
+    may_use_tools="ツールの使用を許可（ウェブ）",
     images="画像",
     reasoning="推論",
     no_model="モデルなし",

@@ -1,0 +1,26 @@
+"""Choices: what a page says of model, prompt, warmth and tools, kept with the thread."""
+
+import pytest
+
+from parley.surfaces.page.choices import Choice
+
+
+def test_tools_are_switched_off_and_on() -> None:
+    off = Choice().with_settings({"tools": False})
+    assert (off.tools, off.forbidden, off.kept["tools"]) == ((), (), [])
+    assert Choice.of_thread(off.kept) == off
+    on = off.with_settings({"tools": True})
+    assert (on.tools, on.forbidden, on.kept["tools"]) == (None, None, None)
+    assert on.settings["tools"] is True
+
+
+@pytest.mark.parametrize("switch", [True, None, "nonsense"])
+def test_tools_that_a_thread_names_are_kept(switch: object) -> None:
+    named = Choice.of_thread({"tools": ["web_search", 1]})
+    assert named.with_settings({"tools": switch}).kept["tools"] == ["web_search"]
+    assert named.forbidden is None  # the thread itself says it
+
+
+def test_thread_without_a_word_leaves_tools_to_the_configuration() -> None:
+    for metadata in ({}, {"tools": None}, {"tools": "web_search"}):
+        assert Choice.of_thread(metadata).tools is None
