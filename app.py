@@ -16,6 +16,7 @@ from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import APIRouter
 from starlette.middleware.cors import CORSMiddleware
 
+from data_layer.administration import SqlAdministration
 from data_layer.database import open_database
 from data_layer.elements import SqlElements
 from data_layer.faults import explained
@@ -44,6 +45,7 @@ from parley.live.redis_counters import RedisCounters
 from parley.observability.logs import configure_logs, get_logger
 from parley.settings.build import load_config
 from parley.settings.problems import EXIT_CODE, ConfigurationError
+from parley.surfaces.admin import admin_routes
 from parley.surfaces.api import Api
 from parley.surfaces.docs import DescribedApp
 from parley.surfaces.downloads import download_routes
@@ -167,6 +169,13 @@ async def _open(app: DescribedApp, stack: AsyncExitStack) -> Engine:
         ),
         *api.routers(),
         receipt_routes(receipts, callers, config.server.api_v1),
+        admin_routes(
+            SqlAdministration(database),
+            registry,
+            callers,
+            config.server.api_v1,
+            can_read=config.identity.admin_can_read,
+        ),
         download_routes(elements),
     )
     places = Places(config.server.socket_limit, config.server.sockets_per_user)

@@ -55,7 +55,9 @@ def examine_environment() -> tuple[Environment, list[Problem]]:
         problems = [_problem(details) for details in error.errors(include_url=False)]
         # What is wrong beyond single values is looked for all the same, with defaults instead.
         environment = _repaired({problem.name.split(" ")[0] for problem in problems})
-    return environment, problems + _beyond_single_values(environment)
+    named = {problem.name.split(" ")[0] for problem in problems}
+    beyond = [p for p in _beyond_single_values(environment) if p.name not in named]
+    return environment, problems + beyond
 
 
 def masked(text: str) -> str:

@@ -44,6 +44,7 @@ EXEMPT = {
     ("api_keys", "keys_over"),
     ("adopting", "_pending"),  # which guests signed in
     ("guest_sweep", "_idle_guests"),  # and which did not come back
+    ("administration", "_usage"),  # what everybody used
     ("forget", "_forget"),  # what others said of the user's threads goes too
 }
 

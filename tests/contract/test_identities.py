@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
+from data_layer.administration import SqlAdministration
 from data_layer.adopting import SqlAdopter
 from data_layer.api_keys import SqlApiKeys
 from data_layer.database import Database
@@ -252,3 +253,26 @@ async def test_guests_who_did_nothing_for_long_are_forgotten(
     left = set(await database.read(lambda c: c.execute(sa.select(users.c.id)).scalars().all()))
     assert idle.id not in left
     assert {lately.id, user.id} <= left
+
+
+async def test_what_users_used_is_counted(
+    sign_ins: SqlSignIns, database: Database, writer: Writer
+) -> None:
+    one, other = [await somebody(sign_ins) for _ in range(2)]
+    for owner in (one, other, one):
+        await said(database, writer, owner, "how much?")
+    rows = await SqlAdministration(database).usage(BEFORE, 1000)
+    turns = {row.user_id: row.turns for row in rows}
+    assert (turns[one.id], turns[other.id]) == (2, 1)
+    assert await SqlAdministration(database).usage(SOON, 1000) == []
+
+
+async def test_an_administrator_may_read_what_is_a_users(
+    sign_ins: SqlSignIns, database: Database, writer: Writer
+) -> None:
+    owner = await somebody(sign_ins)
+    await said(database, writer, owner, "a word of mine")
+    pieces = await SqlAdministration(database).conversations(owner.id)
+    assert "a word of mine" in "".join([piece async for piece in pieces])
+    with pytest.raises(NotFound):
+        await SqlAdministration(database).conversations(new_id())

@@ -30,6 +30,8 @@ class Door:
 
 OPEN, IDENTITY = Door(Guard.OPEN), Door(Guard.IDENTITY)
 PERSON, CLOSED = Door(Guard.PERSON), Door(Guard.CLOSED)
+ADMIN = Door(Guard.ADMIN)
+ADMIN = Door(Guard.ADMIN)
 _ID = "11111111-1111-4111-8111-111111111111"
 
 OURS: dict[str, Door] = {
@@ -51,6 +53,14 @@ OURS: dict[str, Door] = {
     "DELETE /api/v1/keys/{key_id}": PERSON,
     "GET /api/v1/sign-ins": PERSON,
     "DELETE /api/v1/sign-ins/{sign_in_id}": PERSON,
+    # For administrators.
+    "GET /api/v1/admin/usage": ADMIN,
+    "GET /api/v1/admin/health": ADMIN,
+    "GET /api/v1/admin/users/{user_id}/conversations": ADMIN,
+    # For administrators.
+    "GET /api/v1/admin/usage": ADMIN,
+    "GET /api/v1/admin/health": ADMIN,
+    "GET /api/v1/admin/users/{user_id}/conversations": ADMIN,
     # Conversations.
     "POST /chat": Door(Guard.IDENTITY, {"session_id": "a", "message": "hi"}),
     "GET /api/v1/models": IDENTITY,
@@ -79,6 +89,8 @@ OURS: dict[str, Door] = {
     "POST /api/v1/turns/{turn_id}/stop": IDENTITY,
     "GET /api/v1/turns/{turn_id}/context": IDENTITY,
     "GET /files/{file_id}": IDENTITY,
+    "WEBSOCKET /ws": IDENTITY,
+    "WEBSOCKET /ws/chat": IDENTITY,
     # For machines.
     "GET /health": OPEN,
     "GET /livez": OPEN,
@@ -120,6 +132,7 @@ PAGE: dict[str, Door] = {
         Guard.IDENTITY,
         {"action": {"name": "receipt", "payload": {"answer": _ID}}, "sessionId": _ID},
     ),
+    "GET /page/turns/{turn_id}": IDENTITY,
     "POST /project/file": IDENTITY,
     "GET /project/file/{file_id}": IDENTITY,
     "POST /login": CLOSED,
@@ -143,6 +156,7 @@ EVENTS: dict[str, Guard] = {
     "disconnect": Guard.IDENTITY,
     "connection_successful": Guard.IDENTITY,
     "clear_session": Guard.IDENTITY,
+    "chat_settings_change": Guard.IDENTITY,
     "client_message": Guard.IDENTITY,
     "edit_message": Guard.IDENTITY,
     "stop": Guard.IDENTITY,

@@ -68,6 +68,7 @@ class House:
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     directory = tmp_path_factory.mktemp("house")
     settings = DEMO | {"AUTH_HEADER_USER": USER, "AUTH_HEADER_TRUSTED_PROXIES": f"{PROXY}/32"}
+    settings["AUTH_ADMINS"] = "root@example.org"
     assert run_module(directory, "parley", "migrate", **settings).returncode == 0
     keys = {
         name: made_key(directory, settings, *options)
@@ -210,6 +211,38 @@ PERSONAL = [door for door, row in DOORS.items() if row.guard is Guard.PERSON]
 async def test_a_key_is_no_person(house: House, door: str) -> None:
     response = await knock(house, door, {"authorization": f"Bearer {house.keys['valid']}"})
     assert response.status_code == 403
+
+
+ADMINISTRATIVE = [door for door, row in DOORS.items() if row.guard is Guard.ADMIN]
+
+
+@pytest.mark.parametrize("door", ADMINISTRATIVE)
+async def test_who_does_not_administrate_sees_nothing_of_others(house: House, door: str) -> None:
+    for headers, peer in (
+        ({USER: "bob"}, PROXY),
+        ({"authorization": f"Bearer {house.keys['valid']}"}, ELSEWHERE),
+    ):
+        response = await knock(house, door, headers, peer)
+        assert response.status_code == 403
+        assert "scope admin" in response.json()["error"]["message"]
+
+
+async def test_administrators_see_numbers_and_no_words(house: House) -> None:
+    async def asked(path: str) -> httpx2.Response:
+        transport = httpx2.AsyncHTTPTransport(local_address=PROXY, verify=False)
+        async with httpx2.AsyncClient(base_url=house.parley.url, transport=transport) as root:
+            return await root.get(f"/api/v1/admin/{path}", headers={USER: "root@example.org"})
+
+    usage = await asked("usage")
+    (bob,) = [row for row in usage.json()["data"] if row["identifier"] == "header:bob"]
+    assert bob["turns"] >= 1
+    assert bob["output_tokens"] > 0
+    assert "only for Bob" not in usage.text
+    assert (await asked("health")).status_code == 200
+    refused = await asked(f"users/{bob['user_id']}/conversations")
+    assert refused.status_code == 403
+    assert "ADMIN_CAN_READ" in refused.text
+    assert "audit: admin_read_refused" in house.parley.log_text()
 
 
 OF_BOB = [

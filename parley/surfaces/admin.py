@@ -1,0 +1,77 @@
+"""Admin: what administrators see: usage and health, and people's words only where that is allowed."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from parley.auth.callers import Callers
+from parley.auth.principal import Principal, Scope
+from parley.chat.administration import Administration, UserUsage
+from parley.chat.errors import Forbidden
+from parley.observability.audit import audit
+from parley.surfaces.models import Models
+
+_HEADERS = {"cache-control": "private, no-store", "x-content-type-options": "nosniff"}
+_MOST = 1000
+_MAY_NOT_READ = "Administrators may not read what others wrote here (ADMIN_CAN_READ)."
+
+
+def admin_routes(
+    administration: Administration,
+    models: Models,
+    callers: Callers,
+    prefix: str,
+    *,
+    can_read: bool,
+) -> APIRouter:
+    """Make the routes; with `can_read` one of them gives other people's conversations."""
+    router = APIRouter(prefix=f"{prefix}/admin", tags=["administration"])
+
+    @router.get("/usage", summary="Say who used how much", response_class=JSONResponse)
+    async def usage(request: Request, days: Annotated[int, Query(ge=1, le=3660)] = 30) -> Response:
+        _administrator(request, callers)
+        since = datetime.now(UTC) - timedelta(days=days)
+        data = [_usage_json(one) for one in await administration.usage(since, _MOST)]
+        return JSONResponse({"data": data, "next_cursor": None}, headers=_HEADERS)
+
+    @router.get("/health", summary="Say how the models are doing", response_class=JSONResponse)
+    async def health(request: Request) -> Response:
+        _administrator(request, callers)
+        found = await models.health()
+        data = {
+            name: {"state": one.state.value, "reason": one.reason} for name, one in found.items()
+        }
+        return JSONResponse({"models": data}, headers=_HEADERS)
+
+    @router.get("/users/{user_id}/conversations", summary="Read what is a user's")
+    async def conversations(request: Request, user_id: str) -> Response:
+        principal = _administrator(request, callers)
+        who = principal.owner.identifier
+        if not can_read:
+            audit("admin_read_refused", identifier=who, user_id=user_id[:200])
+            raise Forbidden(_MAY_NOT_READ)
+        pieces: AsyncIterator[str] = await administration.conversations(user_id)
+        audit("admin_read", identifier=who, user_id=user_id[:200])
+        return StreamingResponse(pieces, headers=_HEADERS, media_type="application/json")
+
+    return router
+
+
+def _administrator(request: Request, callers: Callers) -> Principal:
+    principal = callers.required(request)
+    principal.require(Scope.ADMIN)
+    return principal
+
+
+def _usage_json(one: UserUsage) -> dict[str, object]:
+    return {
+        "user_id": one.user_id,
+        "identifier": one.identifier,
+        "turns": one.turns,
+        "input_tokens": one.input_tokens,
+        "output_tokens": one.output_tokens,
+        "last_turn_at": one.last_turn_at.isoformat().replace("+00:00", "Z"),
+    }
