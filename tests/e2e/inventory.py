@@ -31,7 +31,6 @@ class Door:
 OPEN, IDENTITY = Door(Guard.OPEN), Door(Guard.IDENTITY)
 PERSON, CLOSED = Door(Guard.PERSON), Door(Guard.CLOSED)
 ADMIN = Door(Guard.ADMIN)
-ADMIN = Door(Guard.ADMIN)
 _ID = "11111111-1111-4111-8111-111111111111"
 
 OURS: dict[str, Door] = {
@@ -53,10 +52,6 @@ OURS: dict[str, Door] = {
     "DELETE /api/v1/keys/{key_id}": PERSON,
     "GET /api/v1/sign-ins": PERSON,
     "DELETE /api/v1/sign-ins/{sign_in_id}": PERSON,
-    # For administrators.
-    "GET /api/v1/admin/usage": ADMIN,
-    "GET /api/v1/admin/health": ADMIN,
-    "GET /api/v1/admin/users/{user_id}/conversations": ADMIN,
     # For administrators.
     "GET /api/v1/admin/usage": ADMIN,
     "GET /api/v1/admin/health": ADMIN,
@@ -89,8 +84,6 @@ OURS: dict[str, Door] = {
     "POST /api/v1/turns/{turn_id}/stop": IDENTITY,
     "GET /api/v1/turns/{turn_id}/context": IDENTITY,
     "GET /files/{file_id}": IDENTITY,
-    "WEBSOCKET /ws": IDENTITY,
-    "WEBSOCKET /ws/chat": IDENTITY,
     # For machines.
     "GET /health": OPEN,
     "GET /livez": OPEN,
