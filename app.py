@@ -16,7 +16,6 @@ from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import APIRouter
 from starlette.middleware.cors import CORSMiddleware
 
-from data_layer.administration import SqlAdministration
 from data_layer.database import open_database
 from data_layer.elements import SqlElements
 from data_layer.faults import explained
@@ -45,7 +44,6 @@ from parley.live.redis_counters import RedisCounters
 from parley.observability.logs import configure_logs, get_logger
 from parley.settings.build import load_config
 from parley.settings.problems import EXIT_CODE, ConfigurationError
-from parley.surfaces.admin import admin_routes
 from parley.surfaces.api import Api
 from parley.surfaces.docs import DescribedApp
 from parley.surfaces.downloads import download_routes
@@ -155,7 +153,7 @@ async def _open(app: DescribedApp, stack: AsyncExitStack) -> Engine:
     conversations = SqlConversations(database, writer, elements, contexts)
     if config.titles:
         await stack.enter_async_context(open_titles(config.titles, engine, registry, conversations))
-    kept = Kept(database, writer, storage, contexts)
+    kept = Kept(database, writer, storage, contexts, registry)
     who = await stack.enter_async_context(open_identity(identity, kept))
     api = _api(engine, registry, conversations)
     _add_routes(
@@ -169,13 +167,6 @@ async def _open(app: DescribedApp, stack: AsyncExitStack) -> Engine:
         ),
         *api.routers(),
         receipt_routes(receipts, callers, config.server.api_v1),
-        admin_routes(
-            SqlAdministration(database),
-            registry,
-            callers,
-            config.server.api_v1,
-            can_read=config.identity.admin_can_read,
-        ),
         download_routes(elements),
     )
     places = Places(config.server.socket_limit, config.server.sockets_per_user)

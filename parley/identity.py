@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter
 
+from data_layer.administration import SqlAdministration
 from data_layer.adopting import SqlAdopter
 from data_layer.api_keys import SqlApiKeys
 from data_layer.database import Database
@@ -31,6 +32,8 @@ from parley.chat.identities import NO_CREDENTIALS, Credentials
 from parley.chat.ports import ContextStore
 from parley.settings.build import Config
 from parley.surfaces.account import Accounts, account_pages, account_routes
+from parley.surfaces.admin import admin_routes
+from parley.surfaces.models import Models
 from parley.surfaces.revocation import Revocations, watching
 from parley.surfaces.sign_in import Entrance, sign_in_routes
 
@@ -51,12 +54,13 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Where what identity keeps is kept."""
+    """Where what identity keeps is kept, and the models that administrators look after."""
 
     database: Database
     writer: Writer
     storage: Storage
     contexts: ContextStore
+    models: Models
 
 
 def build_identity(config: Config) -> Identity:
@@ -117,6 +121,13 @@ async def open_identity(identity: Identity, kept: Kept) -> AsyncIterator[Sequenc
                 sign_in_routes(entrance),
                 account_pages(accounts),
                 account_routes(accounts, config.server.api_v1, config.server.body_limit_bytes),
+                admin_routes(
+                    SqlAdministration(kept.database),
+                    kept.models,
+                    callers,
+                    config.server.api_v1,
+                    can_read=config.identity.admin_can_read,
+                ),
             )
         finally:
             adopting.cancel()
