@@ -121,6 +121,7 @@ class ModelConfig:
     use_tools: tuple[str, ...] | None = None
     vision: bool | None = None
     reasoning: bool | None = None
+    prefill: bool | None = None
     max_concurrent: int | None = None
     system_prompt: str | None = None
 

@@ -78,6 +78,7 @@ def profile(
         tools=known.tools if configured.tools is None else configured.tools,
         vision=known.vision if configured.vision is None else configured.vision,
         reasoning=known.reasoning if configured.reasoning is None else configured.reasoning,
+        prefill=known.prefill if configured.prefill is None else configured.prefill,
     )
 
 

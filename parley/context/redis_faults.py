@@ -54,7 +54,7 @@ _WORDS = {
     Trouble.NO_MASTER: "No sentinel of REDIS_URL names a master that is up.",
     Trouble.FULL: "Redis is full: raise its maxmemory, or set its maxmemory-policy to allkeys-lru.",
     Trouble.READ_ONLY: "Redis is a read-only replica: name the master, or its sentinels, in REDIS_URL.",
-    Trouble.NOT_ALLOWED: "The user of REDIS_URL may not run PING, and GETEX and SET on chat:session:*.",
+    Trouble.NOT_ALLOWED: "The user of REDIS_URL may not do all it has to on the keys chat:session:* and parley:*.",
     Trouble.TOO_OLD: "Redis does not know GETEX: it has to be 6.2 or later.",
     Trouble.CLUSTER: "REDIS_URL names a Redis Cluster: a single Redis or Sentinel is needed.",
     Trouble.REFUSED: "Redis refuses commands: its own log says why.",

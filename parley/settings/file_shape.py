@@ -47,6 +47,7 @@ class ModelShape(_Shape):
     use_tools: list[Word] | None = None
     vision: bool | None = None
     reasoning: bool | None = None
+    prefill: bool | None = None
     max_concurrent: Count | None = None
     system_prompt: Annotated[str, Field(min_length=1)] | None = None
 

@@ -162,6 +162,26 @@ async def test_a_crash_leaves_the_checkpoint(tmp_path: Path) -> None:
         assert await chat(client, "Are you there?", session_id="leaving") == "Still here."
 
 
+async def test_a_second_process_leaves_the_turns_of_the_first(tmp_path: Path) -> None:
+    gate, other_home = asyncio.Event(), tmp_path / "other"
+    other_home.mkdir()
+    async with (
+        model_server(sse(chunk("Once upon"), wait(gate), *answer(" a time."))) as server,
+        serving(tmp_path, asks(server)) as parley,
+        client_of(parley) as client,
+    ):
+        async with client.stream("POST", "/chat", json=BODY) as response:
+            pieces = response.aiter_bytes()
+            assert b"Once upon" in await anext(pieces)
+            url = f"sqlite:///{tmp_path}/.parley/parley.db"
+            async with serving(other_home, asks(server) | {"DATABASE_URL": url}):
+                assert answers(parley)[0][0] == "running"
+            assert answers(parley)[0][0] == "running"
+            gate.set()
+            assert b"[DONE]" in b"".join([piece async for piece in pieces])
+        assert answers(parley) == [("completed", "stop", "Once upon a time.")]
+
+
 async def test_stop_stops_without_the_database(tmp_path: Path) -> None:
     async with (
         model_server(sse(chunk("Once upon"), hang)) as server,
