@@ -235,18 +235,24 @@ def _finish(connection: Connection, turn: Turn, answer: Answer) -> Turn | None:
 
 def _finished_before(connection: Connection, turn: Turn, answer: Answer) -> Turn | None:
     """Answer an end whose commit was not heard of; raises `StaleFence` for any other."""
-    same_end = sa.select(turns.c.id).where(
+    same_end = sa.select(turns.c.replica_id).where(
         turns.c.id == turn.id,
         turns.c.owner_id == turn.owner_id,
         turns.c.fence == turn.fence,
         turns.c.state == answer.state.value,
         turns.c.ended_at == answer.ended_at,
     )
-    if connection.execute(same_end).first() is None:
+    replica_id = connection.execute(same_end).scalar()
+    if replica_id is None:
         raise StaleFence(_LOST)
-    # Of what runs now, only a turn that came out of the queue may not have been heard of.
+    # Of what runs now, only a turn that came out of the queue may not have been heard of, and only
+    # by the replica that it is to run on.
     return _running(
-        connection, turn.owner_id, turn.thread_id, turns.c.started_at != turns.c.created_at
+        connection,
+        turn.owner_id,
+        turn.thread_id,
+        turns.c.started_at != turns.c.created_at,
+        turns.c.replica_id == replica_id,
     )
 
 

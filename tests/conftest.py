@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import hypothesis
 import pytest
 import redis
 from playwright.async_api import Browser, Page, async_playwright
@@ -23,6 +24,10 @@ BROWSER_ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
+
+# No test asserts a time, and a machine with much else to do is no failure.
+hypothesis.settings.register_profile("parley", deadline=None)
+hypothesis.settings.load_profile("parley")
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 

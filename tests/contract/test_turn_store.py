@@ -352,6 +352,19 @@ async def test_history_is_its_owners_alone(turns: TurnStore, owner: Owner, threa
     assert list(await turns.history(owner.id, str(uuid4()), 9, CHARS)) == []
 
 
+async def test_an_end_told_late_gives_nobody_elses_turn(
+    turns: TurnStore, owner: Owner, thread_id: str
+) -> None:
+    first, end = await begun(turns, owner, thread_id), an_end()
+    await turns.finish(first, end)
+    second = (await turns.begin(a_turn(owner, thread_id, replica_id="other"))).turn
+    third = (await turns.begin(a_turn(owner, thread_id, replica_id="other"))).turn
+    promoted = await turns.finish(second, an_end())
+    assert promoted is not None
+    assert promoted.id == third.id
+    assert await turns.finish(first, end) is None, "the other replica runs it"
+
+
 async def test_thread_is_owned_once_it_is_there(
     turns: TurnStore, owner: Owner, thread_id: str
 ) -> None:

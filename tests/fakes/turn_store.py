@@ -84,7 +84,10 @@ class MemoryTurnStore:
         row = self._rows.get(turn.id)
         if row and row.turn.fence == turn.fence and row.turn.answer == answer:
             running = await self.running(turn.owner_id, turn.thread_id)
-            return running if running and self._rows[running.id].came_from_queue else None
+            following = self._rows[running.id] if running else None
+            if following is None or following.replica_id != row.replica_id:
+                return None
+            return following.turn if following.came_from_queue else None
         row = self._still_mine(turn)
         row.turn = replace(row.turn, state=answer.state, answer=answer)
         for waiting in self._rows.values():
