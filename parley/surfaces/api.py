@@ -9,6 +9,7 @@ from parley.auth.callers import Callers
 from parley.chat.conversations import Conversations
 from parley.chat.engine import Engine
 from parley.surfaces.conversations import collection_routes, conversation_routes, message_routes
+from parley.surfaces.doc_pages import doc_page_routes
 from parley.surfaces.export import export_routes
 from parley.surfaces.models import Models, model_routes
 from parley.surfaces.openai_api import openai_completion_routes, openai_model_routes
@@ -56,3 +57,4 @@ class Api:
         yield model_routes(self.models, callers, self.prefix)
         yield openai_model_routes(self.models, callers)
         yield openai_completion_routes(engine, self.models, callers, limit, self.image_limit_bytes)
+        yield doc_page_routes(self.prefix)

@@ -90,6 +90,11 @@ OURS: dict[str, Door] = {
     "GET /readyz": OPEN,
     "GET /metrics": OPEN,
     "GET /openapi.json": OPEN,
+    "GET /docs": OPEN,
+    "GET /api/docs": OPEN,
+    "GET /api/redoc": OPEN,
+    "GET /playground": OPEN,
+    "GET /docs/assets/{name}": OPEN,
     "MOUNT /": OPEN,  # the page: below
 }
 PAGE: dict[str, Door] = {
@@ -133,7 +138,7 @@ PAGE: dict[str, Door] = {
     "POST /auth/jwt": CLOSED,
     "POST /auth/oauth/azure-ad-hybrid/callback": CLOSED,
     "GET /copilot/{filename:path}": CLOSED,
-    "GET /docs": CLOSED,
+    "GET /docs": OPEN,  # ours stands in front
     "GET /docs/oauth2-redirect": CLOSED,
     "GET /redoc": CLOSED,
     "GET /openapi.json": OPEN,  # ours stands in front

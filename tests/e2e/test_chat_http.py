@@ -44,7 +44,7 @@ OWN_PATHS = {
     "/metrics",
 }
 CLOSED = [
-    "/docs",
+    "/docs/oauth2-redirect",
     "/redoc",
     "/mcp",
     "/auth/jwt",
@@ -239,6 +239,11 @@ async def test_metrics_count_turns(faked: Faked, faked_client: httpx2.AsyncClien
         if line.startswith('parley_turns_total{outcome="completed"}')
     )
     assert float(line.split()[-1]) >= 1
+
+
+async def test_of_the_docs_there_are_so_many_files(client: httpx2.AsyncClient) -> None:
+    for name in ("x", "playground.html", "..%2f..%2fapp.py", "%2e%2e%2fwebsocket.py"):
+        assert (await client.get(f"/docs/assets/{name}")).status_code == 404, name
 
 
 @pytest.mark.parametrize("path", ["/api", "/api/", "/api/v1/x", "/v1/embeddings", "/v1", *CLOSED])
