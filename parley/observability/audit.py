@@ -1,7 +1,7 @@
 """Audit: who came in, who was refused, who changed what others depend on; a line for each.
 
 The lines have the name `parley.audit` and are written whatever LOG_LEVEL is; `audit` is a stable
-word (docs/reference.md, Audit log). Ids and identifiers, never what somebody wrote, never a secret.
+word (docs/identity.md, Audit log). Ids and identifiers, never what somebody wrote, never a secret.
 """
 
 import logging
