@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from typing_extensions import override
 
-from parley.surfaces.schema import components
+from parley.surfaces.schema import components, with_refusals
 
 _SECURITY = {
     "key": {"type": "http", "scheme": "bearer", "description": "An API key: parley_…"},
@@ -26,6 +26,9 @@ class DescribedApp(FastAPI):
                 summary="Every door to the same conversation",
                 routes=self.routes,
             )
+            for path in made["paths"].values():
+                for operation in path.values():
+                    with_refusals(operation)
             parts = made.setdefault("components", {})
             parts.setdefault("schemas", {}).update(components())
             parts["securitySchemes"] = _SECURITY

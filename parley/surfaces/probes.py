@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from parley.chat.errors import ParleyError
 from parley.observability import metrics
@@ -33,7 +33,11 @@ def probe_routes(
     async def livez() -> dict[str, str]:
         return {"status": "alive"}
 
-    @router.get("/readyz", summary="For Kubernetes: the database answers and is migrated")
+    @router.get(
+        "/readyz",
+        summary="For Kubernetes: the database answers and is migrated",
+        responses={503: {"description": "It is not ready: the reason is in the answer"}},
+    )
     async def readyz() -> JSONResponse:
         try:
             await check_storage()
@@ -43,7 +47,7 @@ def probe_routes(
             return JSONResponse({"status": "degraded", "reason": trouble})
         return JSONResponse({"status": "ready"})
 
-    @router.get("/metrics", summary="Prometheus text")
+    @router.get("/metrics", summary="Prometheus text", response_class=PlainTextResponse)
     async def read_metrics() -> Response:
         return Response(metrics.render(), media_type=_PROMETHEUS)
 

@@ -58,7 +58,7 @@ def giving(
     if shape:
         content["application/json"] = {"schema": _reference(shape)}
     for kind, what in (kinds or {}).items():
-        content[kind] = {"schema": {"type": "string", "description": what}}
+        content[kind] = {"schema": _text(kind, what)}
     answers: dict[int | str, dict[str, Any]] = {status: {"description": "It went well"}}
     if content:
         answers[status]["content"] = content
@@ -66,6 +66,23 @@ def giving(
     for code, said in _ERRORS.items():
         answers[code] = {"description": said, "content": refusal}
     return answers
+
+
+def _text(kind: Kind, what: str) -> dict[str, Any]:
+    """Describe text; of a stream of events, one of them."""
+    if kind != "text/event-stream":
+        return {"type": "string", "description": what}
+    parts = {"data": {"type": "string"}, "id": {"type": "string"}}
+    return {"type": "object", "description": what, "properties": parts}
+
+
+def with_refusals(operation: dict[str, Any]) -> None:
+    """Say of an operation that it may refuse, as all of them do, in its own shape or in ours."""
+    answers = operation["responses"]
+    if "HTTPValidationError" in str(answers.get("422")):
+        del answers["422"]
+    refusal = {"application/json": {"schema": _reference(ErrorAnswer)}}
+    answers.setdefault("default", {"description": "It was refused", "content": refusal})
 
 
 def components() -> dict[str, Any]:
