@@ -81,3 +81,25 @@
 
   begin();
 })();
+
+/* What is copied is what the model wrote: the page gets colons as a reference, so that its Markdown
+   takes no text for a directive (parley/surfaces/page/markdown.py). */
+(() => {
+  const clipboard = navigator.clipboard;
+  if (!clipboard) return;
+  const asWritten = (text) => text.replaceAll('&#x3A;', ':');
+  const writeText = clipboard.writeText.bind(clipboard);
+  clipboard.writeText = (text) => writeText(asWritten(text));
+  if (!clipboard.write) return;
+  const write = clipboard.write.bind(clipboard);
+  clipboard.write = async (items) => write(await Promise.all(items.map(mended)));
+
+  async function mended(item) {
+    const parts = {};
+    for (const type of item.types) {
+      const blob = await item.getType(type);
+      parts[type] = type === 'text/plain' ? new Blob([asWritten(await blob.text())], { type }) : blob;
+    }
+    return new ClipboardItem(parts);
+  }
+})();

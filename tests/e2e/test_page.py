@@ -305,6 +305,10 @@ async def test_colons_take_no_text_away(faked: Faked, chat_page: Page) -> None:
     await chat_page.reload()
     await expect(answer_of(chat_page)).to_have_text(whole)
     await expect(question_of(chat_page)).to_contain_text("Say :this")
+    await chat_page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await chat_page.locator("button:has(svg.lucide-copy)").last.click()
+    await expect(chat_page.locator("button:has(svg.lucide-check)")).to_be_visible()
+    assert await chat_page.evaluate("navigator.clipboard.readText()") == "".join(said)
 
 
 async def test_an_image_is_fetched_from_no_other_host(faked: Faked, chat_page: Page) -> None:

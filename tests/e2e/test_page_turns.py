@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -238,6 +239,28 @@ async def test_earlier_messages_come_on_demand(models: Faked, page: Page) -> Non
     await expect(page.locator("[data-step-type=user_message]")).to_have_count(61)
     await expect(page.get_by_role("button", name="Show earlier messages")).to_have_count(0)
     await expect(page.locator("#chat-input")).to_be_visible()
+
+
+async def test_a_killed_server_comes_back_with_the_answer_so_far(
+    page: Page, tmp_path: Path
+) -> None:
+    story = (sse(chunk("Once upon"), hang), sse(*answer("The end.")))
+    async with model_server(*story) as server, serving(tmp_path, asks(server)) as parley:
+        await open_page(page, parley)
+        await say(page, "Tell me a story.")
+        await expect(answer_of(page)).to_contain_text("Once upon")
+        saved = "SELECT 1 FROM steps WHERE output LIKE 'Once upon%'"
+        await until(lambda: select(parley, saved))
+        parley.kill()
+        await asyncio.to_thread(parley.start)
+        # The page connects again by itself.
+        await expect(again(page)).to_have_text("Interrupted · Run again", timeout=3 * WAIT_MS)
+        await expect(page.get_by_text("Once upon")).to_be_visible()
+        await finished(page)
+        await again(page).click()
+        await expect(answer_of(page)).to_contain_text("The end.")
+        for kind in ("user_message", "assistant_message"):
+            await expect(page.locator(f"[data-step-type={kind}]")).to_have_count(1)
 
 
 async def test_hostile_choices_and_presses_are_refused(models: Faked) -> None:

@@ -1,7 +1,8 @@
 """Markdown as the page shows it: text with colons whole.
 
 The page's renderer takes ``:name`` for a directive and drops it: ``nginx:latest`` would show as
-``nginx``. A backslash before the colon restores it; in code it would show, so code is left alone.
+``nginx``. A character reference in place of the colon restores it, and public/page.js takes it back
+from what is copied; in code it would show, so code is left alone.
 Only for the page: what is stored, and what other surfaces get, stays as the model wrote it.
 
 Models and users write anything: each character is looked at a bounded number of times.
@@ -19,11 +20,15 @@ _NEXT_FENCE = re.compile(r"^ {0,3}(?:`{3}|~{3})", re.MULTILINE)
 _CLOSING = re.compile(r"^ {0,3}(`{3,}+|~{3,}+)[ `~]*+\n", re.MULTILINE)
 # What begins or ends a code span, and the blank line that none crosses.
 _TICKS_OR_BLANK = re.compile(r"`+|\n\n")
-# A colon before a letter, or the first of several at the start of a line; not one that is escaped
+# A colon before a letter, or several at the start of a line; not one that is escaped
 # already, and not the one of an autolink such as <mailto:a@b.c>.
-_DIRECTIVE = re.compile(r"(?<![\\:]):(?=[A-Za-z])|(?m:^(?P<several> {0,3}):(?=:+[A-Za-z]))")
+_DIRECTIVE = re.compile(
+    r"(?<![\\:]):(?=[A-Za-z])|(?m:^(?P<indent> {0,3})(?P<several>:{2,}+)(?=[A-Za-z]))"
+)
 _AUTOLINK = re.compile(r"<[A-Za-z][A-Za-z0-9+.-]{1,31}$")
 _AUTOLINK_CHARS = 40
+# Written so by no model: what is copied must be found again.
+_COLON = "&#x3A;"
 
 
 class Escaper:
@@ -143,6 +148,6 @@ def _escape_colons(prose: str) -> str:
         start, first = found.start(), max(0, found.start() - _AUTOLINK_CHARS)
         if prose.rfind("<", first, start) >= 0 and _AUTOLINK.search(prose, first, start):
             return found[0]
-        return f"{found['several'] or ''}\\:"
+        return (found["indent"] or "") + _COLON * len(found["several"] or ":")
 
     return _DIRECTIVE.sub(escaped, prose)
