@@ -27,6 +27,8 @@ from parley.observability.logs import get_logger
 
 logger = get_logger(__name__)
 
+# How long a stop of what runs here waits for its row: upstreams close within 250 ms.
+_STOP_PATIENCE_S = 0.15
 _UNSURE = (
     "The database did not answer: the message may not have been saved."
     " Send it again, with the same key if it had one."
@@ -162,8 +164,13 @@ class Engine:
         if running and not running.turn.keep:
             running.stop()
             return running.turn
+        asked = asyncio.ensure_future(self._turns.request_stop(owner_id, turn_id))
+        if running:
+            await asyncio.wait({asked}, timeout=_STOP_PATIENCE_S)
+            if not asked.done():
+                running.stop()  # the database is slow to answer: what runs here need not wait
         try:
-            turn = await self._turns.request_stop(owner_id, turn_id)
+            turn = await asked
         except StorageUnavailable:
             if running is None:
                 raise

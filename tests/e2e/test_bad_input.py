@@ -148,9 +148,7 @@ async def test_probes_are_for_reading(client: httpx2.AsyncClient, path: str) -> 
     assert response.headers["allow"] == "GET"
 
 
-@pytest.mark.parametrize(
-    "path", ["/login", "/project/threads", "/project/thread", "/set-session-cookie"]
-)
+@pytest.mark.parametrize("path", ["/project/threads", "/project/thread", "/set-session-cookie"])
 async def test_a_body_for_the_page_is_limited_too(client: httpx2.AsyncClient, path: str) -> None:
     response = await client.post(path, content=b"x" * (MIB + 1), headers=JSON)
     _refused(response.status_code, response.json(), 413, "too_large")

@@ -17,6 +17,9 @@ from tests.sse_reader import read_events, read_lines
 
 OWN_PATHS = {
     "/api/chat",
+    "/api/v1/admin/health",
+    "/api/v1/admin/usage",
+    "/api/v1/admin/users/{user_id}/conversations",
     "/api/v1/chat",
     "/api/v1/conversations",
     "/api/v1/conversations/{conversation_id}",

@@ -193,10 +193,13 @@ async def test_history_is_listed_resumed_renamed_and_deleted(faked: Faked, chat_
 async def test_a_new_chat_is_another_thread(faked: Faked, chat_page: Page) -> None:
     faked.will_reply(sse(*answer("hm")))
     await say(chat_page, "first thread")
+    await expect(answer_of(chat_page)).to_contain_text("hm")
+    await expect(chat_page).to_have_url(re.compile("/thread/"))
     await finished(chat_page)
     await chat_page.locator("#new-chat-button").click()
     await expect(chat_page.locator("[data-step-type=user_message]")).to_have_count(0)
     await say(chat_page, "second thread")
+    await expect(answer_of(chat_page)).to_contain_text("hm")
     await finished(chat_page)
     assert "first thread" not in faked.server.requests[-1].body.decode()
     sidebar = chat_page.locator("#thread-history")
