@@ -6,6 +6,7 @@ a word in 10 ms.
 
 import asyncio
 import tempfile
+import tracemalloc
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
@@ -18,6 +19,8 @@ import uvloop
 from redis.asyncio import Redis
 
 from benchmarks.table import Row, progress
+from parley.chat.events import TextEvent
+from parley.live.memory_log import MemoryTurnLog
 from tests.e2e.replicas import Reading, Replicas, replicas
 
 _REATTACHED, _STOPPED, _STOPPED_ALONE, _KILLED = 60, 40, 6, 3
@@ -44,8 +47,28 @@ async def _rows() -> list[Row]:
                 *await _redis_rows(it),
                 await _stop_alone_row(it),
                 await _takeover_row(it),
+                _memory_row(),
             ]
     return rows
+
+
+def _memory_row() -> Row:
+    """Weigh what the log of a turn keeps in the process, at the worst: an event for each token."""
+    progress("memory of a log")
+    log = MemoryTurnLog()
+    tracemalloc.start()
+    log.begin("turn")
+    for n in range(_TOKENS):
+        log.append("turn", [TextEvent("turn", n + 1, f"token{n:04} ", n * 10)])
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return Row(
+        f"process memory, the log of {_TOKENS} tokens, an event each",
+        f"{size / 1000:.0f} kB",
+        "",
+        "",
+        reached=True,
+    )
 
 
 async def _begun(
