@@ -38,6 +38,12 @@ def bounded_waits() -> None:
 
 async def violations(page: Page, axe: str) -> dict[str, list[str]]:
     """What axe finds that is serious: the rule, and the elements that break it."""
+    # A dialog that is still fading in is as pale as it looks.
+    await page.evaluate(
+        """Promise.allSettled(document.getAnimations()
+            .filter((one) => one.effect.getComputedTiming().iterations < 100)
+            .map((one) => one.finished))"""
+    )
     await page.evaluate(axe)
     found: dict[str, Any] = await page.evaluate("axe.run()")
     return {

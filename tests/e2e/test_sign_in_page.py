@@ -46,6 +46,8 @@ async def say(page: Page, text: str) -> None:
     await page.locator("#chat-input").fill(text)
     await page.locator("#chat-submit").click()
     await expect(page.locator("[data-step-type=assistant_message]").last).to_be_visible()
+    # The demo says so at its end; before, the thread is still being answered.
+    await expect(page.locator("button:has(svg.lucide-info)").last).to_be_visible()
 
 
 async def menu(page: Page) -> None:
