@@ -49,5 +49,7 @@ async def test_a_model_is_fetched_by_a_click_and_answers(
             await say(page, "And now?")
             await finished(page)
             await expect(page.get_by_role("button", name="A small local model")).to_have_count(1)
-            await page.locator("button:has(svg.lucide-info)").last.click()
+            about = page.locator("button:has(svg.lucide-info)")
+            await expect(about).to_have_count(2)
+            await about.last.click()
             await expect(page.locator("#side-view-content")).to_contain_text("(local)")

@@ -17,7 +17,17 @@ def test_renders_prometheus_text() -> None:
 
 def test_labels_are_bounded() -> None:
     """A user or a turn as a label would be a new time series each."""
-    allowed = {"outcome", "direction", "provider", "error", "operation", "reason", "source", "le", "tool"}
+    allowed = {
+        "outcome",
+        "direction",
+        "provider",
+        "error",
+        "operation",
+        "reason",
+        "source",
+        "le",
+        "tool",
+    }
     used = {
         label for family in metrics.REGISTRY.collect() for s in family.samples for label in s.labels
     }
