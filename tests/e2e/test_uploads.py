@@ -314,6 +314,8 @@ async def test_attachments_are_seen_live_and_after_a_reload(
         ("Q3 report.pdf", "application/pdf"): b"%PDF-1.4 x",
         ("notes & <b>ideas.txt", "text/plain"): b"ideas",
     }
+    # The page is connected once it offers models: what is chosen before is not sent.
+    await expect(page.locator("#mode-picker-trigger-model")).to_be_visible()
     for number, ((name, mime), content) in enumerate(files.items(), 1):
         chosen = FilePayload(name=name, mimeType=mime, buffer=content)
         async with page.expect_response(re.compile("/project/file")) as answered:

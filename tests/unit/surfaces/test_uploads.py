@@ -145,7 +145,7 @@ async def test_one_owner_leaves_room_for_others(session: WebsocketSession, tmp_p
     slow = [Sender(session, go=False) for _ in range(20)]
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(sender.send_to(app)) for sender in slow]
-        await slow[1].asked.wait()
+        await asyncio.gather(slow[0].asked.wait(), slow[1].asked.wait())
         assert sum(sender.asked.is_set() for sender in slow) == 2
         assert await Sender(session).send_to(app) == 429
         async with app._slots.one("another"):
