@@ -166,28 +166,46 @@ class SafeHttp:
         if (response.content_length or 0) > self._config.limit_bytes:
             raise self._too_large(url)
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-        pieces = response.content.iter_chunked(_PIECE_BYTES)
+        pieces = self._received(response, url)
         if encoding == "identity":
             async for piece in pieces:
                 yield piece
             return
         if encoding not in _ENCODINGS:
             raise ToolFailed(f"{_shown(url)} is packed in a way that is not known.", "unsupported")
-        unpack = zlib.decompressobj(_ENCODINGS[encoding])
         try:
-            async for piece in pieces:
-                packed = piece
-                while packed:
-                    yield unpack.decompress(packed, _PIECE_BYTES)
-                    packed = unpack.unconsumed_tail
-            while rest := unpack.decompress(b"", _PIECE_BYTES):
-                yield rest
+            async for piece in _unpacked(pieces, zlib.decompressobj(_ENCODINGS[encoding])):
+                yield piece
         except zlib.error:
             raise ToolFailed(f"{_shown(url)} is packed wrongly.", "unavailable") from None
+
+    async def _received(self, response: aiohttp.ClientResponse, url: URL) -> AsyncIterator[bytes]:
+        """Give what comes over the wire; bytes that unpack to nothing might come for ever."""
+        taken = 0
+        async for piece in response.content.iter_chunked(_PIECE_BYTES):
+            taken += len(piece)
+            if taken > self._config.limit_bytes:
+                raise self._too_large(url)
+            yield piece
 
     def _too_large(self, url: URL) -> ToolFailed:
         limit = self._config.limit_bytes
         return ToolFailed(f"{_shown(url)} is larger than {limit} bytes.", "too_large")
+
+
+async def _unpacked(
+    pieces: AsyncIterator[bytes], unpack: "zlib._Decompress"
+) -> AsyncIterator[bytes]:
+    """Unpack up to the end of the stream; what comes behind it is not even kept."""
+    async for piece in pieces:
+        packed = piece
+        while packed and not unpack.eof:
+            yield unpack.decompress(packed, _PIECE_BYTES)
+            packed = unpack.unconsumed_tail
+        if unpack.eof:
+            return
+    while rest := unpack.decompress(b"", _PIECE_BYTES):
+        yield rest
 
 
 class NotAllowed(OSError):

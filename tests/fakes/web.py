@@ -88,6 +88,23 @@ def bomb(mebibytes: int) -> bytes:
     return page_of(packed, extra="Content-Encoding: gzip\r\n")
 
 
+def endless_behind(packed: bytes) -> Answer:
+    """Send something packed, and then bytes for ever that unpack to nothing."""
+
+    async def send(web: Web, writer: Writer, head: str) -> None:
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Encoding: gzip\r\n\r\n"
+        )
+        writer.write(packed)
+        # A block of a deflate stream that holds nothing, again and again.
+        empty = b"\0\0\0\xff\xff" * 8192
+        while True:
+            writer.write(empty)
+            await writer.drain()
+
+    return send
+
+
 @asynccontextmanager
 async def web(pages: Mapping[str, bytes | Answer]) -> AsyncIterator[Web]:
     served = Web(dict(pages))

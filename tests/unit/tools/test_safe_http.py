@@ -1,6 +1,7 @@
 """Safe HTTP: out to the internet and nowhere else, however it is asked, in bounds of size and time."""
 
 import asyncio
+import gzip
 import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from parley.tools.failures import ToolFailed
 from parley.tools.safe_http import Fetched, HttpConfig, check_url, open_http
-from tests.fakes.web import Web, bomb, dns, endless, page_of, redirect_to, slow, web
+from tests.fakes.web import Web, bomb, dns, endless, endless_behind, page_of, redirect_to, slow, web
 
 HOME = (ip_network("127.0.0.1/32"),)
 STRICT = HttpConfig(total_s=5)
@@ -182,6 +183,22 @@ async def test_large_pages_are_ended_early(path: str) -> None:
             assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
         finally:
             tracemalloc.stop()
+
+
+async def test_bytes_behind_a_packed_page_are_not_kept() -> None:
+    async with web({"/": endless_behind(gzip.compress(b"hi"))}) as served:
+        tracemalloc.start()
+        try:
+            assert (await fetch(at_home(served), served.url())).body == b"hi"
+            assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+        finally:
+            tracemalloc.stop()
+
+
+async def test_packed_page_that_unpacks_to_nothing_is_ended_early() -> None:
+    head = gzip.compress(b"")[:10]
+    async with web({"/": endless_behind(head)}) as served:
+        assert (await refusal(at_home(served), served.url())).why == "too_large"
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip"])
