@@ -103,17 +103,21 @@ class Rounds:
         """Answer the turn; raises what `Attempts.run` raises."""
         await self._resume()
         reason = AFTER_TOOLS if self.uses else ""
-        while True:
+        while not self._is_for_the_caller:
             await self._attempts.run(self._ask, reason)
             calls = self._attempts.calls.parts({use.id for use in self.uses})
             if not calls or self._attempts.finish_reason not in _CALLING:
                 return
-            if not await self._call(calls):
-                self._attempts.finish_reason = FinishReason.TOOL_CALLS
-                return
+            await self._call(calls)
             self._attempts.finish_reason = None
             self._count()
             reason = AFTER_TOOLS
+        self._attempts.finish_reason = FinishReason.TOOL_CALLS
+
+    @property
+    def _is_for_the_caller(self) -> bool:
+        """Whether a tool of the caller's was called: the turn ends there."""
+        return any(use.name in self._theirs for use in self.uses)
 
     def usage(self) -> Usage | None:
         """What all completions cost; None where nothing was sent to a provider."""
@@ -172,8 +176,8 @@ class Rounds:
                 self._recorder.tool_ended(use)
         await self._run_open(self._attempts.route)
 
-    async def _call(self, calls: Sequence[ToolCallPart]) -> bool:
-        """Call tools; False where the caller has to, so that the turn ends."""
+    async def _call(self, calls: Sequence[ToolCallPart]) -> None:
+        """Call tools, and keep the calls of the caller's for the caller."""
         number = self.uses[-1].round + 1 if self.uses else 1
         if not self._offered:
             raise InternalError("The model called a tool, and no tool was offered to it.")
@@ -198,7 +202,6 @@ class Rounds:
                 )
             )
         await self._run_open(self._attempts.route)
-        return not any(call.name in self._theirs for call in calls)
 
     def _action(self, call: ToolCallPart) -> str:
         return storable_text(self._tools.action(call.name, call.arguments))

@@ -225,15 +225,21 @@ async def test_answer_goes_on_where_tools_cannot_be_saved(error: Exception) -> N
         assert (await b.folded(turn)).text == "Done."
 
 
+async def left_by_a_dead_owner(store: TroubledStore, answer: Answer, extras: Extras) -> Turn:
+    request = TurnRequest(owner=ANNA, thread_id=str(uuid4()), text="Hello?", extras=extras)
+    new = new_turn(request, "scripted:one", replica_id="dead", max_queued=9, may_run=True)
+    turn = (await store.begin(new)).turn
+    await store.checkpoint(turn, answer)
+    return turn
+
+
 @pytest.mark.parametrize("rest", ["", "\n\nAnd th"])
 async def test_later_owner_does_not_run_a_finished_tool_again(rest: str) -> None:
     done = ToolUse("c0", "look", "1", 1, 8, "About to look", result="seen before")
     left = ToolUse("c1", "look", "2", 1, 8, "About to look")
     tools, store = Toolbench(), TroubledStore()
-    request = TurnRequest(owner=ANNA, thread_id=str(uuid4()), text="Hello?")
-    new = new_turn(request, "scripted:one", replica_id="dead", max_queued=9, may_run=True)
-    turn = (await store.begin(new)).turn
-    await store.checkpoint(turn, Answer(text=f"Looking.{rest}", tools=(done, left)))
+    answer = Answer(text=f"Looking.{rest}", tools=(done, left))
+    turn = await left_by_a_dead_owner(store, answer, Extras())
     config = replace(config_of(tools), carries_on=True, look_s=0.001)
     async with bench(config, store) as b:
         call = await b.provider.call()
@@ -245,6 +251,23 @@ async def test_later_owner_does_not_run_a_finished_tool_again(rest: str) -> None
         folded = await b.folded(await b.row(turn))
         assert folded.text == "Looking.\n\nDone."
         assert [tool.result for tool in folded.tools] == ["seen before", "seen 2"]
+
+
+@pytest.mark.parametrize("seen", ["seen before", None])
+async def test_later_owner_leaves_the_callers_tools_to_the_caller(seen: str | None) -> None:
+    done = ToolUse("c0", "look", "1", 1, 8, "About to look", result=seen)
+    theirs = ToolUse("c1", "add", "2", 1, 8)
+    tools, store = Toolbench(), TroubledStore()
+    extras = Extras(tools=(ToolSpec("add", "Adds.", {"type": "object"}),))
+    answer = Answer(text="Looking.", tools=(done, theirs))
+    turn = await left_by_a_dead_owner(store, answer, extras)
+    config = replace(config_of(tools), carries_on=True, look_s=0.001)
+    async with bench(config, store) as b:
+        await b.store.until(lambda: any(a.state.is_over for a in b.store.saved))
+        folded = await b.folded(await b.row(turn))
+        assert (folded.finish_reason, folded.text) == (FinishReason.TOOL_CALLS, "Looking.")
+        assert [tool.result for tool in folded.tools] == [seen or "seen 1", None]
+        assert not b.provider.calls
 
 
 async def test_answer_that_begins_again_keeps_what_came_before_its_tools() -> None:
