@@ -166,19 +166,23 @@ class RunningTurn:
         ended = sum(use.result is not None for use in self._rounds.uses)
         return (*self._recorder.progress, len(self._rounds.uses), ended)
 
-    async def _save_tools(self) -> None:
-        """Save the answer so far, before the end of a tool is shown."""
+    async def try_checkpoint(self, unsaved: str = "Checkpoint") -> None:
+        """Do `checkpoint`; where it fails the log says what is unsaved, and the answer goes on."""
         try:
             await self.checkpoint()
         except StaleFence:
             self.lose()
-        except Exception as error:  # noqa: BLE001 - the turn's boundary: the next checkpoint tries again
+        except Exception as error:  # noqa: BLE001 - the turn's boundary: the next one tries again
             metrics.STORE_ERRORS.labels("checkpoint").inc()
             logger.warning(
-                "Tool calls not saved; the answer goes on",
+                f"{unsaved} not saved; the answer goes on",  # noqa: G004 - one of two words
                 turn_id=self.turn.id,
                 error=type(error).__name__,
             )
+
+    async def _save_tools(self) -> None:
+        """Save the answer so far, before the end of a tool is shown."""
+        await self.try_checkpoint("Tool calls")
 
     async def run(self) -> Turn | None:
         """Run the turn to its `Done`; give the turn that is next in its thread."""

@@ -7,7 +7,7 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass, replace
 
 from parley.chat.deltas import FinishReason
-from parley.chat.errors import ParleyError, StaleFence, interrupted
+from parley.chat.errors import ParleyError, interrupted
 from parley.chat.identities import Credentials
 from parley.chat.limits import Admission
 from parley.chat.news import TurnNews
@@ -196,7 +196,7 @@ class Runs:
         """Save the partial answers of all running turns, again and again, together."""
         while True:
             await asyncio.sleep(self._config.checkpoint_s)
-            await asyncio.gather(*(self._checkpoint(run) for run in list(self._running.values())))
+            await asyncio.gather(*(run.try_checkpoint() for run in list(self._running.values())))
 
     async def _all_ended(self, is_beginning: Callable[[], bool]) -> None:
         while self._running or is_beginning():
@@ -208,19 +208,6 @@ class Runs:
             running.hand_over()
         else:
             running.interrupt()
-
-    async def _checkpoint(self, running: RunningTurn) -> None:
-        try:
-            await running.checkpoint()
-        except StaleFence:
-            running.lose()
-        except Exception as error:  # noqa: BLE001 - the turn's boundary: the next one tries again
-            metrics.STORE_ERRORS.labels("checkpoint").inc()
-            logger.warning(
-                "Checkpoint not saved; the answer goes on",
-                turn_id=running.turn.id,
-                error=type(error).__name__,
-            )
 
     async def _run_to_end(self, running: RunningTurn) -> None:
         turn = running.turn
