@@ -73,6 +73,12 @@ async def finished(page: Page) -> None:
     await expect(page.locator("#stop-button")).to_have_count(0)
 
 
+async def load_again(page: Page) -> None:
+    """Reload the page of a thread, once it has that thread's address: Chainlit gives it late."""
+    await expect(page).to_have_url(re.compile("/thread/"))
+    await page.reload()
+
+
 async def shot(page: Page, name: str) -> None:
     await asyncio.to_thread(ARTEFACTS.mkdir, exist_ok=True)
     await page.screenshot(path=ARTEFACTS / f"{name}.png", animations="disabled")
@@ -102,7 +108,7 @@ async def test_text_streams_and_stop_stops(faked: Faked, chat_page: Page) -> Non
     await asyncio.wait_for(faked.server.left.wait(), 2)
     await finished(chat_page)
     await until(lambda: answers(faked.parley)[-1] == ("stopped", "stopped", "Once upon"))
-    await chat_page.reload()
+    await load_again(chat_page)
     await expect(answer_of(chat_page)).to_contain_text("Once upon")
     assert "manually stopped" not in await chat_page.inner_text("body")
 
@@ -112,8 +118,7 @@ async def test_an_answer_goes_on_over_a_reload(faked: Faked, chat_page: Page) ->
     faked.will_reply(sse(chunk("Once upon"), wait(gate), *answer(" a time.")))
     await say(chat_page, "Tell me a story.")
     await expect(answer_of(chat_page)).to_contain_text("Once upon")
-    await expect(chat_page).to_have_url(re.compile("/thread/"))
-    await chat_page.reload()
+    await load_again(chat_page)
     await expect(answer_of(chat_page)).to_contain_text("Once upon")
     await expect(chat_page.locator("#stop-button")).to_be_visible()
     gate.set()
@@ -160,7 +165,7 @@ async def test_a_cut_answer_keeps_its_text(faked: Faked, chat_page: Page) -> Non
     await say(chat_page, "hi")
     await expect(chat_page.get_by_text("Half an")).to_be_visible()
     await expect(chat_page.get_by_text("Request id:")).to_be_visible()
-    await chat_page.reload()
+    await load_again(chat_page)
     await expect(chat_page.get_by_text("Half an")).to_be_visible()
 
 
@@ -170,7 +175,7 @@ async def test_history_is_listed_resumed_renamed_and_deleted(faked: Faked, chat_
     await finished(chat_page)
     sidebar = chat_page.locator("#thread-history")
     await expect(sidebar.get_by_text("What is a turn?")).to_be_visible()
-    await chat_page.reload()
+    await load_again(chat_page)
     await expect(answer_of(chat_page)).to_contain_text("It is a turn.")
     await expect(sidebar.get_by_text("What is a turn?")).to_be_visible()
 
@@ -232,7 +237,7 @@ async def test_another_guest_sees_nothing_of_it(
             got = await context.request.fetch(faked.parley.url + path, method=method, data=sent)
             assert got.status >= 400
             assert "secret" not in await got.text()
-    await chat_page.reload()
+    await load_again(chat_page)
     await expect(answer_of(chat_page)).to_contain_text("a secret answer")
 
 
@@ -305,7 +310,7 @@ async def test_colons_take_no_text_away(faked: Faked, chat_page: Page) -> None:
     await expect(answer_of(chat_page)).to_have_text(whole)
     await finished(chat_page)
     assert answers(faked.parley)[-1] == ("completed", "stop", "".join(said))
-    await chat_page.reload()
+    await load_again(chat_page)
     await expect(answer_of(chat_page)).to_have_text(whole)
     await expect(question_of(chat_page)).to_contain_text("Say :this")
     await chat_page.context.grant_permissions(["clipboard-read", "clipboard-write"])

@@ -13,6 +13,7 @@ from tests.e2e.test_page import (
     WAIT_MS,
     answer_of,
     finished,
+    load_again,
     open_page,
     question_of,
     say,
@@ -76,12 +77,12 @@ async def test_search_finds_the_words_of_an_answer(sharing: Faked, chat_page: Pa
 async def test_a_rating_stays_and_can_be_changed(sharing: Faked, chat_page: Page) -> None:
     await ask(sharing, chat_page, "Rate me", "Gladly.")
     await rate(chat_page, "positive", "as it should be")
-    await chat_page.reload()
+    await load_again(chat_page)
     await expect(chat_page.locator(".positive-feedback-on")).to_be_visible()
     await shot(chat_page, "rated-desktop-light")
     await rate(chat_page, "negative")
     assert kept_values(sharing) == [0]
-    await chat_page.reload()
+    await load_again(chat_page)
     await chat_page.locator(".negative-feedback-on").click()
     await expect(chat_page.locator(".negative-feedback-on")).to_have_count(0)
     await expect(chat_page.locator(".negative-feedback-off")).to_have_count(1)
@@ -111,7 +112,7 @@ async def test_a_favourite_is_at_hand_in_a_new_chat(sharing: Faked, chat_page: P
     await chat_page.locator(".favorite-message").click()
     await expect(chat_page.locator(".favorite-message.text-yellow-500")).to_be_visible()
     await shot(chat_page, "favourite-desktop-light")
-    await chat_page.reload()
+    await load_again(chat_page)
     await expect(chat_page.locator(".favorite-message.text-yellow-500")).to_be_visible()
     await chat_page.locator("#new-chat-button").click()
     await chat_page.locator(".favorite-popover-wrapper button").click()

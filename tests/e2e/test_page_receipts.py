@@ -14,6 +14,7 @@ from tests.e2e.test_page import (
     WAIT_MS,
     answer_of,
     finished,
+    load_again,
     open_page,
     say,
     shot,
@@ -63,7 +64,7 @@ async def test_panel_shows_what_the_model_saw(
 async def test_button_is_there_after_a_reload_and_once(page: Page, faked: Faked) -> None:
     await open_page(page, faked.parley)
     await converse(faked, page)
-    await page.reload()
+    await load_again(page)
     await expect(answer_of(page)).to_contain_text("It eats ants.")
     await expect(buttons(page)).to_have_count(2)
     await buttons(page).first.click()

@@ -12,7 +12,16 @@ from playwright.async_api import Browser, Locator, Page, expect
 from tests.e2e.conftest import Faked
 from tests.e2e.page_socket import new_guest, page_socket
 from tests.e2e.support import answers, asks, client_of, select, serving, until
-from tests.e2e.test_page import WAIT_MS, answer_of, finished, open_page, say, shot, stranger
+from tests.e2e.test_page import (
+    WAIT_MS,
+    answer_of,
+    finished,
+    load_again,
+    open_page,
+    say,
+    shot,
+    stranger,
+)
 from tests.fakes.model_server import answer, chunk, hang, json_reply, model_server, sse, wait
 
 pytestmark = pytest.mark.needs_browser
@@ -73,7 +82,7 @@ async def test_stopped_and_failed_answers_say_so_and_run_again(models: Faked, pa
     await expect(answer_of(page)).to_contain_text("Once upon")
     await page.locator("#stop-button").click()
     await expect(again(page)).to_have_text("Stopped · Run again")
-    await page.reload()
+    await load_again(page)
     await expect(again(page)).to_have_text("Stopped · Run again")
     await again(page).click()
     await expect(page.get_by_text("Once upon")).to_have_count(0)
@@ -125,7 +134,7 @@ async def test_an_edited_question_is_a_branch_in_every_page(models: Faked, page:
         await expect(answer_of(each)).to_contain_text("Blue.")
         await expect(each.locator("[data-step-type=user_message]")).to_have_count(1)
         await expect(each.get_by_text("Colour of water?").last).to_be_visible()
-    await page.reload()
+    await load_again(page)
     await expect(page.locator("[data-step-type=user_message]")).to_have_text("Colour of water?")
     assert "Colour of fire" not in models.server.requests[-1].body.decode()
 
@@ -204,7 +213,7 @@ async def test_model_and_settings_are_chosen_and_remembered(models: Faked, page:
     sent = models.server.requests[-1].json
     assert (sent["model"], sent["temperature"]) == ("fake-large", 0.5)
     assert sent["messages"][0]["content"] == "You are a pirate."
-    await page.reload()
+    await load_again(page)
     await expect(answer_of(page)).to_contain_text("Yes.")
     await expect(picker).to_have_text("Large one")
     await page.locator("#chat-settings-open-modal").click()
@@ -232,7 +241,7 @@ async def test_earlier_messages_come_on_demand(models: Faked, page: Page) -> Non
         for number in range(1, 61):
             asked = {"session_id": thread_id, "message": f"Question {number}."}
             await client.post("/chat", json=asked, headers=headers)
-    await page.reload()
+    await load_again(page)
     await expect(page.get_by_text("Question 60.").last).to_be_visible()
     await expect(page.locator("[data-step-type=user_message]")).to_have_count(50)
     await page.get_by_role("button", name="Show earlier messages").click()

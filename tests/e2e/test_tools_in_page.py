@@ -10,7 +10,16 @@ from playwright.async_api import Page, expect
 from parley.fake_server.server import ScriptedServer
 from tests.e2e.page_socket import new_guest
 from tests.e2e.support import serving, until
-from tests.e2e.test_page import SIZES, WAIT_MS, answer_of, finished, open_page, say, shot
+from tests.e2e.test_page import (
+    SIZES,
+    WAIT_MS,
+    answer_of,
+    finished,
+    load_again,
+    open_page,
+    say,
+    shot,
+)
 from tests.e2e.visit import chart, visit
 from tests.fakes.web import Web, page_of, web
 from tests.unit.fake_server.support import scripted
@@ -59,7 +68,7 @@ async def test_tools_are_shown_live_and_in_the_history(page: Page, tmp_path: Pat
         await expect(answer_of(page)).to_contain_text("They purr")
         await finished(page)
         await assert_steps(page)
-        await page.reload()
+        await load_again(page)
         await expect(answer_of(page)).to_contain_text("They purr")
         await assert_steps(page)
         for name, (width, height) in SIZES.items():
