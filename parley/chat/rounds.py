@@ -12,12 +12,19 @@ from time import monotonic
 
 from parley.chat.attempts import Attempts
 from parley.chat.deltas import FinishReason
-from parley.chat.errors import InternalError, InvalidRequest, ProtocolViolation
+from parley.chat.errors import InvalidRequest, ProtocolViolation
 from parley.chat.messages import ToolCallPart, storable_text
 from parley.chat.models import ModelInfo, Toolbox, ToolChoice, ToolSpec
 from parley.chat.ports import ContextBuilder, Route, Tools
 from parley.chat.recorder import Recorder
-from parley.chat.tools import AFTER_TOOLS, ToolResult, ToolUse, answer_messages, rounds_of
+from parley.chat.tools import (
+    AFTER_TOOLS,
+    ToolResult,
+    ToolUse,
+    answer_messages,
+    rounds_of,
+    unknown_tool,
+)
 from parley.chat.turns import Context, Extras, Turn
 from parley.chat.usage import Usage, added
 from parley.observability import metrics
@@ -26,6 +33,8 @@ from parley.observability.logs import get_logger
 logger = get_logger(__name__)
 
 _CALLING = frozenset({FinishReason.TOOL_CALLS, FinishReason.STOP, FinishReason.UNKNOWN})
+# How often a model that calls on after its last round is told so, before its answer is given up.
+_REMINDERS = 2
 _CUT = "\n[Cut here: there is more, and this model has no room for it.]"
 _ENOUGH = ToolResult(
     "Not called: this answer has called enough tools. Answer with what there is.", "limit"
@@ -55,7 +64,7 @@ class NoTools:
 
     async def run(self, name: str, arguments: str) -> ToolResult:
         """Refuse the call."""
-        return ToolResult("There is no such tool.", "unknown_tool")
+        return unknown_tool(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +157,13 @@ class Rounds:
         return context
 
     def _offer(self, route: Route) -> tuple[ToolSpec, ...]:
-        """Look which of Parley's tools there are for this model."""
-        offered = tuple(self._tools.offered(self._turn, route))
+        """Look which of Parley's tools there are for this model.
+
+        One that called on where it was told not to is not offered them again: not every server
+        heeds the choice.
+        """
+        is_over = len(rounds_of(self.uses)) > self._limits.rounds
+        offered = () if is_over else tuple(self._tools.offered(self._turn, route))
         self._offered = {tool.name: tool for tool in offered} | self._theirs
         return offered
 
@@ -179,9 +193,7 @@ class Rounds:
     async def _call(self, calls: Sequence[ToolCallPart]) -> None:
         """Call tools, and keep the calls of the caller's for the caller."""
         number = self.uses[-1].round + 1 if self.uses else 1
-        if not self._offered:
-            raise InternalError("The model called a tool, and no tool was offered to it.")
-        if number > self._limits.rounds:
+        if number > self._limits.rounds + _REMINDERS:
             raise ProtocolViolation(
                 f"The model went on calling tools after {self._limits.rounds} rounds of them."
                 " What there is of its answer is kept."
@@ -246,11 +258,10 @@ class Rounds:
         )
 
     async def _result(self, place: int, use: ToolUse) -> ToolResult:
-        if place >= self._limits.calls:
+        if place >= self._limits.calls or use.round > self._limits.rounds:
             return _ENOUGH
         if use.name not in self._offered:
-            known = ", ".join(self._offered)
-            return ToolResult(f"There is no tool of this name. There are: {known}.", "unknown_tool")
+            return unknown_tool(self._offered)
         try:
             async with asyncio.timeout(max(self._left_s, 0)):
                 return await self._tools.run(use.name, use.arguments)

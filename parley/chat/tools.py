@@ -32,6 +32,14 @@ class ToolResult:
     sources: tuple[Source, ...] = ()
 
 
+def unknown_tool(known: Iterable[str]) -> ToolResult:
+    """Make the result of a call of no tool that there is."""
+    names = ", ".join(known)
+    if not names:
+        return ToolResult("There are no tools. Answer without one.", "unknown_tool")
+    return ToolResult(f"There is no tool of this name. There are: {names}.", "unknown_tool")
+
+
 @dataclass(frozen=True, slots=True)
 class ToolUse:
     """One call of an answer, and what came of it.

@@ -7,7 +7,7 @@ from parley.chat.errors import InvalidRequest
 from parley.chat.messages import storable_text
 from parley.chat.models import ModelInfo, ToolSpec
 from parley.chat.ports import Route
-from parley.chat.tools import Source, ToolResult
+from parley.chat.tools import Source, ToolResult, unknown_tool
 from parley.chat.turns import Extras, Turn
 from parley.observability.logs import get_logger
 from parley.tools.definition import Result, Tool
@@ -72,8 +72,7 @@ class ToolRegistry:
     async def run(self, name: str, arguments: str) -> ToolResult:  # noqa: D102 - see the port
         tool = self._tools.get(name)
         if tool is None:
-            known = ", ".join(self._tools)
-            return ToolResult(f"There is no tool of this name. There are: {known}.", "unknown_tool")
+            return unknown_tool(self._tools)
         try:
             read = tool.read(arguments)
             async with asyncio.timeout(tool.timeout_s):

@@ -34,12 +34,13 @@ class Toolbench:
     began: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: int = 0
     answer: Callable[[str], ToolResult] = lambda arguments: ToolResult(f"seen {arguments}")
+    specs: Sequence[ToolSpec] = SPECS
 
     def check(self, extras: Extras, info: ModelInfo) -> None:
         pass
 
     def offered(self, turn: Turn, route: Route) -> Sequence[ToolSpec]:
-        return SPECS
+        return self.specs
 
     def action(self, name: str, arguments: str) -> str:
         return f"About to {name}"
@@ -152,18 +153,52 @@ async def test_failure_of_a_tool_is_seen_by_the_model() -> None:
         assert tools.ran == [("look", "{}")]
 
 
-async def test_model_that_calls_for_ever_is_ended() -> None:
+async def test_model_that_went_on_calling_is_told_and_answers() -> None:
     tools = Toolbench()
-    async with bench(config_of(tools, rounds=2)) as b:
+    async with bench(config_of(tools, rounds=1)) as b:
         turn = await b.submit()
         for number in range(3):
             call_tools(await b.provider.call(number), ("look", "{}"), text="Hm.")
-        assert b.provider.calls[-1].request.tool_choice == ToolChoice("none")
+        last = await b.provider.call(3)
+        asked = [call.request for call in b.provider.calls]
+        assert [r.tool_choice for r in asked[:2]] == [None, ToolChoice("none")]
+        # A server that heeds no choice is not offered them any more.
+        assert [bool(r.tools) for r in asked] == [True, True, False, False]
+        assert "has called enough tools" in last.request.messages[-1].text
+        last.finish("It is one.")
+        folded = await b.folded(turn)
+        assert (folded.text, folded.error_code) == ("Hm.\n\nHm.\n\nHm.\n\nIt is one.", None)
+        assert [tool.error for tool in folded.tools] == [None, "limit", "limit"]
+        assert len(tools.ran) == 1
+
+
+async def test_model_that_calls_for_ever_is_ended() -> None:
+    tools = Toolbench()
+    async with bench(config_of(tools, rounds=1)) as b:
+        turn = await b.submit()
+        for number in range(4):
+            call_tools(await b.provider.call(number), ("look", "{}"), text="Hm.")
         folded = await b.folded(turn)
         assert folded.error_code == "provider_rejected"
-        assert folded.text == "Hm.\n\nHm.\n\nHm."
-        assert len(tools.ran) == 2
-        assert [tool.id for tool in folded.tools] == ["c0", "c0_2"]
+        assert folded.text == "Hm.\n\nHm.\n\nHm.\n\nHm."
+        assert len(tools.ran) == 1
+        assert [tool.id for tool in folded.tools] == ["c0", "c0_2", "c0_3"]
+
+
+@pytest.mark.parametrize("rounds", [0, 8])
+async def test_name_that_no_tool_of_the_callers_has(rounds: int) -> None:
+    theirs = ToolSpec("add", "Adds.", {"type": "object"})
+    tools = Toolbench(specs=())
+    async with bench(config_of(tools, rounds=rounds)) as b:
+        turn = await b.submit(extras=Extras(tools=(theirs,)))
+        call_tools(await b.provider.call(), ("fly", "{}"))
+        second = await b.provider.call(1)
+        assert ("There are: add." in second.request.messages[-1].text) is (rounds > 0)
+        assert [tool.name for tool in second.request.tools] == ["add"]
+        call_tools(second, ("add", "{}"))
+        folded = await b.folded(turn)
+        assert folded.finish_reason is FinishReason.TOOL_CALLS
+        assert [tool.error for tool in folded.tools] == ["unknown_tool" if rounds else "limit", None]
 
 
 async def test_calls_of_a_turn_are_bounded() -> None:

@@ -169,13 +169,19 @@ async def test_stream_without_a_finish_is_broken() -> None:
         assert (folded.text, folded.error_code) == ("Good ", "provider_unavailable")
 
 
-async def test_tool_call_without_tools_is_an_error() -> None:
+async def test_call_where_no_tool_is_offered_is_told_to_the_model() -> None:
     async with bench() as b:
         turn = await b.submit()
         call = await b.provider.call()
         call.send(ToolCallDelta(0, "id", "name", "{}"))
         call.finish(reason=FinishReason.TOOL_CALLS)
-        assert (await b.error(turn)).code == "internal"
+        second = await b.provider.call(1)
+        assert "There are no tools" in second.request.messages[-1].text
+        assert not second.request.tools
+        second.finish("Without one, then.")
+        folded = await b.folded(turn)
+        assert (folded.text, folded.error_code) == ("Without one, then.", None)
+        assert [tool.error for tool in folded.tools] == ["unknown_tool"]
 
 
 async def test_answer_over_its_limit_ends_there() -> None:
