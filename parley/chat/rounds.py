@@ -150,7 +150,8 @@ class Rounds:
 
     async def _ask(self, route: Route) -> Context:
         offered = self._offer(route)
-        said = answer_messages(self._recorder.kept_text, self.uses) if self.uses else ()
+        text = self._recorder.kept_text
+        said = answer_messages(self._turn.id, text, self.uses) if self.uses else ()
         toolbox = Toolbox(offered, self._choice())
         context = await self._builder.build(self._turn, route, toolbox, said)
         self._is_counted = False

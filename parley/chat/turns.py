@@ -202,7 +202,7 @@ class Exchange:
     def messages(self) -> tuple[Message, ...]:
         """The turn as a model gets it: the question first."""
         said = Message.of(Role.USER, self.user_text)
-        return (said, *answer_messages(self.answer_text, self.tools))
+        return (said, *answer_messages(self.turn_id, self.answer_text, self.tools))
 
     @property
     def chars(self) -> int:

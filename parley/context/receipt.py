@@ -79,7 +79,7 @@ def rebuild(
     `exchanges` are those of the receipt's turns, in any order.
     """
     said: dict[str | None, Iterator[Message]] = {e.turn_id: iter(e.messages) for e in exchanges}
-    answer = answer_messages(turn.answer.text, turn.answer.tools)
+    answer = answer_messages(turn.id, turn.answer.text, turn.answer.tools)
     said[turn.id] = iter((*question_of(turn), *answer))
     system = turn.system_prompt if receipt.system_prompt is None else receipt.system_prompt
     said[None] = iter(() if system is None else (Message.of(Role.SYSTEM, system),))
