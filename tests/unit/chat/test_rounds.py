@@ -1,75 +1,24 @@
 """Rounds: tools are called between completions, and what they gave is seen, kept and not repeated."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 
-from parley.chat.deltas import FinishReason, ToolCallDelta
+from parley.chat.deltas import FinishReason
 from parley.chat.errors import ProviderFault, StorageUnavailable
 from parley.chat.events import Attempt, Event, ToolEnd, ToolStart
 from parley.chat.messages import Message, Role
-from parley.chat.models import ModelInfo, ToolChoice, ToolSpec
-from parley.chat.ports import Route
+from parley.chat.models import ToolSpec
 from parley.chat.requests import new_turn
-from parley.chat.rounds import ToolUsage
-from parley.chat.runs import EngineConfig
 from parley.chat.tools import Source, ToolResult, ToolUse, answer_messages
 from parley.chat.turns import Answer, Extras, Turn, TurnRequest, TurnState
 from parley.chat.usage import Usage
 from parley.context.receipt import read_receipt, rebuild
-from tests.fakes.scripted_provider import Call
-from tests.unit.chat.support import ANNA, CONFIG, TroubledStore, bench
-
-SPECS = (ToolSpec("look", "Looks.", {"type": "object"}), ToolSpec("wait", "Waits.", {}))
-
-
-@dataclass
-class Toolbench:
-    """Tools that a test answers for: `look` at once, `wait` when it is told to."""
-
-    ran: list[tuple[str, str]] = field(default_factory=list)
-    go_on: asyncio.Event = field(default_factory=asyncio.Event)
-    began: asyncio.Event = field(default_factory=asyncio.Event)
-    cancelled: int = 0
-    answer: Callable[[str], ToolResult] = lambda arguments: ToolResult(f"seen {arguments}")
-    specs: Sequence[ToolSpec] = SPECS
-
-    def check(self, extras: Extras, info: ModelInfo) -> None:
-        pass
-
-    def offered(self, turn: Turn, route: Route) -> Sequence[ToolSpec]:
-        return self.specs
-
-    def action(self, name: str, arguments: str) -> str:
-        return f"About to {name}"
-
-    async def run(self, name: str, arguments: str) -> ToolResult:
-        self.ran.append((name, arguments))
-        if name == "wait":
-            self.began.set()
-            try:
-                await self.go_on.wait()
-            except asyncio.CancelledError:
-                self.cancelled += 1
-                raise
-        return self.answer(arguments)
-
-
-def config_of(tools: Toolbench, **limits: object) -> EngineConfig:
-    usage = replace(ToolUsage(tools), **limits)  # type: ignore[arg-type]  # names of ToolUsage
-    return replace(CONFIG, run=replace(CONFIG.run, tools=usage))
-
-
-def call_tools(call: Call, *calls: tuple[str, str], text: str = "") -> None:
-    if text:
-        call.say(text)
-    for place, (name, arguments) in enumerate(calls):
-        call.send(ToolCallDelta(place, f"c{place}", name, arguments))
-    call.send(Usage(10, 5))
-    call.finish(reason=FinishReason.TOOL_CALLS)
+from tests.unit.chat.support import ANNA, TroubledStore, bench
+from tests.unit.chat.toolbench import Toolbench, call_tools, config_of
 
 
 def shown(events: Sequence[Event]) -> list[str]:
@@ -194,75 +143,6 @@ async def test_failure_of_a_tool_is_seen_by_the_model() -> None:
         assert tools.ran == [("look", "{}")]
 
 
-async def test_model_that_went_on_calling_is_told_and_answers() -> None:
-    tools = Toolbench()
-    async with bench(config_of(tools, rounds=1)) as b:
-        turn = await b.submit()
-        for number in range(3):
-            call_tools(await b.provider.call(number), ("look", "{}"), text="Hm.")
-        last = await b.provider.call(3)
-        asked = [call.request for call in b.provider.calls]
-        assert [r.tool_choice for r in asked[:2]] == [None, ToolChoice("none")]
-        # A server that heeds no choice is not offered them any more.
-        assert [bool(r.tools) for r in asked] == [True, True, False, False]
-        assert "has called enough tools" in last.request.messages[-1].text
-        last.finish("It is one.")
-        folded = await b.folded(turn)
-        assert (folded.text, folded.error_code) == ("Hm.\n\nHm.\n\nHm.\n\nIt is one.", None)
-        assert [tool.error for tool in folded.tools] == [None, "limit", "limit"]
-        assert len(tools.ran) == 1
-
-
-async def test_model_that_calls_for_ever_is_ended() -> None:
-    tools = Toolbench()
-    async with bench(config_of(tools, rounds=1)) as b:
-        turn = await b.submit()
-        for number in range(4):
-            call_tools(await b.provider.call(number), ("look", "{}"), text="Hm.")
-        folded = await b.folded(turn)
-        assert folded.error_code == "provider_rejected"
-        assert folded.text == "Hm.\n\nHm.\n\nHm.\n\nHm."
-        assert len(tools.ran) == 1
-        assert [tool.id for tool in folded.tools] == ["c0", "c0_2", "c0_3"]
-
-
-@pytest.mark.parametrize("rounds", [0, 8])
-async def test_name_that_no_tool_of_the_callers_has(rounds: int) -> None:
-    theirs = ToolSpec("add", "Adds.", {"type": "object"})
-    tools = Toolbench(specs=())
-    async with bench(config_of(tools, rounds=rounds)) as b:
-        turn = await b.submit(extras=Extras(tools=(theirs,)))
-        call_tools(await b.provider.call(), ("fly", "{}"))
-        second = await b.provider.call(1)
-        assert ("There are: add." in second.request.messages[-1].text) is (rounds > 0)
-        assert [tool.name for tool in second.request.tools] == ["add"]
-        call_tools(second, ("add", "{}"))
-        folded = await b.folded(turn)
-        assert folded.finish_reason is FinishReason.TOOL_CALLS
-        assert [tool.error for tool in folded.tools] == [
-            "unknown_tool" if rounds else "limit",
-            None,
-        ]
-
-
-async def test_calls_of_a_turn_are_bounded() -> None:
-    tools = Toolbench()
-    async with bench(config_of(tools, calls=1)) as b:
-        turn = await b.submit()
-        call_tools(await b.provider.call(), ("look", "1"), ("look", "2"))
-        (await b.provider.call(1)).finish("Done.")
-        assert [tool.error for tool in (await b.folded(turn)).tools] == [None, "limit"]
-
-
-async def test_time_of_a_turns_tools_is_bounded() -> None:
-    tools = Toolbench()
-    async with bench(config_of(tools, total_s=0)) as b:
-        turn = await b.submit()
-        call_tools(await b.provider.call(), ("wait", "{}"))
-        (await b.provider.call(1)).finish("Done.")
-        assert [tool.error for tool in (await b.folded(turn)).tools] == ["timeout"]
-
-
 async def test_stop_ends_tools() -> None:
     tools = Toolbench()
     async with bench(config_of(tools)) as b:
@@ -368,17 +248,6 @@ async def test_answer_that_begins_again_keeps_what_came_before_its_tools() -> No
         assert again.reason == "retry after ProviderFault"
 
 
-async def test_long_result_is_cut_to_the_models_window() -> None:
-    tools = Toolbench(answer=lambda _: ToolResult("word " * 5000))
-    async with bench(config_of(tools), context_window=2000) as b:
-        turn = await b.submit()
-        call_tools(await b.provider.call(), ("look", "1"), ("look", "2"))
-        second = await b.provider.call(1)
-        assert all("[Cut here" in m.text for m in second.request.messages[3:])
-        second.finish("Done.")
-        assert (await b.folded(turn)).error_code is None
-
-
 async def test_own_and_callers_tools_in_one_completion() -> None:
     theirs = ToolSpec("add", "Adds.", {"type": "object"})
     tools = Toolbench()
@@ -390,18 +259,6 @@ async def test_own_and_callers_tools_in_one_completion() -> None:
         folded = await b.folded(turn)
         assert folded.finish_reason is FinishReason.TOOL_CALLS
         assert [tool.result for tool in folded.tools] == ["seen {}", None]
-
-
-@pytest.mark.parametrize("reason", [FinishReason.LENGTH, FinishReason.CONTENT_FILTER])
-async def test_calls_that_were_cut_off_are_not_made(reason: FinishReason) -> None:
-    tools = Toolbench()
-    async with bench(config_of(tools)) as b:
-        turn = await b.submit()
-        call = await b.provider.call()
-        call.send(ToolCallDelta(0, "c", "look", '{"x'))
-        call.finish("So", reason=reason)
-        assert (await b.folded(turn)).finish_reason is reason
-        assert not tools.ran
 
 
 def test_calls_are_never_parted_from_their_results() -> None:

@@ -11,7 +11,7 @@ from parley.context.seen import TurnReceipts
 from tests.fakes.scripted_provider import Call
 from tests.unit.chat.support import Bench, bench
 from tests.unit.chat.test_extras import ADD, PNG
-from tests.unit.chat.test_rounds import SPECS, Toolbench, call_tools, config_of
+from tests.unit.chat.toolbench import SPECS, Toolbench, call_tools, config_of
 
 
 async def assert_remade(b: Bench, turn: Turn, sent: CompletionRequest) -> None:
