@@ -16,7 +16,7 @@ from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import APIRouter
 from starlette.middleware.cors import CORSMiddleware
 
-from data_layer.database import open_database
+from data_layer.database import Database, open_database
 from data_layer.elements import SqlElements
 from data_layer.faults import explained
 from data_layer.local_storage import LocalStorage
@@ -134,13 +134,14 @@ async def _open(app: DescribedApp, stack: AsyncExitStack) -> Engine:
     elements = SqlElements(database, writer, storage, config.storage.quota)
     await stack.enter_async_context(sweeping(elements.sweep))
     check_contract()
-    layer = ChainlitLayer(database, writer, elements=elements, contexts=contexts)
-    stack.push_async_callback(layer.close)
     await stack.enter_async_context(waiting_files(storage.sweep))
     ownership = await stack.enter_async_context(
         open_ownership(config.database, database, writer, config.engine.replica_id)
     )
     live = await _open_live(stack, redis, ownership)
+    tell = live.announcements.announce
+    layer = ChainlitLayer(database, writer, elements=elements, contexts=contexts, tell=tell)
+    stack.push_async_callback(layer.close)
     tools = await stack.enter_async_context(open_tools(config.tools))
     counters = RedisCounters(redis) if redis else MemoryCounters()
     limits = await stack.enter_async_context(open_limits(config.limits, counters))
@@ -150,22 +151,16 @@ async def _open(app: DescribedApp, stack: AsyncExitStack) -> Engine:
     engine = await stack.enter_async_context(
         open_engine(running, registry, context, turns, live, ownership, limits)
     )
-    conversations = SqlConversations(database, writer, elements, contexts)
+    conversations = SqlConversations(database, writer, elements, contexts, tell)
     if config.titles:
         await stack.enter_async_context(open_titles(config.titles, engine, registry, conversations))
     kept = Kept(database, writer, storage, contexts, registry)
     who = await stack.enter_async_context(open_identity(identity, kept))
-    api = _api(engine, registry, conversations)
     _add_routes(
         app,
         *who,
-        probe_routes(
-            lambda: check_schema(database),
-            redis.trouble if redis else None,
-            version=__version__,
-            environment=config.server.environment,
-        ),
-        *api.routers(),
+        _probes(database, redis),
+        *_api(engine, registry, conversations).routers(),
         receipt_routes(receipts, callers, config.server.api_v1),
         download_routes(elements),
     )
@@ -176,6 +171,15 @@ async def _open(app: DescribedApp, stack: AsyncExitStack) -> Engine:
     asked = (engine, callers, layer, layer, elements, receipts, registry, local, sharing)
     _mount_page(app, Page(*asked, config.starters, config.profiles), places)
     return engine
+
+
+def _probes(database: Database, redis: RedisGuard | None) -> APIRouter:
+    return probe_routes(
+        lambda: check_schema(database),
+        redis.trouble if redis else None,
+        version=__version__,
+        environment=config.server.environment,
+    )
 
 
 def _api(engine: Engine, models: Models, conversations: SqlConversations) -> Api:

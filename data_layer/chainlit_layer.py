@@ -36,7 +36,7 @@ from data_layer.step_merge import Stamps
 from data_layer.steps import SqlSteps
 from data_layer.storable import uuid_of, uuid_or_none
 from data_layer.storage import StorageConfig
-from data_layer.threads import SqlThreads
+from data_layer.threads import SqlThreads, Tell, untold
 from data_layer.unawaited import Unawaited, report
 from data_layer.users import SqlUsers, new_user
 from data_layer.writer import Writer
@@ -69,11 +69,12 @@ class ChainlitLayer(BaseDataLayer):
         owner: Callable[[], Owner | None] = current_owner.get,
         seen: Callable[[Owner], None] | None = None,
         shown_messages: int | None = _SHOWN_MESSAGES,
+        tell: Tell = untold,
     ) -> None:
         """Read through `database`, write through `writer`; closing this layer closes neither.
 
         `elements` keeps files; by default in `.parley/files`. `contexts` are what a deleted thread
-        leaves elsewhere.
+        leaves elsewhere; `tell` hears of names.
         `owner` says who calls. In an app where only Chainlit knows that, `seen` is told of each
         user that Chainlit asks for, since it asks for the one who calls; without it nobody but
         the owner is found. A thread opens at its last `shown_messages`; None shows all.
@@ -83,7 +84,7 @@ class ChainlitLayer(BaseDataLayer):
         self._seen = seen
         self._shown_messages = shown_messages
         self._users = SqlUsers(database, writer)
-        self._threads = SqlThreads(database, writer)
+        self._threads = SqlThreads(database, writer, tell=tell)
         self._steps = SqlSteps(database, writer)
         self._feedbacks = SqlFeedbacks(database, writer)
         self._stamps = Stamps()

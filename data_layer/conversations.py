@@ -18,7 +18,7 @@ from data_layer.search import SearchHit
 from data_layer.storable import check_size, storable_json
 from data_layer.tables import QUEUED, steps, threads, turns
 from data_layer.thread_lock import new_thread
-from data_layer.threads import SqlThreads
+from data_layer.threads import SqlThreads, Tell, untold
 from data_layer.writer import Writer
 from parley.chat.conversations import (
     BroughtTurn,
@@ -55,14 +55,15 @@ class SqlConversations:
         writer: Writer,
         elements: SqlElements,
         contexts: ContextStore,
+        tell: Tell = untold,
     ) -> None:
         """Read through `database`, write through `writer`.
 
-        `elements` and `contexts` are what a deleted thread leaves elsewhere.
+        `elements` and `contexts` are what a deleted thread leaves elsewhere; `tell` hears of names.
         """
         self._database = database
         self._writer = writer
-        self._threads = SqlThreads(database, writer)
+        self._threads = SqlThreads(database, writer, tell=tell)
         self._elements = elements
         self._contexts = contexts
 
@@ -120,20 +121,7 @@ class SqlConversations:
     async def retitle(  # noqa: D102
         self, owner_id: str, thread_id: str, before: str, title: str
     ) -> bool:
-        statement = (
-            sa.update(threads)
-            .where(
-                threads.c.id == thread_id,
-                threads.c.owner_id == owner_id,
-                threads.c.deleted_at.is_(None),
-                threads.c.name == before,
-            )
-            .values(name=thread_name(title))
-        )
-        changed = await self._writer.write(
-            lambda connection: connection.execute(statement).rowcount
-        )
-        return changed == 1
+        return await self._threads.retitle(owner_id, thread_id, before, title)
 
     async def delete(self, owner_id: str, thread_id: str) -> None:  # noqa: D102
         keys = await self._threads.delete(owner_id, thread_id)

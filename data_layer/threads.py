@@ -4,7 +4,7 @@ Pages are keyset pages on (last activity, id), made by the database. Deleting le
 so that a late write cannot bring a thread back.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +23,7 @@ from data_layer.thread_lock import lock_thread, new_thread
 from data_layer.writer import Writer
 from parley.chat.errors import NotFound
 from parley.chat.messages import storable_text
+from parley.chat.news import Named
 from parley.chat.requests import thread_name
 from parley.chat.turns import Owner
 
@@ -30,15 +31,24 @@ _NO_THREAD = "There is no such conversation."
 # Sessions write their copy of these back at every disconnect: sharing.py has the say.
 _SHARING_KEYS = frozenset({"is_shared", "shared_at"})
 
+Tell = Callable[[Named], None]
+
+
+def untold(_: Named) -> None:
+    """Tell nobody."""
+
 
 class SqlThreads:
     """Threads of one owner at a time; another's and a missing one raise the same `NotFound`."""
 
-    def __init__(self, database: Database, writer: Writer, few: int = FEW) -> None:
+    def __init__(
+        self, database: Database, writer: Writer, few: int = FEW, tell: Tell = untold
+    ) -> None:
         """Read through `database`, write through `writer`; closes neither.
 
-        Of so `few` threads a page is sorted.
+        Of so `few` threads a page is sorted. Once a name is saved, `tell` hears of it.
         """
+        self._tell = tell
         self._database = database
         self._writer = writer
         self._few = few
@@ -104,6 +114,21 @@ class SqlThreads:
         )
         row = await self._writer.write(lambda connection: connection.execute(statement).first())
         _found(row)
+        self._tell(Named(owner_id, thread_id))
+
+    async def retitle(self, owner_id: str, thread_id: str, before: str, name: str) -> bool:
+        """Give it another name, if it still has the one from `before`."""
+        statement = (
+            sa.update(threads)
+            .where(_owned(owner_id, thread_id), threads.c.name == before)
+            .values(name=thread_name(name))
+        )
+        changed = await self._writer.write(
+            lambda connection: connection.execute(statement).rowcount
+        )
+        if changed:
+            self._tell(Named(owner_id, thread_id))
+        return changed == 1
 
     async def put(
         self, owner: Owner, thread_id: str, *, name: str | None, tags: Sequence[str] | None
@@ -115,6 +140,8 @@ class SqlThreads:
         if tags is not None:
             values["tags"] = [storable_text(str(tag)) for tag in tags]
         await self._writer.write(lambda connection: _put(connection, owner, thread_id, values))
+        if "name" in values:
+            self._tell(Named(owner.id, thread_id))
 
     async def merge_metadata(self, owner_id: str, thread_id: str, patch: Mapping[str, Any]) -> None:
         """Merge metadata, None taking a key away; never makes a thread.

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from parley.chat.errors import ParleyError, StorageUnavailable
 from parley.chat.inherited import interrupted_end
-from parley.chat.news import TurnNews
+from parley.chat.news import Named, TurnNews
 from parley.chat.ownership import Look, Orphan, Owned
 from parley.chat.ports import Announcements, Ownership, TurnStore
 from parley.chat.running import RunningTurn
@@ -62,6 +62,7 @@ class Keeper:
         """Look at once where there is news of a turn that runs or waits here."""
         with self._announcements.listening(None) as arriving:
             async for news in arriving:
+                assert not isinstance(news, Named)
                 try:
                     await self._hear(news)
                 except Exception:  # the loop's edge, as above

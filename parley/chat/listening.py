@@ -1,21 +1,24 @@
-"""Listening: a surface that has a thread open hears of its turns, wherever they were begun."""
+"""Listening: a surface that has a thread open hears of its turns, wherever they were begun.
 
-from collections.abc import AsyncGenerator
+And of the names that its owner's threads get, which it lists beside it.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
 
 from parley.chat.errors import NotFound
-from parley.chat.news import TurnNews
+from parley.chat.news import Named, News, TurnNews
 from parley.chat.ports import Announcements, TurnStore
 
 
 async def listen(
     turns: TurnStore, announcements: Announcements, owner_id: str, thread_id: str
-) -> AsyncGenerator[TurnNews]:
+) -> AsyncGenerator[News]:
     """Do what `Engine.listen` promises."""
     if not await turns.owns_thread(owner_id, thread_id):
         raise NotFound("There is no such conversation.")
     known: dict[str, TurnNews] = {}
-    with announcements.listening(thread_id) as arriving:
-        changes = await _changed(turns, owner_id, thread_id, known)
+    with announcements.listening(thread_id, owner_id) as arriving:
+        changes: Sequence[News] = await _changed(turns, owner_id, thread_id, known)
         while True:
             for news in changes:
                 yield news
@@ -23,7 +26,8 @@ async def listen(
             if told is None:
                 changes = await _changed(turns, owner_id, thread_id, known)
             else:
-                changes = [told] if _is_new(known, told) else []
+                is_new = isinstance(told, Named) or _is_new(known, told)
+                changes = [told] if is_new else []
 
 
 async def _changed(

@@ -1,4 +1,4 @@
-"""News: what happened to a turn of a thread, for whoever has the thread open."""
+"""News: what happened to a turn or to a name, for whoever has it in front of them."""
 
 from dataclasses import dataclass
 
@@ -23,3 +23,14 @@ class TurnNews:
     def of(cls, turn: Turn) -> "TurnNews":
         """Say what the turn is now."""
         return cls(turn.thread_id, turn.id, turn.state, turn.fence, turn.stop_requested)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """One of this owner's threads has another name: the rows say which."""
+
+    owner_id: str
+    thread_id: str
+
+
+News = TurnNews | Named

@@ -17,7 +17,7 @@ from parley.chat.models import (
     Toolbox,
     ToolSpec,
 )
-from parley.chat.news import TurnNews
+from parley.chat.news import News
 from parley.chat.ownership import Look, Orphan
 from parley.chat.tools import ToolResult
 from parley.chat.turns import Answer, Begun, Context, ContextRecord, Exchange, Extras, NewTurn, Turn
@@ -242,15 +242,14 @@ class TurnLog(Protocol):
 class Announcements(Protocol):
     """What begins and ends in which thread, told to every process that has it open."""
 
-    def announce(self, news: TurnNews) -> None:
+    def announce(self, news: News) -> None:
         """Tell it to whoever listens, here and elsewhere. Never blocks; it may get lost."""
         ...
 
-    def listening(
-        self, thread_id: str | None
-    ) -> AbstractContextManager[AsyncIterator[TurnNews | None]]:
-        """Give the news of a thread, of all threads for None, from now on and without an end.
+    def listening(self, *of: str | None) -> AbstractContextManager[AsyncIterator[News | None]]:
+        """Give the news of these, from now on and without an end.
 
+        Of a thread, by its id, the turns; of an owner the names of threads; of None all turns.
         None instead of news: some may have been missed, the rows say what is true.
         """
         ...

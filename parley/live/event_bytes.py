@@ -11,11 +11,12 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 
 from parley.chat.events import Event, TextEvent
-from parley.chat.news import TurnNews
+from parley.chat.news import Named, News, TurnNews
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[list[Any]]).decode
-_decode_news = msgspec.msgpack.Decoder(tuple[str, TurnNews | None]).decode
+# A name as a list, so that it is told apart from a turn, which is a map.
+_decode_news = msgspec.msgpack.Decoder(tuple[str, TurnNews | tuple[str, str] | None]).decode
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Event)}
 _NAMES = {kind: tuple(field.name for field in fields(kind))[1:] for kind in _KINDS.values()}
 _TYPES = {
@@ -39,17 +40,19 @@ def decode_events(turn_id: str, data: bytes) -> Iterator[Event]:
         raise ValueError("these are no events") from error
 
 
-def encode_news(replica_id: str, news: TurnNews | None) -> bytes:
+def encode_news(replica_id: str, news: News | None) -> bytes:
     """Write news, and who tells them; None for news that were missed."""
-    return _encode((replica_id, news))
+    named = (news.owner_id, news.thread_id) if isinstance(news, Named) else None
+    return _encode((replica_id, named or news))
 
 
-def decode_news(data: bytes) -> tuple[str, TurnNews | None]:
+def decode_news(data: bytes) -> tuple[str, News | None]:
     """Read news; raises `ValueError` for what is none."""
     try:
-        return _decode_news(data)
+        replica_id, news = _decode_news(data)
     except msgspec.MsgspecError as error:
         raise ValueError("these are no news") from error
+    return replica_id, Named(*news) if isinstance(news, tuple) else news
 
 
 def _values(event: Event) -> list[Any]:

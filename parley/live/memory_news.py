@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
-from parley.chat.news import TurnNews
+from parley.chat.news import Named, News
 
 # A listener that takes none of this many is told to look at the rows instead.
 _MOST_WAITING = 100
@@ -18,40 +18,38 @@ class MemoryAnnouncements:
         """Nobody listens yet."""
         self._boxes: dict[str | None, set[_Box]] = {}
 
-    def announce(self, news: TurnNews) -> None:  # noqa: D102 - see the port
-        for thread_id in (news.thread_id, None):
-            for box in self._boxes.get(thread_id, ()):
+    def announce(self, news: News) -> None:  # noqa: D102 - see the port
+        for key in (news.owner_id,) if isinstance(news, Named) else (news.thread_id, None):
+            for box in self._boxes.get(key, ()):
                 box.put(news)
 
     def missed(self) -> None:
         """Tell all who listen that news may have been missed."""
-        for boxes in self._boxes.values():
-            for box in boxes:
-                box.put(None)
+        for box in set().union(*self._boxes.values()):
+            box.put(None)
 
     @contextmanager
-    def listening(  # noqa: D102
-        self, thread_id: str | None
-    ) -> Iterator[AsyncIterator[TurnNews | None]]:
+    def listening(self, *of: str | None) -> Iterator[AsyncIterator[News | None]]:  # noqa: D102
         box = _Box()
-        boxes = self._boxes.setdefault(thread_id, set())
-        boxes.add(box)
+        for key in of:
+            self._boxes.setdefault(key, set()).add(box)
         try:
             yield box
         finally:
-            boxes.discard(box)
-            if not boxes and self._boxes.get(thread_id) is boxes:
-                del self._boxes[thread_id]
+            for key in of:
+                self._boxes[key].discard(box)
+                if not self._boxes[key]:
+                    del self._boxes[key]
 
 
 class _Box:
     """News for one listener, bounded."""
 
     def __init__(self) -> None:
-        self._news: deque[TurnNews | None] = deque()
+        self._news: deque[News | None] = deque()
         self._arrived = asyncio.Event()
 
-    def put(self, news: TurnNews | None) -> None:
+    def put(self, news: News | None) -> None:
         if len(self._news) >= _MOST_WAITING:
             self._news.clear()
             self._news.append(None)
@@ -61,7 +59,7 @@ class _Box:
     def __aiter__(self) -> "_Box":
         return self
 
-    async def __anext__(self) -> TurnNews | None:
+    async def __anext__(self) -> News | None:
         while not self._news:
             self._arrived.clear()
             await self._arrived.wait()

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from redis.asyncio import Redis
 
-from parley.chat.news import TurnNews
+from parley.chat.news import News
 from parley.chat.ports import Live
 from parley.live.event_bytes import encode_news
 from parley.live.memory_news import MemoryAnnouncements
@@ -31,7 +31,7 @@ async def open_redis_live(
     """
     here = MemoryAnnouncements()
 
-    def hear(news: TurnNews | None) -> None:
+    def hear(news: News | None) -> None:
         if news is None:
             here.missed()
         else:

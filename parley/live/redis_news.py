@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
 
-from parley.chat.news import TurnNews
+from parley.chat.news import News
 from parley.live.event_bytes import encode_news
 from parley.live.memory_news import MemoryAnnouncements
 from parley.live.redis_writer import RedisWriter
@@ -18,11 +18,11 @@ class RedisAnnouncements:
         self._here = here
         self._me = replica_id
 
-    def announce(self, news: TurnNews) -> None:  # noqa: D102 - see the port
+    def announce(self, news: News) -> None:  # noqa: D102 - see the port
         self._here.announce(news)
         self._writer.tell(encode_news(self._me, news))
 
     def listening(  # noqa: D102
-        self, thread_id: str | None
-    ) -> AbstractContextManager[AsyncIterator[TurnNews | None]]:
-        return self._here.listening(thread_id)
+        self, *of: str | None
+    ) -> AbstractContextManager[AsyncIterator[News | None]]:
+        return self._here.listening(*of)

@@ -12,7 +12,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from parley.chat.news import TurnNews
+from parley.chat.news import News
 from parley.live.event_bytes import decode_events, decode_news
 from parley.live.redis_commands import (
     EVENTS,
@@ -59,7 +59,7 @@ class RedisReader:
         redis: Redis,
         commands: Commands,
         replica_id: str,
-        hear: Callable[[TurnNews | None], None],
+        hear: Callable[[News | None], None],
     ) -> None:
         """Read by `redis`, whose commands may block; `hear` gets the news of others."""
         self._redis = redis

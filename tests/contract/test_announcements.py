@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from parley.chat.news import TurnNews
+from parley.chat.news import Named, News, TurnNews
 from parley.chat.ports import Announcements
 from parley.chat.turns import TurnState
 from parley.live.memory_news import MemoryAnnouncements
@@ -26,12 +26,12 @@ def news(thread_id: str, state: TurnState = TurnState.RUNNING) -> TurnNews:
     return TurnNews(thread_id, str(uuid4()), state)
 
 
-async def heard(listening: AsyncIterator[TurnNews | None]) -> TurnNews | None:
+async def heard(listening: AsyncIterator[News | None]) -> News | None:
     async with asyncio.timeout(10):
         return await anext(listening)
 
 
-async def heard_of(listening: AsyncIterator[TurnNews | None]) -> TurnNews:
+async def heard_of(listening: AsyncIterator[News | None]) -> News:
     """Hear the next news; that some may have been missed is none."""
     while (told := await heard(listening)) is None:
         pass
@@ -74,3 +74,13 @@ async def test_nobody_has_to_listen(announcements: Announcements) -> None:
     with announcements.listening("a") as late:
         announcements.announce(said := news("a"))
         assert await heard_of(late) == said
+
+
+async def test_an_owner_hears_of_names_wherever_it_listens(announcements: Announcements) -> None:
+    with announcements.listening("a", "anna") as anna, announcements.listening("b", "ben") as ben:
+        with announcements.listening(None) as everywhere:
+            announcements.announce(named := Named("anna", "b"))
+            announcements.announce(said := news("b"))
+            assert await heard_of(everywhere) == said
+        assert await heard_of(anna) == named
+        assert await heard_of(ben) == said

@@ -1,5 +1,6 @@
 """Conversations on both databases: what the API reads and changes, and what it brings back."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,12 +13,14 @@ from data_layer.database import Database
 from data_layer.elements import SqlElements
 from data_layer.local_storage import LocalStorage
 from data_layer.storage import StorageConfig
+from data_layer.threads import SqlThreads
 from data_layer.turns import SqlTurnStore
 from data_layer.writer import Writer
 from parley.chat.conversations import BroughtTurn
 from parley.chat.deltas import FinishReason
 from parley.chat.errors import InvalidRequest, NotFound
 from parley.chat.messages import Role
+from parley.chat.news import Named
 from parley.chat.tools import ToolUse
 from parley.chat.turns import Owner, Turn
 from parley.context.memory_store import MemoryContextStore
@@ -56,6 +59,34 @@ async def test_a_title_by_hand_wins(conversations: SqlConversations, owner: Owne
     assert not await conversations.retitle(owner.id, made.id, "First words", "Too late")
     assert (await conversations.read(owner.id, made.id)).title == "A better one"
     assert not await conversations.retitle(an_owner().id, made.id, "A better one", "Foreign")
+
+
+async def test_a_title_by_hand_wins_at_the_same_moment(
+    conversations: SqlConversations, owner: Owner
+) -> None:
+    for number in range(20):
+        made = await conversations.create(owner, "First words", {})
+        by_model = conversations.retitle(owner.id, made.id, "First words", "The model's")
+        by_hand = conversations.change(owner.id, made.id, "By hand", {})
+        await asyncio.gather(*((by_model, by_hand) if number % 2 else (by_hand, by_model)))
+        assert (await conversations.read(owner.id, made.id)).title == "By hand"
+
+
+async def test_names_are_told_once_they_are_saved(
+    database: Database, writer: Writer, owner: Owner
+) -> None:
+    told: list[Named] = []
+    threads = SqlThreads(database, writer, tell=told.append)
+    thread_id, other = str(uuid4()), str(uuid4())
+    await threads.put(owner, thread_id, name="First words", tags=None)
+    await threads.put(owner, thread_id, name=None, tags=["x"])
+    assert not await threads.retitle(owner.id, thread_id, "Others", "The model's")
+    with pytest.raises(NotFound):
+        await threads.rename(owner.id, other, "mine")
+    assert told == [Named(owner.id, thread_id)]
+    assert await threads.retitle(owner.id, thread_id, "First words", "The model's")
+    await threads.rename(owner.id, thread_id, "By hand")
+    assert told == [Named(owner.id, thread_id)] * 3
 
 
 async def test_large_metadata_is_left_out_of_lists(

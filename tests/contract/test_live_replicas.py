@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from parley.chat.deltas import FinishReason
 from parley.chat.events import Done, Event, TextEvent, TurnStart, first_seq
 from parley.chat.fold import fold
-from parley.chat.news import TurnNews
+from parley.chat.news import News, TurnNews
 from parley.chat.ports import TurnLog
 from parley.chat.turns import TurnState
 from tests.contract.live_support import WINDOW_S, live_at
@@ -123,9 +123,9 @@ async def test_news_are_heard_on_every_replica_once(redis_url: str) -> None:
             assert await heard(there, len(news)) == news
 
 
-async def heard(listener: AsyncIterator[TurnNews | None], count: int) -> list[TurnNews]:
+async def heard(listener: AsyncIterator[News | None], count: int) -> list[News]:
     """Hear so many news; that some may have been missed is none."""
-    news: list[TurnNews] = []
+    news: list[News] = []
     async with asyncio.timeout(WAIT_S):
         while len(news) < count:
             news += filter(None, [await anext(listener)])

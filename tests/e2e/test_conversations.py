@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -11,8 +10,8 @@ import pytest
 
 from tests.e2e.conftest import Faked
 from tests.e2e.resumable import new_conversation, received, say
-from tests.e2e.support import asks, client_of, row_counts, serving, text_of
-from tests.fakes.model_server import answer, chunk, model_server, sse, wait
+from tests.e2e.support import client_of, text_of
+from tests.fakes.model_server import answer, chunk, sse, wait
 
 API = "/api/v1"
 
@@ -223,20 +222,3 @@ async def _events(
         client.stream("GET", f"{API}/turns/{turn_id}/events", headers=headers) as response,
     ):
         return [each.event async for each in received(response)]
-
-
-async def test_a_new_conversation_gets_a_title_from_its_model(tmp_path: Path) -> None:
-    async with (
-        model_server(sse(*answer("A marsupial.")), sse(*answer('"Quokkas, shortly"'))) as server,
-        serving(tmp_path, asks(server) | {"MODEL_TITLES": "true"}) as parley,
-        client_of(parley) as client,
-    ):
-        id = await new_conversation(client)
-        await say(client, id, "What is a quokka?")
-        async with asyncio.timeout(10):
-            title = ""
-            while title != "Quokkas, shortly":
-                title = (await client.get(f"{API}/conversations/{id}")).json()["title"]
-        assert len((await client.get(f"{API}/conversations/{id}/messages")).json()["data"]) == 2
-        assert "You name conversations" in server.requests[-1].json["messages"][0]["content"]
-        assert row_counts(parley)["turns"] == 1

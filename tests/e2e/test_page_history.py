@@ -1,13 +1,15 @@
 """What is kept, in a real browser: found again, rated, kept at hand, shared."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests.e2e.conftest import Faked
-from tests.e2e.support import asks, select, serving
+from tests.e2e.support import asks, select, serving, until
 from tests.e2e.test_page import (
     SIZES,
     WAIT_MS,
@@ -20,7 +22,7 @@ from tests.e2e.test_page import (
     shot,
     stranger,
 )
-from tests.fakes.model_server import answer, model_server, sse
+from tests.fakes.model_server import answer, model_server, sse, wait
 
 pytestmark = pytest.mark.needs_browser
 
@@ -164,3 +166,44 @@ async def test_rated_answers_look_right(
         await shot(page, f"rated-{size}-{theme}")
         wide = await page.evaluate("document.documentElement.scrollWidth > innerWidth")
         assert not wide, "nothing sticks out at the side"
+
+
+async def test_open_pages_show_the_names_that_threads_get(tmp_path: Path, page: Page) -> None:
+    """The model's, in the background, and one by hand, which wins; nobody reloads."""
+    named = asyncio.Event()
+    async with (
+        model_server(
+            sse(*answer("A marsupial.")),
+            sse(wait(named), *answer("Too late")),
+            sse(*answer("Others.")),
+            sse(*answer('"Wombats, shortly"')),
+        ) as server,
+        serving(tmp_path, asks(server) | {"MODEL_TITLES": "true"}) as parley,
+    ):
+        await open_page(page, parley)
+        await say(page, "What is a quokka?")
+        sidebar = page.locator("#thread-history")
+        await expect(sidebar).to_contain_text("What is a quokka?")
+        await until(lambda: len([asked for asked in server.requests if asked.body]) == 2)
+        assert "You name conversations" in server.requests[-1].json["messages"][0]["content"]
+        other = await page.context.new_page()
+        await open_page(other, parley)
+        await say(other, "And a wombat?")
+        for each in (sidebar, other.locator("#thread-history")):
+            await expect(each).to_contain_text("Wombats, shortly")
+            await expect(each).to_contain_text("What is a quokka?")
+        first = page.url.rsplit("/", 1)[1]
+        renamed = await page.request.patch(
+            f"{parley.url}/api/v1/conversations/{first}", data={"title": "By hand"}
+        )
+        assert renamed.ok
+        named.set()
+        for each in (sidebar, other.locator("#thread-history")):
+            await expect(each).to_contain_text("By hand")
+        read = await page.request.get(f"{parley.url}/api/v1/conversations?limit=5")
+        assert {each["title"] for each in (await read.json())["data"]} == {
+            "By hand",
+            "Wombats, shortly",
+        }
+        assert select(parley, "SELECT count(*) FROM turns") == [(2,)]
+        await shot(page, "named")

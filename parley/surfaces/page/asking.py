@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -23,7 +22,7 @@ from parley.surfaces.page.attached import attach_files, file_ids, images_of
 from parley.surfaces.page.buttons import texts_for
 from parley.surfaces.page.choices import Choice, asked_model, offer_choices
 from parley.surfaces.page.following import Following
-from parley.surfaces.page.showing import Shown
+from parley.surfaces.page.showing import Shown, list_anew
 from parley.surfaces.starters import Profile
 
 _INTERACTION_CHARS = 100
@@ -104,7 +103,7 @@ class Asking:
         is_first = not session.has_first_interaction
         if is_first:
             session.has_first_interaction = True
-            await _first_interaction(session, text[:_INTERACTION_CHARS])
+            await list_anew(session, text[:_INTERACTION_CHARS])
         if is_first or choice != self._choice(session):
             await self._keep(session, choice)
         if files and begun.created:
@@ -161,7 +160,7 @@ class Asking:
         # offers neither Stop nor thumbs.
         begun_here = thread["name"] if session.has_first_interaction else None
         session.has_first_interaction = True
-        await _first_interaction(session, begun_here or "resume")
+        await list_anew(session, begun_here or "resume")
         await self._shown.show(session, thread)
 
     async def _keep(self, session: WebsocketSession, choice: Choice) -> None:
@@ -188,12 +187,6 @@ def owner_of(session: WebsocketSession) -> Owner:
     """Say whose session it is."""
     assert isinstance(session.user, PersistedUser)
     return Owner(session.user.id, session.user.identifier)
-
-
-async def _first_interaction(session: WebsocketSession, interaction: str) -> None:
-    """Tell the page that the thread exists now: it puts it into the sidebar and the address."""
-    first: dict[str, Any] = {"interaction": interaction, "thread_id": session.thread_id}
-    await ChainlitEmitter(session).emit("first_interaction", first)
 
 
 def uuid_of(value: object) -> str | None:

@@ -1,23 +1,25 @@
 """Following: the turns of a thread as they run, in every page that has it open.
 
 A page reads what it began itself. What was begun elsewhere, on another device or through another
-surface, it hears of, shows the thread anew and reads on from there.
+surface, it hears of, shows the thread anew and reads on from there. Where a thread of its owner is
+named, this one or another, it lists them anew.
 """
 
 import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from uuid import uuid4
 
 from chainlit.session import WebsocketSession
 
 from parley.chat.engine import Engine
 from parley.chat.errors import NotFound, ParleyError
-from parley.chat.news import TurnNews
+from parley.chat.news import Named, News
 from parley.chat.turns import Owner, Turn, TurnState
 from parley.observability.logs import get_logger
 from parley.surfaces.page.offering import LocalModel
 from parley.surfaces.page.reader import SocketGone, read_turn
-from parley.surfaces.page.showing import Shown
+from parley.surfaces.page.showing import Shown, list_anew
 
 logger = get_logger(__name__)
 
@@ -92,7 +94,10 @@ class Following:
             async for news in arriving:
                 await self._heard(session, owner, news)
 
-    async def _heard(self, session: WebsocketSession, owner: Owner, news: TurnNews) -> None:
+    async def _heard(self, session: WebsocketSession, owner: Owner, news: News) -> None:
+        if isinstance(news, Named):
+            await list_anew(session, f"named {news.thread_id} {uuid4()}")
+            return
         socket = self._of(session)
         if news.state is TurnState.QUEUED or news.turn_id in socket.seen:
             return

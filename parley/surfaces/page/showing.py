@@ -1,6 +1,6 @@
 """Showing: a thread put into a page, at its last messages or further back, with its buttons."""
 
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -66,6 +66,15 @@ class Shown:
 
     def _window(self, session: WebsocketSession) -> int:
         return self._windows.get(session, SHOWN_MESSAGES)
+
+
+async def list_anew(session: WebsocketSession, interaction: str) -> None:
+    """Tell the page that its thread exists: it lists it in the sidebar, and has its address.
+
+    Each time the `interaction` is another one than the page was told before, it asks for its list.
+    """
+    first: dict[str, Any] = {"interaction": interaction, "thread_id": session.thread_id}
+    await ChainlitEmitter(session).emit("first_interaction", first)
 
 
 def _messages(steps: list[StepDict]) -> int:

@@ -12,7 +12,7 @@ from parley.chat.engine import Engine, open_engine
 from parley.chat.errors import StorageUnavailable
 from parley.chat.events import Done, ErrorEvent, Event
 from parley.chat.fold import Folded, fold
-from parley.chat.news import TurnNews
+from parley.chat.news import News
 from parley.chat.ports import Live
 from parley.chat.running import RunConfig
 from parley.chat.runs import EngineConfig
@@ -141,7 +141,7 @@ class Announced(MemoryAnnouncements):
     deaf = False
 
     @override
-    def announce(self, news: TurnNews) -> None:
+    def announce(self, news: News) -> None:
         if not self.deaf:
             super().announce(news)
 

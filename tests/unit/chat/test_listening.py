@@ -7,16 +7,16 @@ from contextlib import aclosing
 import pytest
 
 from parley.chat.errors import NotFound
-from parley.chat.news import TurnNews
+from parley.chat.news import News, TurnNews
 from parley.chat.turns import TurnState
 from tests.fakes.scripted_provider import PATIENCE_S
 from tests.unit.chat.support import ANNA, BEN, Bench, bench
 
 
-async def hear(listening: AsyncGenerator[TurnNews], count: int) -> list[tuple[str, TurnState]]:
+async def hear(listening: AsyncGenerator[News], count: int) -> list[tuple[str, TurnState]]:
     async with asyncio.timeout(PATIENCE_S):
         heard = [await anext(listening) for _ in range(count)]
-    return [(news.turn_id, news.state) for news in heard]
+    return [(news.turn_id, news.state) for news in heard if isinstance(news, TurnNews)]
 
 
 async def an_answered_thread(b: Bench) -> None:
