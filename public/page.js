@@ -56,8 +56,9 @@
     // Lists whose items are wrapped are no lists to a screen reader.
     const lists = "ul[data-sidebar=menu]:not([role]), li[data-sidebar=menu-item]:not([role])";
     for (const list of document.querySelectorAll(lists)) list.setAttribute("role", "presentation");
-    // Code that is wider than the screen can be scrolled by keys too.
-    for (const code of document.querySelectorAll("pre code:not([tabindex])")) code.tabIndex = 0;
+    // Code and formulas that are wider than the screen can be scrolled by keys too.
+    const wide = "pre code:not([tabindex]), .katex-display:not([tabindex])";
+    for (const one of document.querySelectorAll(wide)) one.tabIndex = 0;
   };
 
   let asked = false;
@@ -82,17 +83,35 @@
   begin();
 })();
 
-/* What is copied is what the model wrote: the page gets colons as a reference, so that its Markdown
-   takes no text for a directive (parley/surfaces/page/markdown.py). */
+/* What is copied is what the model wrote: the page gets colons and dollars as references, so that its Markdown
+   takes no text for a directive or a formula, and formulas in its renderer's form
+   (parley/surfaces/page/markdown.py, maths.py). */
 (() => {
   const clipboard = navigator.clipboard;
   if (!clipboard) return;
-  const asWritten = (text) => text.replaceAll('&#x3A;', ':');
+  const FORMULA = /^([ \t]*)\$\$(\[?)([=<>]?)((?:\\.|[^$]|\$(?!\$))*?)\$\$/gm;
+  const asWritten = (text) =>
+    text
+      .replace(FORMULA, formulaAsWritten)
+      .replaceAll('$$\\relax ', () => '\\[')
+      .replaceAll('\\relax$$', () => '\\]')
+      .replaceAll('$\\relax ', () => '\\(')
+      .replaceAll('\\relax$', () => '\\)')
+      .replaceAll('&#x24;', () => '$')
+      .replaceAll('&#x3A;', ':');
   const writeText = clipboard.writeText.bind(clipboard);
   clipboard.writeText = (text) => writeText(asWritten(text));
   if (!clipboard.write) return;
   const write = clipboard.write.bind(clipboard);
   clipboard.write = async (items) => write(await Promise.all(items.map(mended)));
+
+  // Lines that its dollars were given go; which those are, the sign behind the first dollars says.
+  function formulaAsWritten(_, indent, bracket, sign, content) {
+    const line = '\n' + indent;
+    if ('=<'.includes(sign || ' ')) content = content.slice(line.length);
+    if ('=>'.includes(sign || ' ')) content = content.slice(0, -line.length);
+    return indent + (bracket ? '\\[' : '$$') + content + (bracket ? '\\]' : '$$');
+  }
 
   async function mended(item) {
     const parts = {};

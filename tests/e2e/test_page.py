@@ -34,6 +34,15 @@ async for event in engine.follow(turn):
 | running | no |
 | completed | yes |
 """
+FORMULAS = r"""
+It takes $t = \frac{n}{v}$ for $5 or $6 a month:
+
+\[
+\sum_{i=1}^{n} x_i^2 \le \int_0^\infty e^{-x}\,dx
+\]
+
+$$\begin{aligned} a &= b:c \\ d &= \$5 \end{aligned}$$
+"""
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
 
 
@@ -252,7 +261,7 @@ async def test_a_page_whose_cookie_is_gone_is_told(faked: Faked, chat_page: Page
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("theme", ["light", "dark"])
 async def test_it_looks_right(faked: Faked, chromium: Browser, size: str, theme: str) -> None:
-    faked.will_reply(sse(*answer(*re.findall(r"\S+\s*", MARKDOWN))))
+    faked.will_reply(sse(*answer(*re.findall(r"\S+\s*", MARKDOWN + FORMULAS))))
     width, height = SIZES[size]
     async with stranger(chromium, width, height, theme) as context:
         page = await context.new_page()
@@ -268,6 +277,9 @@ async def test_it_looks_right(faked: Faked, chromium: Browser, size: str, theme:
         await say(page, "What is a turn?")
         await expect(answer_of(page).locator("table")).to_be_visible()
         await finished(page)
+        await expect(answer_of(page)).to_contain_text("for $5 or $6 a month")
+        await expect(answer_of(page).locator(".katex-display")).to_have_count(2)
+        assert await page.evaluate("document.fonts.check('16px KaTeX_Main')")
         await shot(page, f"chat-{size}-{theme}")
         wide = await page.evaluate("document.documentElement.scrollWidth > innerWidth")
         assert not wide, "nothing sticks out at the side"
@@ -303,15 +315,16 @@ async def _thread_option(page: Page, option: str) -> None:
 
 
 async def test_colons_take_no_text_away(faked: Faked, chat_page: Page) -> None:
-    said = ["pull ngi", "nx:lat", "est, then Dict[str", ":int] and `a:b`"]
+    said = ["pull ngi", "nx:lat", "est, then Dict[str", ":int] and `a:b`", FORMULAS]
     faked.will_reply(sse(*answer(*said)))
     await say(chat_page, "Say :this")
     whole = "pull nginx:latest, then Dict[str:int] and a:b"
-    await expect(answer_of(chat_page)).to_have_text(whole)
+    await expect(answer_of(chat_page)).to_contain_text(whole)
     await finished(chat_page)
     assert answers(faked.parley)[-1] == ("completed", "stop", "".join(said))
     await load_again(chat_page)
-    await expect(answer_of(chat_page)).to_have_text(whole)
+    await expect(answer_of(chat_page)).to_contain_text(whole)
+    await expect(answer_of(chat_page).locator(".katex")).to_have_count(3)
     await expect(question_of(chat_page)).to_contain_text("Say :this")
     await chat_page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await chat_page.locator("button:has(svg.lucide-copy)").last.click()

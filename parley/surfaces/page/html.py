@@ -2,6 +2,7 @@
 
 Chainlit's template takes its fonts from Google and a stylesheet for formulas from a CDN. A
 self-hosted page tells nobody who opens it, and does not wait for a network that may not be there.
+The stylesheet is in public/katex, of the version whose script Chainlit has.
 """
 
 import re
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
 
+_KATEX = re.compile(r"https://cdn\.jsdelivr\.net/npm/katex@[0-9.]+/dist/katex\.min\.css")
 _FOREIGN = re.compile(
     r"<link\b[^>]*\bhref=\"https?://[^>]*>\s*|<meta\b[^>]*\bcontent=\"https?://[^>]*>\s*"
 )
@@ -37,6 +39,8 @@ def without_foreign(template: Callable[[str], str]) -> Callable[[str], str]:
 
     @cache
     def render(root_path: str) -> str:
-        return _allow_scripts(_FOREIGN.sub("", template(root_path)))
+        styles = f"{root_path.rstrip('/')}/public/katex/katex.min.css"
+        html = _KATEX.sub(styles, template(root_path))
+        return _allow_scripts(_FOREIGN.sub("", html))
 
     return render

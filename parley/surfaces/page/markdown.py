@@ -1,8 +1,8 @@
-"""Markdown as the page shows it: text with colons whole.
+"""Markdown as the page shows it: text with colons and prices whole, and formulas as formulas.
 
 The page's renderer takes ``:name`` for a directive and drops it: ``nginx:latest`` would show as
 ``nginx``. A character reference in place of the colon restores it, and public/page.js takes it back
-from what is copied; in code it would show, so code is left alone.
+from what is copied; in code it would show, so code is left alone. What dollars are, maths.py says.
 Only for the page: what is stored, and what other surfaces get, stays as the model wrote it.
 
 Models and users write anything: each character is looked at a bounded number of times.
@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable, Iterator
 
 from chainlit.step import StepDict
+
+from parley.surfaces.page.maths import Piece, maths_in
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _NEXT_FENCE = re.compile(r"^ {0,3}(?:`{3}|~{3})", re.MULTILINE)
@@ -109,11 +111,13 @@ def _show_steps(steps: Iterable[StepDict]) -> None:
 
 
 def _escape_prose(prose: str) -> str:
+    code = list(_code_spans(prose))
+    kept = [Piece(start, end, prose[start:end]) for start, end in code]
     parts: list[str] = []
     at = 0
-    for start, end in _code_spans(prose):
-        parts += (_escape_colons(prose[at:start]), prose[start:end])
-        at = end
+    for piece in sorted([*kept, *maths_in(prose, code)], key=lambda piece: piece.start):
+        parts += (_escape_colons(prose[at : piece.start]), piece.shown)
+        at = piece.end
     return "".join([*parts, _escape_colons(prose[at:])])
 
 

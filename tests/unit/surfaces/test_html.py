@@ -1,6 +1,12 @@
 """The page's document asks nobody else for anything."""
 
+import re
+from importlib.resources import files
+from pathlib import Path
+
 from parley.surfaces.page.html import without_foreign
+
+KATEX = Path(__file__).parents[3] / "public" / "katex"
 
 TEMPLATE = """\
 <head>
@@ -37,3 +43,16 @@ def test_renders_once_for_each_root() -> None:
         "<head>/b</head>",
     ]
     assert asked == ["/a", "/b"]
+
+
+def test_formulas_are_drawn_with_what_is_here() -> None:
+    """Chainlit's script and our stylesheet must be of one version: copy the new one when this fails."""
+    template = files("chainlit").joinpath("frontend", "dist", "index.html").read_text()
+    html = without_foreign(lambda root: template)("/root/")
+    styles = (KATEX / "katex.min.css").read_text()
+    (version,) = re.findall(r"katex@([0-9.]+)/", template)
+    assert f'.katex-version:after{{content:"{version}"}}' in styles
+    assert '"/root/public/katex/katex.min.css"' in html
+    assert "https://" not in html
+    fonts = set(re.findall(r"url\(fonts/([^)]+)\)", styles))
+    assert fonts == {path.name for path in (KATEX / "fonts").iterdir()}

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,8 +26,87 @@ def test_colons_are_shown_whole(written: str, escaped: str) -> None:
     assert shown(written) == escaped
 
 
+@pytest.mark.parametrize(
+    ("written", "escaped"),
+    [
+        ("It is $x^2$.", "It is $x^2$."),
+        ("$5 and $6", "&#x24;5 and &#x24;6"),
+        ("$5-$6, US$7 or 8$ a month", "&#x24;5-&#x24;6, US&#x24;7 or 8&#x24; a month"),
+        ("costs $100 million and 5$", "costs &#x24;100 million and 5$"),
+        ("set $HOME and $PATH", "set &#x24;HOME and $PATH"),
+        ("$HOME/bin:$PATH", "&#x24;HOME/bin:$PATH"),
+        ("give $2x + 3$ and $5$", "give $2x + 3$ and $5$"),
+        ("the $n$th and $f: A \\to B$", "the $n$th and $f: A \\to B$"),
+        ("from $a or then b$ to", "from &#x24;a or then b&#x24; to"),
+        (r"\$5 and \$6", r"\$5 and \$6"),
+        (r"so \(x\) and \[y\] are", r"so $\relax x\relax$ and $$\relax y\relax$$ are"),
+        (r"not \\(x\\) and \(y", r"not \\(x\\) and \(y"),
+        ("$$x$$", "$$=\nx\n$$"),
+        ("- a\n  $$ x\n  $$\n", "- a\n  $$<\n   x\n  $$\n"),
+        ("$$\na\n+ b $$", "$$>\na\n+ b \n$$"),
+        ("$$\na\n$$\nb", "$$\na\n$$\nb"),
+        ("\\[\na\n\\]", "$$[\na\n$$"),
+        ("\\[ a \\]\n", "$$[=\n a \n$$\n"),
+        ("it is $$x$$ here", "it is $$x$$ here"),
+        ("$$\nopen", "&#x24;&#x24;\nopen"),
+        ("$$\na\n\nb\n$$", "&#x24;&#x24;\na\n\nb\n&#x24;&#x24;"),
+        ("`$a` and $b$", "`$a` and $b$"),
+        ("$a `b$` c$", "&#x24;a `b$` c$"),
+        ("$a `b` $c", "&#x24;a `b` $c"),
+        ("https://a.example/?$top=1&$skip=$x$", "https://a.example/?$top=1&$skip=$x$"),
+        ("| $5 | $6 |\n| $a | b$ |", "| &#x24;5 | &#x24;6 |\n| $a | b$ |"),
+        ("```\n$5 $6\n```", "```\n$5 $6\n```"),
+        ("公式$x$是", "公式$x$是"),
+    ],
+)
+def test_formulas_are_told_from_money(written: str, escaped: str) -> None:
+    assert shown(written) == escaped
+    assert as_written(escaped) == written
+
+
+def test_formula_that_grows_is_only_added_to() -> None:
+    """Else the whole text would be sent again with each formula."""
+    text = r"Let $x^2 + y^2 = 1$ and $z$ be so."
+    for end in range(len(text)):
+        assert shown(text).startswith(shown(text[:end]))
+
+
+_FORMULA = re.compile(r"^([ \t]*)\$\$(\[?)([=<>]?)((?:\\.|[^$]|\$(?!\$))*?)\$\$", re.MULTILINE)
+
+
+def as_written(text: str) -> str:
+    """What public/page.js makes of a text that is copied; tests/e2e/test_page.py runs that."""
+
+    def formula(found: re.Match[str]) -> str:
+        indent, bracket, sign, content = found.groups()
+        line = len("\n" + indent)
+        if sign in {"=", "<"}:
+            content = content[line:]
+        if sign in {"=", ">"}:
+            content = content[:-line]
+        opening, closing = (r"\[", r"\]") if bracket else ("$$", "$$")
+        return indent + opening + content + closing
+
+    text = _FORMULA.sub(formula, text)
+    for shown_as, written in (
+        ("$$\\relax ", r"\["),
+        (r"\relax$$", r"\]"),
+        ("$\\relax ", r"\("),
+        (r"\relax$", r"\)"),
+        ("&#x24;", "$"),
+        ("&#x3A;", ":"),
+    ):
+        text = text.replace(shown_as, written)
+    return text
+
+
 _PIECES = st.lists(
-    st.sampled_from(["a", ":", "b:c", "`", "```", "~~~", "\n", "\n\n", "  ", "<x", "\\", ">"]),
+    st.sampled_from(
+        [
+            *("a", ":", "b:c", "`", "```", "~~~", "\n", "\n\n", "  ", "<x", "\\", ">"),
+            *("$", "$$", "5", " ", "x^2", r"\(", r"\)", r"\[", r"\]", "$x$", "\n$$", "http://a"),
+        ]
+    ),
     max_size=30,
 )
 
@@ -49,7 +130,7 @@ def test_any_cut_shows_what_the_beginning_alone_would(pieces: list[str], cuts: l
 @given(_PIECES)
 def test_what_is_copied_is_what_was_written(pieces: list[str]) -> None:
     text = "".join(pieces)
-    assert shown(text).replace("&#x3A;", ":") == text
+    assert as_written(shown(text)) == text
 
 
 MIB = 1024 * 1024
@@ -70,12 +151,25 @@ MIB = 1024 * 1024
         "<a:b",
         "~" * 999 + "a\n",
         "`" * 999 + "a",
+        "$",
+        "$a ",
+        "$5 ",
+        "$a$",
+        "$$\n",
+        "$$$",
+        r"\(",
+        r"\[" + "\n",
+        r"\(a\)",
+        "\n$a",
+        "$`a`",
+        "a" * 99,
+        "https://",
     ],
 )
 def test_a_mebibyte_of_anything_is_shown(piece: str) -> None:
     """What looked at all that follows for each of these took from minutes to hours."""
     text = piece * (MIB // len(piece))
-    assert shown(text).replace("&#x3A;", ":") == text
+    assert as_written(shown(text)) == text
 
 
 def test_backticks_that_never_close_are_shown() -> None:
