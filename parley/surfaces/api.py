@@ -23,7 +23,10 @@ _STATELESS = "/api/chat"
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """What the doors lead to, and their limits; `prefix` is where the REST API begins."""
+    """What the doors lead to, and their limits; `prefix` is where the REST API begins.
+
+    A stream of the conversations and turns API that is silent for `keepalive_s` says that it lives.
+    """
 
     engine: Engine
     models: Models
@@ -35,6 +38,7 @@ class Api:
     message_limit_bytes: int
     image_limit_bytes: int
     import_limit_bytes: int
+    keepalive_s: float = 15.0
 
     def routers(self) -> Iterator[APIRouter]:
         """Make the routes over HTTP."""
@@ -52,8 +56,8 @@ class Api:
             image_limit_bytes=self.image_limit_bytes,
         )
         yield conversation_routes(self.conversations, callers, self.prefix, limit)
-        yield message_routes(engine, callers, self.prefix, limit)
-        yield turn_routes(engine, callers, self.prefix)
+        yield message_routes(engine, callers, self.prefix, limit, self.keepalive_s)
+        yield turn_routes(engine, callers, self.prefix, self.keepalive_s)
         yield model_routes(self.models, callers, self.prefix)
         yield openai_model_routes(self.models, callers)
         yield openai_completion_routes(engine, self.models, callers, limit, self.image_limit_bytes)

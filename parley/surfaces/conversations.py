@@ -28,7 +28,7 @@ from parley.surfaces.conversation_shapes import (
     conversation_shape,
     message_shape,
 )
-from parley.surfaces.event_stream import KEEPALIVE_S, EventStream
+from parley.surfaces.event_stream import EventStream
 from parley.surfaces.following import resumable_frames
 from parley.surfaces.ids import idempotency_key
 from parley.surfaces.owners import owner_of_api, uuid_or_missing
@@ -137,7 +137,7 @@ def conversation_routes(
 
 
 def message_routes(
-    engine: Engine, callers: Callers, prefix: str, body_limit_bytes: int
+    engine: Engine, callers: Callers, prefix: str, body_limit_bytes: int, keepalive_s: float
 ) -> APIRouter:
     """Make the route that begins a turn."""
     router = APIRouter(prefix=f"{prefix}/conversations/{{conversation_id}}", tags=["conversations"])
@@ -169,7 +169,7 @@ def message_routes(
         return EventStream(
             resumable_frames(engine, begun.turn),
             headers | {"x-turn-id": begun.turn.id},
-            keepalive_s=KEEPALIVE_S,
+            keepalive_s=keepalive_s,
         )
 
     return router

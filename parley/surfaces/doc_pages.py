@@ -11,16 +11,17 @@ from fastapi import APIRouter
 from starlette.responses import FileResponse, HTMLResponse
 
 from parley.chat.errors import NotFound
+from parley.surfaces.inline import digests
 
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' {styles}; img-src 'self' data:;"
+    "default-src 'none'; script-src {scripts}; style-src {styles}; img-src 'self' data:;"
     " font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; base-uri 'none';"
     " form-action 'self'"
 )
 _OWN = Path(__file__).with_name("static")
 _PACKAGED = Path(str(files("fastapi_offline"))) / "static"
 _ASSETS = {
-    **{name: _OWN / name for name in ("docs.js", "playground.js", "playground.css")},
+    "docs.js": _OWN / "docs.js",
     **{
         name: _PACKAGED / name
         for name in ("swagger-ui.css", "swagger-ui-bundle.js", "redoc.standalone.js")
@@ -46,20 +47,23 @@ _REDOC = _PAGE.format(
 def doc_page_routes(prefix: str) -> APIRouter:
     """Make the routes; `prefix` is where the playground finds the REST API."""
     router = APIRouter(include_in_schema=False)
-    playground = (_OWN / "playground.html").read_text().replace("{api}", escape(prefix))
+    # All of it in one file: its script and its style are known to the policy by their digests.
+    source = (_OWN / "playground.html").read_text(encoding="utf-8")
+    playground = source.replace("{{api}}", escape(prefix))
+    scripts, styles = (" ".join(digests(source, tag)) for tag in ("script", "style"))
 
     @router.get("/docs")
     @router.get("/api/docs")
     async def swagger() -> HTMLResponse:
-        return _page(_SWAGGER, "'unsafe-inline'")
+        return _page(_SWAGGER)
 
     @router.get("/api/redoc")
     async def redoc() -> HTMLResponse:
-        return _page(_REDOC, "'unsafe-inline'")
+        return _page(_REDOC)
 
     @router.get("/playground")
     async def play() -> HTMLResponse:
-        return _page(playground, "")
+        return _page(playground, scripts, styles)
 
     @router.get("/docs/assets/{name}")
     async def asset(name: str) -> FileResponse:
@@ -70,5 +74,8 @@ def doc_page_routes(prefix: str) -> APIRouter:
     return router
 
 
-def _page(html: str, styles: str) -> HTMLResponse:
-    return HTMLResponse(html, headers={"content-security-policy": _POLICY.format(styles=styles)})
+def _page(
+    html: str, scripts: str = "'self'", styles: str = "'self' 'unsafe-inline'"
+) -> HTMLResponse:
+    policy = _POLICY.format(scripts=scripts, styles=styles)
+    return HTMLResponse(html, headers={"content-security-policy": policy})

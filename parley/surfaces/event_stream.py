@@ -20,7 +20,6 @@ logger = get_logger(__name__)
 
 _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _KEEPALIVE = b": keepalive\n\n"
-KEEPALIVE_S = 15.0
 
 
 class _Refused(Exception):

@@ -37,10 +37,16 @@ def add_refusal_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def refused(path: str, error: ParleyError) -> JSONResponse:
-    """Render an error in the shape of the path's clients, with its line in the log."""
-    logger.warning("Refused", path=path[:_PATH_CHARS], code=error.code, status=error.status)
-    return failure(error, path)
+def refused(path: str, error: ParleyError, status: int | None = None) -> JSONResponse:
+    """Render an error in the shape of the path's clients, with its line in the log.
+
+    `status` is HTTP's own word where it has a closer one than the error's.
+    """
+    status = status or error.status
+    logger.warning("Refused", path=path[:_PATH_CHARS], code=error.code, status=status)
+    response = failure(error, path)
+    response.status_code = status
+    return response
 
 
 def failure(error: ParleyError, path: str = "") -> JSONResponse:
@@ -113,8 +119,7 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
         known = NotFound(f"There is nothing at {request.url.path}.")
     else:
         known = InvalidRequest(f"{request.method} is not possible at {request.url.path}.")
-    response = refused(request.url.path, known)
-    response.status_code = error.status_code
+    response = refused(request.url.path, known, error.status_code)
     response.headers.update(error.headers or {})
     return response
 

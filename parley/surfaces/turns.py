@@ -13,7 +13,7 @@ from parley.chat.engine import Engine
 from parley.chat.errors import InvalidRequest, NotFound
 from parley.chat.turns import Turn
 from parley.surfaces.answers import json_answer
-from parley.surfaces.event_stream import KEEPALIVE_S, EventStream
+from parley.surfaces.event_stream import EventStream
 from parley.surfaces.following import resumable_frames
 from parley.surfaces.owners import PRIVATE, first_found, owners_of_turn, uuid_or_missing
 from parley.surfaces.schema import giving
@@ -57,7 +57,7 @@ class TurnShape(msgspec.Struct, rename={"id": "turn_id"}):
     attempts: list[TurnAttempt]
 
 
-def turn_routes(engine: Engine, callers: Callers, prefix: str) -> APIRouter:
+def turn_routes(engine: Engine, callers: Callers, prefix: str, keepalive_s: float) -> APIRouter:
     """Make the routes; whose a turn is, the engine says."""
     router = APIRouter(prefix=f"{prefix}/turns/{{turn_id}}", tags=["turns"])
 
@@ -83,7 +83,7 @@ def turn_routes(engine: Engine, callers: Callers, prefix: str) -> APIRouter:
         if turn.state.is_over and not [e async for e in engine.follow(turn, cursor)]:
             return Response(status_code=204, headers=PRIVATE)
         frames = resumable_frames(engine, turn, cursor)
-        return EventStream(frames, {"x-turn-id": turn.id}, keepalive_s=KEEPALIVE_S)
+        return EventStream(frames, {"x-turn-id": turn.id}, keepalive_s=keepalive_s)
 
     @router.post(
         "/stop",

@@ -1,4 +1,4 @@
-"""Unknown: what leads nowhere is our 404 or 405, never the page, which answers all that is left."""
+"""Unknown: what leads nowhere is our 404, 405 or 426, never the page, which answers the rest."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -9,7 +9,9 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from parley.chat.errors import NotFound
+from parley.chat.errors import InvalidRequest, NotFound
+from parley.surfaces.failures import refused
+from parley.surfaces.websocket import PATHS
 
 _PREFIXES = ("/api", "/v1", "/files")
 
@@ -23,10 +25,11 @@ def unknown_routes(known: Iterable[APIRouter]) -> list[Route]:
                 methods[route.path] |= route.methods or set()
     refusals = [_route(path, _WrongMethod(allowed)) for path, allowed in methods.items()]
     nowhere = (path for prefix in _PREFIXES for path in (prefix, prefix + "/{path:path}"))
-    return refusals + [_route(path, _Nowhere()) for path in nowhere]
+    sockets = [_route(path, _OnlyASocket()) for path in PATHS]
+    return refusals + sockets + [_route(path, _Nowhere()) for path in nowhere]
 
 
-def _route(path: str, refusal: "_WrongMethod | _Nowhere") -> Route:
+def _route(path: str, refusal: "_WrongMethod | _OnlyASocket | _Nowhere") -> Route:
     return Route(path, refusal, include_in_schema=False)
 
 
@@ -37,6 +40,14 @@ class _WrongMethod:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         raise HTTPException(405, headers={"allow": self._allowed})
+
+
+class _OnlyASocket:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        error = InvalidRequest(f"{scope['path']} is a WebSocket: connect to it by ws:// or wss://.")
+        response = refused(scope["path"], error, 426)
+        response.headers["upgrade"] = "websocket"
+        await response(scope, receive, send)
 
 
 class _Nowhere:

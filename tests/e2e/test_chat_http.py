@@ -256,6 +256,15 @@ async def test_nothing_is_there(client: httpx2.AsyncClient, path: str) -> None:
         assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
 
 
+@pytest.mark.parametrize("path", ["/ws", "/ws/chat", "/ws?format=text"])
+async def test_a_socket_is_no_page(client: httpx2.AsyncClient, path: str) -> None:
+    for method in ("GET", "POST", "DELETE"):
+        response = await client.request(method, path, headers={"accept": "text/html"})
+        assert (response.status_code, response.headers["upgrade"]) == (426, "websocket")
+        assert response.json()["error"]["code"] == "invalid_request"
+        assert "ws://" in response.json()["error"]["message"]
+
+
 async def test_the_schema_lists_only_our_routes(client: httpx2.AsyncClient) -> None:
     schema = (await client.get("/openapi.json")).json()
     assert set(schema["paths"]) == OWN_PATHS

@@ -1,6 +1,7 @@
 """The playground and the API's own description in a real browser, with nothing from elsewhere."""
 
 import asyncio
+import re
 
 import httpx2
 import pytest
@@ -84,9 +85,19 @@ async def test_the_pages_may_load_from_here_only(faked_client: httpx2.AsyncClien
     for path in ("/docs", "/api/docs", "/api/redoc", "/playground"):
         response = await faked_client.get(path)
         policy = response.headers["content-security-policy"]
-        assert policy.startswith("default-src 'none'; script-src 'self';")
+        assert policy.startswith("default-src 'none'; script-src '")
+        scripts = policy.split("script-src ")[1].split(";")[0]
+        own = re.fullmatch("'sha256-[A-Za-z0-9+/=]{44}'", scripts)
+        assert own if path == "/playground" else scripts == "'self'"
         assert policy.endswith("frame-ancestors 'self'")
-        assert "://" not in response.text
+        assert not re.search(r"""(src|href)=["']?[a-z]*:?//""", response.text)
+
+
+async def test_the_playground_is_one_file(faked: Faked, page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.removeprefix(faked.parley.url)))
+    await page.goto(f"{faked.parley.url}/playground", wait_until="networkidle")
+    assert set(asked) - {"/favicon"} == {"/playground", "/api/v1/models"}
 
 
 async def test_a_guest_is_the_same_in_both_pages(faked: Faked, page: Page) -> None:

@@ -6,10 +6,10 @@ The stylesheet is in public/katex, of the version whose script Chainlit has.
 """
 
 import re
-from base64 import b64encode
 from collections.abc import Callable
 from functools import cache
-from hashlib import sha256
+
+from parley.surfaces.inline import digests
 
 _KATEX = re.compile(r"https://cdn\.jsdelivr\.net/npm/katex@[0-9.]+/dist/katex\.min\.css")
 _FOREIGN = re.compile(
@@ -18,7 +18,6 @@ _FOREIGN = re.compile(
 
 
 # Chainlit's own lines of script, as its template has them: a browser runs no others (gate.py).
-_INLINE = re.compile(r"<script(?![^>]*\bsrc=)[^>]*>(.*?)</script>", re.DOTALL)
 _allowed: set[str] = set()
 
 
@@ -28,9 +27,7 @@ def allowed_scripts() -> str:
 
 
 def _allow_scripts(html: str) -> str:
-    for script in _INLINE.findall(html):
-        digest = b64encode(sha256(script.encode()).digest()).decode()
-        _allowed.add(f"'sha256-{digest}'")
+    _allowed.update(digests(html, "script"))
     return html
 
 
