@@ -42,7 +42,7 @@ class Parser:
                     said = await _in_child(fetched)
             except TimeoutError:
                 raise ToolFailed("The page could not be parsed in time.", "timeout") from None
-        text = " ".join(said.pop("text").split(" ")).strip()
+        text = said.pop("text").strip()
         if not text:
             raise ToolFailed("There is no text on this page that could be read.", "unsupported")
         return Document(fetched.url, text, **said)

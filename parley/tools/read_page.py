@@ -57,9 +57,8 @@ class PageReader:
         return Result("\n".join((*lines, "", part)), (Source(title, page.url),))
 
     async def _fetch(self, url: str) -> Document:
-        if self._robots:
-            await self._robots.check(url)
-        fetched = await self._http.get(url, types=TYPES)
+        before = self._robots.check if self._robots else None
+        fetched = await self._http.get(url, types=TYPES, before=before)
         if fetched.status == 404 or fetched.status == 410:
             raise ToolFailed("There is no such page.", "not_found")
         if fetched.status >= 400:

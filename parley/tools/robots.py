@@ -1,6 +1,7 @@
 """Robots: what a site asks of those that read it by machine (RFC 9309)."""
 
 from protego import Protego
+from yarl import URL
 
 from parley.tools.cache import BriefCache
 from parley.tools.failures import ToolFailed
@@ -19,12 +20,11 @@ class Robots:
         self._agent = agent
         self._rules: BriefCache[Protego | None] = BriefCache(_KEPT_S)
 
-    async def check(self, url: str) -> None:
+    async def check(self, page: URL) -> None:
         """Raise `ToolFailed` where the site does not want the page to be read, or cannot say."""
-        page = self._http.checked(url)
         origin = str(page.origin())
         rules = await self._rules.get(origin, lambda: self._ask(f"{origin}/robots.txt"))
-        if rules is None or not rules.can_fetch(url, self._agent):
+        if rules is None or not rules.can_fetch(str(page), self._agent):
             raise ToolFailed(f"{page.host} does not want programs to read this page.", "robots")
 
     async def _ask(self, url: str) -> Protego | None:

@@ -31,6 +31,7 @@ _URL_CHARS = 2000
 _NOT_IN_URLS = re.compile(r"[\x00-\x20\x7f\\]")
 
 Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
+Before = Callable[[URL], Awaitable[None]]
 
 
 async def look_up(host: str, port: int) -> Sequence[str]:
@@ -87,15 +88,19 @@ class SafeHttp:
         *,
         types: Sequence[str] = (),
         headers: Mapping[str, str] | None = None,
+        before: Before | None = None,
     ) -> Fetched:
         """Fetch a document, over redirects; raises `ToolFailed`.
 
         `types` are the media types that are wanted, those ending in ``/`` as beginnings; an error's
-        page is of any. A redirect to another origin is not sent the `headers`.
+        page is of any. A redirect to another origin is not sent the `headers`. `before` is asked
+        for each address before it is fetched, and may raise.
         """
         here = self.checked(url)
         async with self._in_time():
             for _ in range(self._config.most_redirects + 1):
+                if before:
+                    await before(here)
                 found = await self._hop(here, types, headers)
                 if isinstance(found, Fetched):
                     return found

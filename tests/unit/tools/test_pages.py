@@ -14,7 +14,7 @@ from parley.tools.failures import ToolFailed
 from parley.tools.opening import ToolsConfig, open_tools
 from parley.tools.registry import ToolRegistry
 from parley.tools.safe_http import Fetched, HttpConfig
-from tests.fakes.web import Answer, Web, bomb, endless, page_of, web
+from tests.fakes.web import Answer, Web, bomb, endless, page_of, redirect_to, web
 
 ARTICLE = """<!doctype html><html><head><title>On Cats - The Daily</title>
 <meta property="article:published_time" content="2026-01-02"><meta name="author" content="Ann Example">
@@ -154,6 +154,21 @@ async def test_house_is_not_read() -> None:
 async def test_robots_are_heard(robots: bytes, path: str, error: str | None) -> None:
     async with site(robots) as (served, registry):
         assert (await read(registry, served.url(path)))[1] == error
+
+
+async def test_robots_of_where_a_redirect_leads_are_heard() -> None:
+    async with web({"/robots.txt": page_of("User-agent: *\nDisallow: /no", "text/plain")}) as other:
+        other.pages |= {"/no": page_of("Hidden."), "/yes": page_of("Just words.", "text/plain")}
+        pages = {f"/{name}": redirect_to(other.url(f"/{name}")) for name in ("no", "yes")}
+        async with web(pages) as served:
+            http = HttpConfig(
+                networks=(ip_network("127.0.0.1/32"),), ports=frozenset({served.port, other.port})
+            )
+            async with open_tools(ToolsConfig(http=http)) as registry:
+                assert (await read(registry, served.url("/no")))[1] == "robots"
+                assert (await read(registry, served.url("/yes")))[1] is None
+        asked = [head.split(" ")[1] for head in other.seen]
+        assert asked == ["/robots.txt", "/yes"]
 
 
 async def test_robots_are_not_asked_where_that_is_off() -> None:
