@@ -1,5 +1,7 @@
 """Robots: what a site asks of those that read it by machine (RFC 9309)."""
 
+import asyncio
+
 from protego import Protego
 from yarl import URL
 
@@ -24,7 +26,8 @@ class Robots:
         """Raise `ToolFailed` where the site does not want the page to be read, or cannot say."""
         origin = str(page.origin())
         rules = await self._rules.get(origin, lambda: self._ask(f"{origin}/robots.txt"))
-        if rules is None or not rules.can_fetch(str(page), self._agent):
+        may = rules and await asyncio.to_thread(rules.can_fetch, str(page), self._agent)
+        if not may:
             raise ToolFailed(f"{page.host} does not want programs to read this page.", "robots")
 
     async def _ask(self, url: str) -> Protego | None:
@@ -33,4 +36,5 @@ class Robots:
         if found.status >= 500:
             return None
         said = found.body.decode("utf-8", "replace")[:_LIMIT_CHARS] if found.status < 400 else ""
-        return Protego.parse(said)
+        # Seconds, for the rules that a site may think up.
+        return await asyncio.to_thread(Protego.parse, said)

@@ -1,10 +1,12 @@
 """Pages: read from a site of fixtures, parsed apart, asked for by robots.txt first."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from ipaddress import ip_network
+from time import monotonic
 
 import pytest
 
@@ -169,6 +171,19 @@ async def test_robots_of_where_a_redirect_leads_are_heard() -> None:
                 assert (await read(registry, served.url("/yes")))[1] is None
         asked = [head.split(" ")[1] for head in other.seen]
         assert asked == ["/robots.txt", "/yes"]
+
+
+async def test_rules_without_end_hold_nobody_else_up() -> None:
+    rules = "User-agent: *\n" + "".join(f"Disallow: /*{n}*y*z$\n" for n in range(20_000))
+    async with site(page_of(rules, "text/plain")) as (served, registry):
+        reading = asyncio.ensure_future(read(registry, served.url("/plain")))
+        last = began_at = monotonic()
+        longest = 0.0
+        while not reading.done():
+            await asyncio.sleep(0)
+            longest, last = max(longest, monotonic() - last), monotonic()
+        assert (await reading)[1] is None
+        assert longest < (last - began_at) / 3
 
 
 async def test_robots_are_not_asked_where_that_is_off() -> None:
