@@ -2,15 +2,12 @@
 
 import asyncio
 import json
-import sys
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
+from parley.tools.child import run_apart
 from parley.tools.failures import ToolFailed
 from parley.tools.safe_http import Fetched
 
-_ROOT = Path(__file__).parents[2]
 # How many documents are parsed at once: each takes a core.
 _AT_ONCE = 2
 
@@ -49,25 +46,10 @@ class Parser:
 
 
 async def _in_child(fetched: Fetched) -> dict[str, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "parley.tools.extract",
-        fetched.media_type,
-        fetched.url,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        cwd=_ROOT,
-        env={"PYTHONDONTWRITEBYTECODE": "1"},
+    out = await run_apart(
+        "parley.tools.extract", fetched.media_type, fetched.url, given=fetched.body
     )
-    try:
-        out, _ = await process.communicate(fetched.body)
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-    if process.returncode:
+    if out is None:
         raise ToolFailed("The page is damaged, or too much to parse.", "unsupported")
     said = json.loads(out)
     return {name: str(value) for name, value in said.items()}

@@ -1,23 +1,21 @@
-"""Extract: the text of a document, in a process of its own that has little and may do less.
+"""Extract: the text of a document, in a process of its own.
 
-Run as ``python -m parley.tools.extract MEDIA_TYPE URL``: the document comes in, JSON goes out. What
-a page does to the parser ends with this process: it has neither our memory nor our environment.
+Run as ``python -m parley.tools.extract MEDIA_TYPE URL``: the document comes in, JSON goes out.
 """
 
 import json
 import sys
-from contextlib import suppress
 from typing import Any
 
-MEMORY_BYTES = 1024 * 1024 * 1024
-CPU_S = 20
+from parley.tools.child import be_bounded
+
 _PAGES = 200
 _CHARS = 1_000_000
 
 
 def main() -> None:
     """Read the document from the standard input, and write what was found."""
-    _bound()
+    be_bounded()
     media_type, url = sys.argv[1:3]
     found = extract(sys.stdin.buffer.read(), media_type, url)
     sys.stdout.buffer.write(json.dumps(found).encode())
@@ -30,17 +28,6 @@ def extract(body: bytes, media_type: str, url: str) -> dict[str, Any]:
     if media_type in {"text/html", "application/xhtml+xml"}:
         return _html(body, url)
     return {"text": body.decode("utf-8", "replace")[:_CHARS]}
-
-
-def _bound() -> None:
-    """Take away what a parser does not need; not every system can."""
-    with suppress(ImportError, ValueError, OSError):
-        import resource  # noqa: PLC0415 - not on Windows
-
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-        resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _html(body: bytes, url: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from yarl import URL
 
@@ -14,11 +15,14 @@ from parley.tools.registry import ToolRegistry
 from parley.tools.robots import Robots
 from parley.tools.safe_http import HttpConfig, open_http
 from parley.tools.search_services import Ddgs, Service, brave, searxng, tavily
+from parley.tools.tunnel import open_tunnel
 from parley.tools.web_search import WebSearch
 
 logger = get_logger(__name__)
 
 WEB_SEARCH, READ_PAGE = "web_search", "read_page"
+# How long a search may take: all services one after the other, or the engines.
+_SEARCH_S = 40.0
 BUILT_IN = (WEB_SEARCH, READ_PAGE)
 
 
@@ -53,7 +57,7 @@ async def open_tools(config: ToolsConfig) -> AsyncIterator[ToolRegistry]:
             http = await stack.enter_async_context(open_http(_search_http(config)))
             search = WebSearch(http, services_of(config))
             action = "Searching the web for “{query}”"
-            tools.append(tool_of(search.web_search, action, timeout_s=40))
+            tools.append(tool_of(search.web_search, action, timeout_s=_SEARCH_S))
         tools += [tool for tool in config.plugins if _is_on(config, tool.spec.name)]
         tools += load_installed(lambda name: _is_on(config, name))
         registry = ToolRegistry(tools)
@@ -70,7 +74,9 @@ def services_of(config: ToolsConfig) -> list[Service]:
         services.append(brave(config.brave_key))
     if config.tavily_key:
         services.append(tavily(config.tavily_key))
-    return services or [Ddgs()]
+    # Search engines speak TLS, and nothing else.
+    tunnel = partial(open_tunnel, replace(config.http, ports=frozenset({443})))
+    return services or [Ddgs(tunnel, patience_s=_SEARCH_S * 0.75)]
 
 
 def _is_on(config: ToolsConfig, name: str) -> bool:
@@ -79,7 +85,8 @@ def _is_on(config: ToolsConfig, name: str) -> bool:
 
 def _search_http(config: ToolsConfig) -> HttpConfig:
     """Let the search reach the service that was named, wherever that is; pages may not."""
+    http = replace(config.http, total_s=_SEARCH_S * 0.3)
     if not config.searxng_url:
-        return config.http
+        return http
     url = URL(config.searxng_url)
-    return replace(config.http, hosts=frozenset({(url.host or "", url.port or 0)}))
+    return replace(http, hosts=frozenset({(url.host or "", url.port or 0)}))

@@ -26,8 +26,7 @@ class Robots:
         """Raise `ToolFailed` where the site does not want the page to be read, or cannot say."""
         origin = str(page.origin())
         rules = await self._rules.get(origin, lambda: self._ask(f"{origin}/robots.txt"))
-        may = rules and await asyncio.to_thread(rules.can_fetch, str(page), self._agent)
-        if not may:
+        if rules is None or not await asyncio.to_thread(rules.can_fetch, str(page), self._agent):
             raise ToolFailed(f"{page.host} does not want programs to read this page.", "robots")
 
     async def _ask(self, url: str) -> Protego | None:

@@ -217,7 +217,7 @@ class NotAllowed(OSError):
     """The address of a host is none that a tool may connect to."""
 
 
-class _Guard(AbstractResolver):
+class Guard(AbstractResolver):
     """Looks hosts up, and lets nothing connect but to the addresses that are allowed."""
 
     def __init__(self, config: HttpConfig) -> None:
@@ -251,6 +251,25 @@ class _Guard(AbstractResolver):
     async def close(self) -> None:
         """There is nothing to close."""
 
+    async def dial(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to a host; raises `OSError` or `TimeoutError`."""
+        loop, failed = asyncio.get_running_loop(), OSError("The host has no address.")
+        async with asyncio.timeout(self._config.connect_s):
+            for found in await self.resolve(host, port):
+                address = (found["host"], port)
+                made = self.socket((found["family"], socket.SOCK_STREAM, 0, "", address))
+                made.setblocking(False)
+                try:
+                    await loop.sock_connect(made, address)
+                    return await asyncio.open_connection(sock=made)
+                except OSError as error:
+                    made.close()
+                    failed = error
+                except BaseException:
+                    made.close()
+                    raise
+        raise failed
+
     def socket(self, info: AddrInfoType) -> socket.socket:
         """Make the socket of a connection: nothing connects without one."""
         family, kind, proto, _, address = info
@@ -267,7 +286,7 @@ class _Guard(AbstractResolver):
 @asynccontextmanager
 async def open_http(config: HttpConfig) -> AsyncIterator[SafeHttp]:
     """Open what fetches; leaving it closes all connections."""
-    guard = _Guard(config)
+    guard = Guard(config)
     connector = aiohttp.TCPConnector(
         resolver=guard,
         use_dns_cache=False,

@@ -1,17 +1,30 @@
 """Search services: each one is a row; a new one that answers in JSON is another."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
 
+from parley.tools.ask_engines import Answered, Asked
+from parley.tools.child import run_apart
 from parley.tools.failures import ToolFailed
 from parley.tools.safe_http import Fetched, SafeHttp
 
-_TIMEOUT_S = 10
+_AT_ONCE = 4
+_WHY_NOTHING = {
+    # The library does not tell these two apart.
+    "not_found": "The search engines gave nothing: there is nothing, or they want no more questions"
+    " now. Try other words.",
+    "timeout": "The search engines took too long.",
+    "unavailable": "The search engines did not answer.",
+}
+
+OpenTunnel = Callable[[], AbstractAsyncContextManager[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,36 +111,51 @@ def searxng(url: str) -> JsonService:
 
 
 class Ddgs:
-    """Search engines without a key, through the `ddgs` library, in a thread.
+    """Search engines without a key, through the `ddgs` library, in a process of its own.
 
-    It speaks to the engines, whose addresses it knows, in a browser's manner and with a client of
-    its own; nothing that a model or a page says is an address there.
+    It goes out through a tunnel that `tunnel` opens; `ca_file` has the authorities to believe.
+    A few searches run at once, others wait; more than `most` are refused.
     """
 
     name = "ddgs"
 
+    def __init__(
+        self,
+        tunnel: OpenTunnel,
+        ca_file: Path | None = None,
+        *,
+        patience_s: float = 30,
+        most: int = 32,
+    ) -> None:
+        """Give up on a search after `patience_s`."""
+        self._tunnel = tunnel
+        self._ca_file = ca_file
+        self._patience_s = patience_s
+        self._most = most
+        self._asked = 0
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+
     async def search(self, http: SafeHttp, query: str, count: int) -> Sequence[Found]:
         """Search; raises `ToolFailed`."""
-        return await asyncio.to_thread(_ask_ddgs, query, count)
+        if self._asked >= self._most:
+            raise ToolFailed("Too many searches run at once. Ask again in a minute.", "unavailable")
+        self._asked += 1
+        try:
+            async with asyncio.timeout(self._patience_s), self._turns, self._tunnel() as proxy:
+                ca_file = str(self._ca_file) if self._ca_file else None
+                answer = await _apart(Asked(query, count, proxy, ca_file))
+        except TimeoutError:
+            answer = Answered(why="timeout")
+        finally:
+            self._asked -= 1
+        if answer.why:
+            raise ToolFailed(_WHY_NOTHING[answer.why], answer.why)
+        return [Found(*item) for item in answer.found]
 
 
-def _ask_ddgs(query: str, count: int) -> Sequence[Found]:
-    from ddgs import DDGS  # noqa: PLC0415 - only where it is used
-    from ddgs.exceptions import DDGSException  # noqa: PLC0415
-
-    try:
-        found = DDGS(timeout=_TIMEOUT_S).text(query, max_results=count)
-    except DDGSException as error:
-        if "No results" in str(error):
-            return []
-        raise ToolFailed(
-            "The search engines did not answer, or want no more questions now.", "unavailable"
-        ) from None
-    return [
-        Found(str(item.get("title", "")), str(item.get("href", "")), str(item.get("body", "")))
-        for item in found
-    ]
+async def _apart(asked: Asked) -> Answered:
+    out = await run_apart("parley.tools.ask_engines", given=msgspec.json.encode(asked))
+    return msgspec.json.decode(out, type=Answered) if out else Answered(why="unavailable")
 
 
-Search = Callable[[str, int], Awaitable[Sequence[Found]]]
 Service = JsonService | Ddgs

@@ -58,6 +58,8 @@ class WebSearch:
             except ToolFailed as error:
                 failed = error
                 logger.warning("Search failed", service=service.name, why=error.why)
+        if failed and failed.why == "not_found":
+            raise failed
         raise ToolFailed(
             f"The web cannot be searched now. {failed.message if failed else ''}", "unavailable"
         )

@@ -6,7 +6,7 @@ The Redis of the tests' wheel is built without TLS.
 import asyncio
 import datetime
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -29,10 +29,10 @@ class Authority:
         certificate = self._certificate(self._key, "Test CA", None)
         self.ca_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def server_context(self, address: str = "127.0.0.1") -> ssl.SSLContext:
-        """The TLS of a server at this address."""
+    def server_context(self, address: str = "127.0.0.1", *hosts: str) -> ssl.SSLContext:
+        """The TLS of a server at this address, with these names."""
         key, path = ec.generate_private_key(ec.SECP256R1()), self._directory / "server.pem"
-        certificate = self._certificate(key, "server", address)
+        certificate = self._certificate(key, "server", address, hosts)
         path.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM,
@@ -46,7 +46,11 @@ class Authority:
         return context
 
     def _certificate(
-        self, key: ec.EllipticCurvePrivateKey, name: str, address: str | None
+        self,
+        key: ec.EllipticCurvePrivateKey,
+        name: str,
+        address: str | None,
+        hosts: Sequence[str] = (),
     ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)
         builder = (
@@ -60,7 +64,8 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=address is None, path_length=None), True)
         )
         if address:
-            names = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address(address))])
+            named = [x509.IPAddress(IPv4Address(address)), *map(x509.DNSName, hosts)]
+            names = x509.SubjectAlternativeName(named)
             builder = builder.add_extension(names, critical=False)
         return builder.sign(self._key, hashes.SHA256())
 

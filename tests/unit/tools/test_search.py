@@ -6,14 +6,12 @@ from contextlib import asynccontextmanager
 from ipaddress import ip_network
 
 import pytest
-from typing_extensions import override
 
 from parley.tools.definition import tool_of
-from parley.tools.failures import ToolFailed
 from parley.tools.opening import ToolsConfig, open_tools, services_of
 from parley.tools.registry import ToolRegistry
-from parley.tools.safe_http import HttpConfig, SafeHttp, open_http
-from parley.tools.search_services import Ddgs, Found, Service, brave, searxng, tavily
+from parley.tools.safe_http import HttpConfig, open_http
+from parley.tools.search_services import Service, brave, searxng, tavily
 from parley.tools.web_search import WebSearch
 from tests.fakes.web import Web, page_of, web
 
@@ -140,15 +138,3 @@ def test_services_come_in_their_order() -> None:
     assert [service.name for service in services_of(named)] == ["SearXNG", "Brave", "Tavily"]
     assert [service.name for service in services_of(ToolsConfig())] == ["ddgs"]
     assert "k3y" not in repr(named) + repr(services_of(named))
-
-
-class _Failing(Ddgs):
-    @override
-    async def search(self, http: SafeHttp, query: str, count: int) -> Sequence[Found]:
-        raise ToolFailed("It is tired.", "unavailable")
-
-
-async def test_reason_of_the_last_service_is_told() -> None:
-    async with open_http(HttpConfig()) as http:
-        with pytest.raises(ToolFailed, match="It is tired"):
-            await WebSearch(http, [_Failing()]).web_search("cats")
