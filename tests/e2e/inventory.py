@@ -102,6 +102,7 @@ PAGE: dict[str, Door] = {
     "HEAD /": OPEN,
     "GET /{full_path:path}": OPEN,
     "GET /assets/{filename:path}": OPEN,
+    "GET /assets/{name:path}": OPEN,
     "GET /public/{filename:path}": OPEN,
     "GET /avatars/{avatar_id:str}": OPEN,
     "GET /favicon": OPEN,

@@ -14,6 +14,7 @@ from fastapi import FastAPI, HTTPException
 from starlette.requests import Request
 
 from parley.surfaces.failures import add_refusal_handlers
+from parley.surfaces.page.assets import asset_route
 from parley.surfaces.page.gate import Gate, GateConfig
 from parley.surfaces.page.html import without_foreign
 from parley.surfaces.page.packets import TextPacket
@@ -35,6 +36,7 @@ def mount_page(app: FastAPI, page: Page, gate: GateConfig, uploads: UploadConfig
     add_refusal_handlers(chainlit_app)
     # Before Chainlit's own, of the same paths.
     chainlit_app.router.routes[:0] = [
+        asset_route(Path(chainlit.server.build_dir, "assets")),
         *rating_routes(page.data_layer),
         *take_over_socket(page),
         *sharing_routes(page.sharing, page.attachments),
