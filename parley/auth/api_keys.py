@@ -95,12 +95,13 @@ class KeyWay(Way):
 
     async def _find(self, text: str) -> ApiKey:
         digest = digest_of(text)
-        key = self._recent.get(digest)
+        key = await self._recent.read(digest, lambda: self._read(digest))
         if key is None:
-            key = await self._keys.find(digest)
-            if key is None:
-                raise Unauthenticated(_REFUSED)
-            self._recent.put(digest, key)
+            raise Unauthenticated(_REFUSED)
+        return key
+
+    async def _read(self, digest: str) -> ApiKey | None:
+        if key := await self._keys.find(digest):
             await self._note_use(key)
         return key
 

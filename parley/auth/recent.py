@@ -1,7 +1,7 @@
 """Recent: what was read a moment ago, so that a page with twenty requests asks the rows once."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Generic, TypeVar
 
@@ -20,6 +20,7 @@ class Recent(Generic[T]):
         self._kept_s = kept_s
         self._clock = clock
         self._entries: OrderedDict[str, tuple[float, T]] = OrderedDict()
+        self._cleared = 0
 
     def get(self, key: str) -> T | None:
         """Give what was put under the key a moment ago."""
@@ -34,6 +35,20 @@ class Recent(Generic[T]):
             self._entries.popitem(last=False)
         return value
 
+    async def read(self, key: str, read: Callable[[], Awaitable[T | None]]) -> T | None:
+        """Give what was put under the key, else what is read now, and keep that.
+
+        Not what was read while something was revoked: it may be from before.
+        """
+        if (recent := self.get(key)) is not None:
+            return recent
+        cleared = self._cleared
+        value = await read()
+        if value is not None and cleared == self._cleared:
+            self.put(key, value)
+        return value
+
     def clear(self) -> None:
         """Forget everything: something was revoked."""
         self._entries.clear()
+        self._cleared += 1

@@ -82,10 +82,11 @@ class Desk:
 
     async def without_browser(self, identity: Identity, policy: Policy) -> Principal:
         """Say who calls by a proxy's word alone, as a program does."""
-        owner = self._owners.get(identity.identifier) or await self._store.put_user(
-            identity.identifier, identity.provider, identity.profile
+        owner = await self._owners.read(
+            identity.identifier,
+            lambda: self._store.put_user(identity.identifier, identity.provider, identity.profile),
         )
-        self._owners.put(identity.identifier, owner)
+        assert owner
         scopes, name = policy.scopes(identity.profile), identity.profile.name
         return Principal(owner, Kind.USER, scopes, name)
 
@@ -95,10 +96,9 @@ class Desk:
         if not secret:
             return None
         digest, now = digest_of(secret), self._now()
-        sign_in = self._recent.get(digest) or await self._store.find(digest, now)
+        sign_in = await self._recent.read(digest, lambda: self._store.find(digest, now))
         if sign_in is None or sign_in.expires_at <= now:
             return None
-        self._recent.put(digest, sign_in)
         if now - sign_in.seen_at >= _SEEN_EVERY:
             lasts_until = min(now + LASTS, sign_in.created_at + _AT_MOST)
             await self._store.seen(sign_in, now, lasts_until)

@@ -6,9 +6,10 @@ noticed at once.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Collection, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,9 +20,19 @@ from parley.observability.logs import get_logger
 
 logger = get_logger(__name__)
 
+T = TypeVar("T")
+
 _EVERY_S = 1.0
+# A client that takes nothing is not waited for.
+_GOODBYE_S = 2.0
 # Of the range that is free for applications: "sign in again".
 CLOSE_CODE = 4401
+_LAST_WORDS = "parley.last_words"
+
+
+def leave_with(scope: Scope, text: str) -> None:
+    """Have a socket send this text before it is closed because its caller was revoked."""
+    scope[_LAST_WORDS] = text
 
 
 class Revocations:
@@ -39,15 +50,21 @@ class Revocations:
         if principal is None or credential is None:
             await app(scope, receive, send)
             return
-        line = _Line(scope["type"], receive, send, is_key=principal.sign_in_id is None)
+        line = _Line(scope, receive, send, is_key=principal.sign_in_id is None)
         self._open.setdefault(credential, set()).add(line)
         try:
             await app(scope, line.receive, line.send)
         finally:
+            await line.leave()
             lines = self._open[credential]
             lines.discard(line)
             if not lines:
                 del self._open[credential]
+
+    @property
+    def credentials(self) -> Collection[str]:
+        """The sign-ins and keys that open connections began with."""
+        return self._open.keys()
 
     def end(self, credentials: Iterable[str]) -> None:
         """End the connections that began with these sign-ins or keys."""
@@ -82,39 +99,67 @@ async def watching(revocations: Revocations, store: SignIns) -> AsyncIterator[No
 class _Line:
     """ASGI's two ends of one connection, which can be cut."""
 
-    def __init__(self, kind: str, receive: Receive, send: Send, *, is_key: bool) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, is_key: bool) -> None:
         self.is_key = is_key
-        self._kind = kind
+        self._scope = scope
+        self._is_socket = scope["type"] == "websocket"
         self._receive = receive
         self._send = send
-        self._ended = False
+        self._is_cut = False
+        self._is_accepted = False
+        self._is_closed = False
         self._waits: set[asyncio.Timeout] = set()
 
     async def receive(self) -> Message:
         """Take what the client says, or that it is gone once the line is cut."""
-        if not self._ended:
-            wait = asyncio.timeout(None)
-            try:
-                async with wait:
-                    self._waits.add(wait)
-                    return await self._receive()
-            except TimeoutError:
-                if not wait.expired():
-                    raise
-            finally:
-                self._waits.discard(wait)
-            if self._kind == "websocket":
-                await self._send({"type": "websocket.close", "code": CLOSE_CODE})
-        return {"type": f"{self._kind}.disconnect", "code": CLOSE_CODE}
+        message = None if self._is_cut else await self._until_cut(self._receive())
+        if message is not None:
+            return message
+        await self.leave()
+        return {"type": f"{self._scope['type']}.disconnect", "code": CLOSE_CODE}
 
     async def send(self, message: Message) -> None:
-        """Send, unless the line is cut."""
-        if not (self._ended and self._kind == "websocket"):
-            await self._send(message)
+        """Send, unless the line is cut: a response that is whole goes out all the same."""
+        if not self._is_socket:
+            if not (self._is_cut and message.get("more_body")):
+                await self._send(message)
+        elif not self._is_cut:
+            self._is_accepted |= message["type"] == "websocket.accept"
+            self._is_closed |= message["type"] == "websocket.close"
+            await self._until_cut(self._send(message))
 
     def end(self) -> None:
         """Cut the line: whoever listens on it hears that the client is gone."""
-        self._ended = True
+        if self._is_cut:
+            return
+        self._is_cut = True
         now = asyncio.get_running_loop().time()
         for wait in self._waits:
             wait.reschedule(now)
+
+    async def leave(self) -> None:
+        """Close a socket whose line was cut, whether or not its app listens on it."""
+        if not (self._is_cut and self._is_socket) or self._is_closed:
+            return
+        self._is_closed = True
+        try:
+            async with asyncio.timeout(_GOODBYE_S):
+                if self._is_accepted and (text := self._scope.get(_LAST_WORDS)):
+                    await self._send({"type": "websocket.send", "text": text})
+                await self._send({"type": "websocket.close", "code": CLOSE_CODE})
+        except OSError:  # a timeout is one too
+            logger.info("Socket was gone before it was closed")
+
+    async def _until_cut(self, doing: Awaitable[T]) -> T | None:
+        """Wait for something, but no longer than the line holds; None where it was cut."""
+        wait = asyncio.timeout(None)
+        try:
+            async with wait:
+                self._waits.add(wait)
+                return await doing
+        except TimeoutError:
+            if not wait.expired():
+                raise
+            return None
+        finally:
+            self._waits.discard(wait)

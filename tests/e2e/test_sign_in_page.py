@@ -1,11 +1,23 @@
 """Signing in and out in a real browser: cookies across sites, the page, and its sockets."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.e2e.support import DEMO
+from tests.e2e.support import asks
+from tests.fakes.model_server import (
+    DONE,
+    ModelServer,
+    answer,
+    chunk,
+    finish,
+    model_server,
+    sse,
+    usage,
+    wait,
+)
 from tests.identity_services import oidc_provider
 from tests.server import ParleyProcess
 
@@ -15,15 +27,26 @@ WAIT_MS = 15_000
 
 
 @pytest.fixture(scope="module")
-def team_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+async def model() -> AsyncIterator[ModelServer]:
+    async with model_server(sse(*answer("Hello ", "there."))) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+async def team_url(
+    tmp_path_factory: pytest.TempPathFactory, model: ModelServer
+) -> AsyncIterator[str]:
     """Parley at localhost and the provider at 127.0.0.1: two sites, as in life."""
-    parley = ParleyProcess(tmp_path_factory.mktemp("team"))
+    parley = ParleyProcess(tmp_path_factory.mktemp("team"), asks(model))
     url = f"http://localhost:{parley.port}"
     with oidc_provider([f"{url}/auth/oauth/generic/callback"]) as provider:
-        parley.environment |= DEMO | provider.settings()
+        parley.environment |= provider.settings()
         parley.environment |= {"PUBLIC_URL": url, "ALLOW_GUESTS": "true"}
-        with parley:
+        await asyncio.to_thread(parley.start)
+        try:
             yield url
+        finally:
+            await asyncio.to_thread(parley.stop)
 
 
 @pytest.fixture(autouse=True)
@@ -42,10 +65,15 @@ async def sign_in(page: Page, url: str, name: str) -> None:
     await expect(page.locator("#chat-input")).to_be_visible()
 
 
-async def say(page: Page, text: str) -> None:
+async def ask(page: Page, text: str) -> None:
+    """Say something; its answer has begun."""
     await page.locator("#chat-input").fill(text)
     await page.locator("#chat-submit").click()
     await expect(page.locator("[data-step-type=assistant_message]").last).to_be_visible()
+
+
+async def say(page: Page, text: str) -> None:
+    await ask(page, text)
     # The demo says so at its end; before, the thread is still being answered.
     await expect(page.locator("button:has(svg.lucide-info)").last).to_be_visible()
 
@@ -93,22 +121,33 @@ async def test_who_denies_it_is_back_at_the_sign_in(page: Page, team_url: str) -
     await expect(page.get_by_role("alert")).to_contain_text("not completed at the provider")
 
 
-async def test_signing_out_everywhere_closes_the_open_page_elsewhere(
-    chromium: Browser, team_url: str
+async def test_signing_out_everywhere_ends_an_open_page_elsewhere_at_once(
+    chromium: Browser, team_url: str, model: ModelServer
 ) -> None:
+    """Also while its answer is being written: its socket closes, and it shows nothing more."""
+    usual, goes_on = model.replies[:], asyncio.Event()
     here, there = await chromium.new_context(), await chromium.new_context()
     one, other = await here.new_page(), await there.new_page()
     try:
         await sign_in(one, team_url, "dora")
-        await sign_in(other, team_url, "dora")
+        await one.goto(f"{team_url}/account")
+        async with other.expect_event("websocket") as opening:
+            await sign_in(other, team_url, "dora")
+        socket = await opening.value
         await say(other, "still here")
-        async with other.expect_event("websocket"):  # it is closed, and tries again as nobody
-            await one.goto(f"{team_url}/account")
+        # In a thread that is there the page asks for nothing more by which it would see that it
+        # is nobody now.
+        model.replies[:] = [sse(chunk("Once upon"), wait(goes_on), finish(), usage(), DONE)]
+        await ask(other, "and now")
+        await expect(other.get_by_text("Once upon")).to_be_visible()
+        async with socket.expect_event("close"):
             await one.get_by_text("Sign out everywhere").click()
-        await expect(one.get_by_role("heading", name="Sign in")).to_be_visible()
-        await other.reload()
         await expect(other.get_by_text("still here")).to_have_count(0)
+        await expect(other.get_by_text("Once upon")).to_have_count(0)
+        await expect(one.get_by_role("heading", name="Sign in")).to_be_visible()
     finally:
+        goes_on.set()
+        model.replies[:] = usual
         await here.close()
         await there.close()
 

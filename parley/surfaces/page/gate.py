@@ -19,6 +19,7 @@ from parley.surfaces.page.doors import is_closed, is_upload
 from parley.surfaces.page.gate_socket import Wire
 from parley.surfaces.page.html import allowed_scripts
 from parley.surfaces.places import Places
+from parley.surfaces.revocation import leave_with
 
 logger = get_logger(__name__)
 
@@ -29,6 +30,9 @@ _POLICY = (
     " frame-ancestors "
 )
 _WITHOUT_BODY = {"GET", "HEAD", "OPTIONS"}
+# Socket.IO's event by which the page loads itself anew: as nobody it is led to the sign-in, and
+# shows nothing more of who was signed out.
+_RELOAD = '42["reload"]'
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ class Gate:
             await receive()
             await send({"type": "websocket.close", "code": 1013 if owner else 1008})
             return
+        leave_with(scope, _RELOAD)
         with self._places.one(owner.id):
             wire = Wire(receive, send)
             await self._app(scope, wire.receive, wire.send)
