@@ -92,7 +92,7 @@ def _object(arguments: str) -> object:
     """Read arguments; what is no object cannot be sent as one, and is put into one."""
     try:
         read = msgspec.json.decode(arguments)
-    except (msgspec.DecodeError, UnicodeEncodeError):
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         read = arguments
     return read if isinstance(read, dict) else {"arguments": read}
 

@@ -115,7 +115,7 @@ def _object(arguments: str) -> object:
     """Read arguments; a model may write what is no JSON."""
     try:
         return msgspec.json.decode(arguments)
-    except (msgspec.DecodeError, UnicodeEncodeError):
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return arguments
 
 

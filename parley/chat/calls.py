@@ -10,6 +10,8 @@ from parley.chat.messages import ToolCallPart, storable_text
 
 MOST_CALLS = 32
 MOST_CHARS = 256 * 1024
+# No tool has so long a name; a model may write what it likes.
+_NAME_CHARS = 200
 
 
 @dataclass(slots=True)
@@ -59,7 +61,8 @@ class Calls:
                 id = f"{base}_{again}"
             used.add(id)
             arguments = storable_text("".join(call.arguments)) or "{}"
-            parts.append(ToolCallPart(id, storable_text(call.name), arguments, call.signature))
+            name = storable_text(call.name)[:_NAME_CHARS]
+            parts.append(ToolCallPart(id, name, arguments, call.signature))
         return tuple(parts)
 
 

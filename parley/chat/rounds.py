@@ -35,6 +35,8 @@ logger = get_logger(__name__)
 _CALLING = frozenset({FinishReason.TOOL_CALLS, FinishReason.STOP, FinishReason.UNKNOWN})
 # How often a model that calls on after its last round is told so, before its answer is given up.
 _REMINDERS = 2
+# The window, in tokens, of a model of which that is not known.
+_WINDOW = 65_536
 _CUT = "\n[Cut here: there is more, and this model has no room for it.]"
 _ENOUGH = ToolResult(
     "Not called: this answer has called enough tools. Answer with what there is.", "limit"
@@ -238,7 +240,7 @@ class Rounds:
         spec = self._offered.get(use.name)
         return spec.description if spec else ""
 
-    async def _run(self, place: int, room: int | None) -> None:
+    async def _run(self, place: int, room: int) -> None:
         use = self.uses[place]
         began_at = monotonic()
         result = await self._result(place, use)
@@ -274,17 +276,15 @@ class Rounds:
             self.uses[place], result=result.text, error=result.error, sources=result.sources
         )
 
-    def _room(self, route: Route, count: int) -> int | None:
+    def _room(self, route: Route, count: int) -> int:
         """Tokens for each of so many results: all of a turn have half of the model's window."""
-        window = route.info.capabilities.context_window
-        if window is None or not count:
-            return None
+        window = route.info.capabilities.context_window or _WINDOW
         used = sum(self._builder.count(use.result) for use in self.uses if use.result)
-        return max((window // 2 - used) // count, 64)
+        return max((window // 2 - used) // max(count, 1), 64)
 
-    def _cut(self, text: str, room: int | None) -> str:
-        tokens = self._builder.count(text) if room is not None else 0
-        if room is None or tokens <= room:
+    def _cut(self, text: str, room: int) -> str:
+        tokens = self._builder.count(text)
+        if tokens <= room:
             return text
         return text[: len(text) * room // tokens] + _CUT
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from parley.chat.errors import (
@@ -14,7 +15,9 @@ from parley.chat.errors import (
     RequestRefused,
     Unreachable,
 )
-from providers import openai_compatible
+from parley.chat.messages import Message, Role, ToolCallPart
+from parley.chat.models import CompletionRequest, Sampling
+from providers import gemini_request, openai_compatible, openai_request
 from tests.fakes import gemini_wire, model_server
 from tests.fakes.model_server import Reply, body, json_reply
 from tests.unit.providers.support import Outcome, outcome_of
@@ -92,3 +95,13 @@ async def test_key_that_is_no_header_is_refused_unshown(wire: Wire, key: str) ->
     if given.error is not None:  # some servers take more than ASCII
         assert isinstance(given.error, CredentialsRefused)
         assert key not in given.error.message
+
+
+def test_arguments_that_go_deep_are_sent_as_the_text_that_they_are() -> None:
+    deep = "[" * 100_000
+    said = Message(Role.ASSISTANT, (ToolCallPart("c1", "look", deep),))
+    request = CompletionRequest("m", (said,), Sampling())
+    tgi = openai_request.render(request, Sampling(), openai_request.TGI)
+    gemini = gemini_request.render(request, Sampling(), thinks=False)
+    assert deep.encode() in msgspec.json.encode(tgi)
+    assert deep.encode() in msgspec.json.encode(gemini)
