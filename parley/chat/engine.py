@@ -255,7 +255,7 @@ async def open_engine(  # noqa: PLR0913 - app.py wires it, once
 
     async with asyncio.TaskGroup() as tasks:
         runs = Runs(config, make, turns, live, admission, tasks)
-        keeper = Keeper(config, runs, turns, ownership, live.announcements)
+        keeper = Keeper(config, runs, turns, ownership, live)
         engine = Engine(config, catalogue, turns, live, keeper, admission, tasks)
         await keeper.look()
         forever = [

@@ -1,14 +1,14 @@
 """Inherited: what a turn has when its owner is dead and this replica carries on. Pure."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import zip_longest
 
 from parley.chat.deltas import FinishReason
 from parley.chat.errors import interrupted
-from parley.chat.events import Attempt, Event, TurnStart
+from parley.chat.events import Attempt, TurnStart
 from parley.chat.fold import fold
+from parley.chat.ports import Claimed
 from parley.chat.tools import AFTER_TOOLS
 from parley.chat.turns import Answer, AttemptRecord, Turn, TurnState
 
@@ -20,8 +20,8 @@ REASON = "another server carries on"
 class Inherited:
     """What is there of the answer.
 
-    `is_whole` says that readers have seen just this; where the log is lost it is the last
-    checkpoint, and they may have seen more.
+    `is_whole` says that readers have seen just this; else it is the most that anybody has kept of
+    it, and they may have seen more, or less.
     """
 
     text: str
@@ -30,16 +30,21 @@ class Inherited:
     is_whole: bool
 
 
-def inherited(turn: Turn, seen: Sequence[Event]) -> Inherited:
-    """Take what readers may have seen, from the turn's first event on, else the checkpoint."""
-    if not seen or not isinstance(seen[0], TurnStart):
-        # Whom the owner before has asked is lost with the log; that it has is not.
-        lost = AttemptRecord("unknown", turn.model, "", "lost", 0, 0)
-        return Inherited(turn.answer.text, turn.answer.reasoning, (lost,), is_whole=False)
-    folded = fold(seen)
+def inherited(turn: Turn, claimed: Claimed) -> Inherited:
+    """Take the log or the checkpoint, whichever goes further.
+
+    An owner that was cut off from the log went on without it.
+    """
+    seen = claimed.events if claimed.events and isinstance(claimed.events[0], TurnStart) else ()
+    folded, saved = fold(seen), turn.answer
     calls = [event for event in seen if isinstance(event, Attempt)]
     records = tuple(_record(*pair) for pair in zip_longest(calls, calls[1:]))
-    return Inherited(folded.text, folded.reasoning, records, is_whole=True)
+    if not seen:
+        # Whom the owner before has asked is lost with the log; that it has is not.
+        records = (AttemptRecord("unknown", turn.model, "", "lost", 0, 0),)
+    if not seen or folded.seq < saved.seq:
+        return Inherited(saved.text, saved.reasoning, records, is_whole=False)
+    return Inherited(folded.text, folded.reasoning, records, is_whole=claimed.is_whole)
 
 
 def _record(call: Attempt, following: Attempt | None) -> AttemptRecord:

@@ -6,13 +6,15 @@ anybody's hand. News only wake it: they decide nothing.
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
+from time import monotonic
 
 from parley.chat.errors import ParleyError, StorageUnavailable
 from parley.chat.inherited import interrupted_end
 from parley.chat.news import Named, TurnNews
 from parley.chat.ownership import Look, Orphan, Owned
-from parley.chat.ports import Announcements, Ownership, TurnStore
+from parley.chat.ports import Live, Ownership, TurnStore
 from parley.chat.running import RunningTurn
 from parley.chat.runs import EngineConfig, Runs
 from parley.chat.turns import Turn, TurnState
@@ -31,7 +33,7 @@ class Keeper:
         runs: Runs,
         turns: TurnStore,
         ownership: Ownership,
-        announcements: Announcements,
+        live: Live,
     ) -> None:
         """Look after `runs`."""
         self._is_draining = False
@@ -39,10 +41,13 @@ class Keeper:
         self.runs = runs
         self._turns = turns
         self._ownership = ownership
-        self._announcements = announcements
+        self._announcements = live.announcements
+        self._log = live.log
         self._woken = asyncio.Event()
         # Rows that say that this replica runs them, and it does not, by the last look.
         self._idle: set[tuple[str, int]] = set()
+        # Since when a turn, under this fence, is nobody's.
+        self._left_since: dict[tuple[str, int], float] = {}
 
     async def keep_forever(self) -> None:
         """Look, again and again."""
@@ -91,7 +96,7 @@ class Keeper:
         look = await self._ownership.look()
         self._keep(before, look)
         await self._adopt(look)
-        for orphan in look.orphans:
+        for orphan in self._due(look.orphans):
             await self._inherit(orphan)
 
     def _keep(self, before: dict[str, RunningTurn], look: Look) -> None:
@@ -120,6 +125,16 @@ class Keeper:
     def _is_idle(self, owned: Owned) -> bool:
         return not self._is_draining and not self.runs.knows(owned.turn_id, owned.fence)
 
+    def _due(self, orphans: Sequence[Orphan]) -> list[Orphan]:
+        """Choose what to take; without the shared log, others are let go first: they can read it."""
+        now = monotonic()
+        self._left_since = {
+            (o.turn_id, o.fence): self._left_since.get((o.turn_id, o.fence), now) for o in orphans
+        }
+        patience_s = 0.0 if self._log.is_shared else self._config.deaf_patience_s
+        due = now - patience_s
+        return [o for o in orphans if self._left_since[o.turn_id, o.fence] <= due]
+
     async def _inherit(self, orphan: Orphan) -> None:
         """Carry on with what the dead have left; what nobody waits for any more ends."""
         if self._is_draining:
@@ -138,8 +153,7 @@ class Keeper:
         if not config.carries_on:
             await self._interrupt(turn)
         elif orphan.age_s > config.orphan_s or turn.fence > config.most_owners:
-            if following := await self._turns.finish(turn, interrupted_end(turn)):
-                self.runs.run(following)
+            self.runs.give_up(turn)
         else:
             self.runs.run(turn)
 

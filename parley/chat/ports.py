@@ -190,6 +190,18 @@ class Ownership(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What there is of a turn's log: its events from the first one on, or none.
+
+    `is_whole` says that no reader has seen more. Without, what wrote them is away, and they are
+    what this process has read before that.
+    """
+
+    events: Sequence[Event] = ()
+    is_whole: bool = False
+
+
 class TurnLog(Protocol):
     """What is happening right now: the events of running turns, in order."""
 
@@ -215,12 +227,21 @@ class TurnLog(Protocol):
         """
         ...
 
-    async def claim(self, turn_id: str, fence: int) -> Sequence[Event]:
+    async def claim(self, turn_id: str, fence: int) -> Claimed:
         """Write the turn's log from now on, as its owner with this fence.
 
-        Gives all that readers may have seen of it, from its first event on; nothing where that is
-        lost. What an owner with a lower fence still writes reaches no reader any more.
+        Gives what is there of it. What an owner with a lower fence still writes reaches no reader
+        any more.
         """
+        ...
+
+    async def failed(self) -> None:
+        """Wait until readers here were shown what no other process can read, or could lose."""
+        ...
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether what other processes write can be read here, as far as is known."""
         ...
 
     def withdraw(self, turn_id: str) -> None:

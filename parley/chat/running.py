@@ -4,6 +4,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from time import monotonic
 
 from parley.chat.attempts import AttemptLimits, Attempts
 from parley.chat.deltas import FinishReason
@@ -20,13 +21,15 @@ from parley.chat.messages import storable_text
 from parley.chat.ports import Catalogue, ContextBuilder, TurnLog, TurnStore
 from parley.chat.recorder import Recorder
 from parley.chat.rounds import Rounds, ToolUsage
-from parley.chat.saving import Saver
+from parley.chat.saving import Saver, pauses
 from parley.chat.turns import Answer, Context, Turn, TurnState
 from parley.observability import metrics
 from parley.observability.logs import get_logger
 
 logger = get_logger(__name__)
 
+# How long a process that ends tries to save what it hands over.
+_LAST_SAVE_S = 2.0
 _FAILED = "Something went wrong here. The log has it under the id of this request."
 _NOT_SAVED = (
     "The answer could not be saved: the database did not answer. Copy the text if you need it."
@@ -100,6 +103,7 @@ class RunningTurn:
             process_ends=self._interrupted,
         )
         self._is_ending = False
+        self._is_unsaved = False
         # How far the answer was when it was last saved.
         self._saved: _Saved = (self._progress(), None)
         if turn.stop_requested:
@@ -138,6 +142,10 @@ class RunningTurn:
         self._interrupted.set()
         self._leave()
 
+    def give_up(self) -> None:
+        """End the turn as interrupted, though the process goes on: nobody waits for it any more."""
+        self._leave()
+
     def hand_over(self) -> None:
         """Leave the turn, as it is, to another replica: this process ends."""
         self._hands_over = True
@@ -166,19 +174,26 @@ class RunningTurn:
         ended = sum(use.result is not None for use in self._rounds.uses)
         return (*self._recorder.progress, len(self._rounds.uses), ended)
 
-    async def try_checkpoint(self, unsaved: str = "Checkpoint") -> None:
-        """Do `checkpoint`; where it fails the log says what is unsaved, and the answer goes on."""
+    async def try_checkpoint(self, unsaved: str = "Checkpoint") -> bool:
+        """Do `checkpoint`; False where it failed: then the answer goes on, and it is to be tried again.
+
+        The log says once that something, namely `unsaved`, was not saved.
+        """
         try:
             await self.checkpoint()
         except StaleFence:
             self.lose()
         except Exception as error:  # noqa: BLE001 - the turn's boundary: the next one tries again
             metrics.STORE_ERRORS.labels("checkpoint").inc()
-            logger.warning(
-                f"{unsaved} not saved; the answer goes on",  # noqa: G004 - one of two words
+            (logger.debug if self._is_unsaved else logger.warning)(
+                f"{unsaved} not saved; the answer goes on",
                 turn_id=self.turn.id,
                 error=type(error).__name__,
             )
+            self._is_unsaved = True
+            return False
+        self._is_unsaved = False
+        return True
 
     async def _save_tools(self) -> None:
         """Save the answer so far, before the end of a tool is shown."""
@@ -203,8 +218,8 @@ class RunningTurn:
         if self.turn.fence == 1:
             self._recorder.start()
             return
-        seen = await self._log.claim(self.turn.id, self.turn.fence)
-        left = inherited(self.turn, seen)
+        claimed = await self._log.claim(self.turn.id, self.turn.fence)
+        left = inherited(self.turn, claimed)
         self._recorder.inherit(left.text, left.reasoning, is_whole=left.is_whole)
         self._attempts.inherit(left)
 
@@ -216,11 +231,11 @@ class RunningTurn:
 
     async def _leave_to_others(self) -> None:
         """Save and log what is there: another replica carries on with that."""
-        try:
-            await self.checkpoint()
-        except Exception as error:  # noqa: BLE001 - the turn's boundary: the log has it, if not the row
-            metrics.STORE_ERRORS.labels("checkpoint").inc()
-            logger.warning("Last checkpoint not saved", error=type(error).__name__)
+        give_up_at = monotonic() + min(self._config.save_retry_s, _LAST_SAVE_S)
+        for pause_s in pauses(self._config.first_pause_s, self._config.longest_pause_s):
+            if await self.try_checkpoint() or monotonic() + pause_s > give_up_at:
+                break  # the log has it, if not the row
+            await asyncio.sleep(pause_s)
         self.goes_on_elsewhere = True
         await self._log.leave(self.turn.id)
         logger.info("Turn handed over", turn_id=self.turn.id, thread_id=self.turn.thread_id)

@@ -38,12 +38,16 @@ class EngineConfig:
     running_limit: int = 10
     queued_limit: int = 50
     checkpoint_s: float = 1.0
+    # So soon where the checkpoint before failed, or nobody else can read what is shown.
+    checkpoint_soon_s: float = 0.25
     log_kept_s: float = 60.0
     grace_s: float = 5.0
     look_s: float = 0.5
     # Between two texts of what is live, for whoever reads it; 0: as fast as they come.
     pace_s: float = 0.0
     carries_on: bool = False
+    # How long a replica leaves the turns of a dead one to others, while it cannot read their logs.
+    deaf_patience_s: float = 1.0
     # A turn whose owner is dead for longer, or that had so many, is not carried on.
     orphan_s: float = 60.0
     most_owners: int = 5
@@ -122,6 +126,11 @@ class Runs:
             context=self._asked_in.pop(turn.id, context),
         )
 
+    def give_up(self, turn: Turn) -> None:
+        """End a turn of this replica as interrupted; what there is of its answer is kept."""
+        self.run(turn)
+        self._running[turn.id].give_up()
+
     def knows(self, turn_id: str, fence: int) -> bool:
         """Whether the turn runs here under this fence, or did lately."""
         return (turn_id, fence) in self._known
@@ -194,9 +203,19 @@ class Runs:
 
     async def checkpoint_forever(self) -> None:
         """Save the partial answers of all running turns, again and again, together."""
+        soon_s = min(self._config.checkpoint_soon_s, self._config.checkpoint_s)
+        is_saved = True
         while True:
-            await asyncio.sleep(self._config.checkpoint_s)
-            await asyncio.gather(*(run.try_checkpoint() for run in list(self._running.values())))
+            await asyncio.sleep(soon_s)
+            if is_saved:
+                await self._log_fails(within_s=self._config.checkpoint_s - soon_s)
+            runs = list(self._running.values())
+            is_saved = all(await asyncio.gather(*(run.try_checkpoint() for run in runs)))
+
+    async def _log_fails(self, within_s: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._log.failed()
 
     async def _all_ended(self, is_beginning: Callable[[], bool]) -> None:
         while self._running or is_beginning():

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from time import monotonic
 from typing import Generic, TypeVar
 
 from redis.asyncio import Redis
@@ -27,6 +28,7 @@ _MOST = 512
 _PROBE_TIMEOUT_S = 5.0
 _CLOSE_TIMEOUT_S = 1.0
 _BLOCKING_TIMEOUT_S = 2.0
+_INSIST_S, _INSIST_PAUSE_S = 1.0, 0.1
 
 
 @dataclass(slots=True, eq=False)
@@ -50,6 +52,8 @@ class RedisGuard:
         self._under_way = 0
         self._refusals: dict[str, Trouble] = {}
         self._closing = asyncio.Event()
+        # Somebody does not want to wait for the next probe.
+        self._is_wanted = asyncio.Event()
 
     async def ask(self, name: str, command: Callable[[Redis], Awaitable[T]]) -> T | Trouble:
         """Run a command, `name` being what it is for; gives its answer, or why there is none.
@@ -77,6 +81,16 @@ class RedisGuard:
         reply = await self.ask(name, command)
         return None if isinstance(reply, Trouble) else reply
 
+    async def insisted(self, name: str, command: Callable[[Redis], Awaitable[T]]) -> T | None:
+        """Run a command as `tried` does; for a second it asks a Redis that was away anew."""
+        give_up_at = monotonic() + _INSIST_S
+        while True:
+            reply = await self.tried(name, command)
+            if reply is not None or self._closing.is_set() or monotonic() > give_up_at:
+                return reply
+            self._is_wanted.set()
+            await asyncio.sleep(_INSIST_PAUSE_S)
+
     async def trouble(self) -> str | None:
         """Ask Redis whether it is there, and say what is wrong with it, if something is."""
         await self.ask("ping", _ping)
@@ -86,6 +100,7 @@ class RedisGuard:
     def close(self) -> None:
         """Begin nothing more; what is under way ends by itself."""
         self._closing.set()
+        self._is_wanted.set()
 
     async def aclose(self) -> None:
         """Close the connections, once nothing is under way."""
@@ -134,10 +149,12 @@ class RedisGuard:
     async def _probe(self) -> None:
         """Ask until Redis answers, then let commands through again."""
         while not self._closing.is_set():
+            self._is_wanted.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._breaker.next_pause_s()):
-                    await self._closing.wait()
-                    return
+                    await self._is_wanted.wait()
+            if self._closing.is_set():
+                return
             await self._quietly(self._client.drop_idle())
             trouble = await self._probed()
             if trouble is None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 from parley.chat.events import Event
+from parley.chat.ports import Claimed
 from parley.live.tape import Tape
 from parley.live.tapes import Tapes
 
@@ -16,6 +17,9 @@ class MemoryTurnLog:
 
     Forgetting a log only takes it off the list: readers that follow it keep it until they end.
     """
+
+    # There is no other process that could read it.
+    is_shared = True
 
     def __init__(self, silence_s: float = SILENCE_S) -> None:
         """Make an empty log."""
@@ -36,10 +40,13 @@ class MemoryTurnLog:
     ) -> AsyncGenerator[Event]:
         return self._tapes.follow(turn_id, after, merge=merge)
 
-    async def claim(self, turn_id: str, fence: int) -> Sequence[Event]:  # noqa: D102
+    async def claim(self, turn_id: str, fence: int) -> Claimed:  # noqa: D102
         tape = self._tapes.begin(turn_id)
         tape.claim(fence)
-        return tuple(tape.events)
+        return Claimed(tuple(tape.events), is_whole=bool(tape.events))
+
+    async def failed(self) -> None:  # noqa: D102
+        await asyncio.get_running_loop().create_future()
 
     def withdraw(self, turn_id: str) -> None:  # noqa: D102
         pass  # nobody else can read it

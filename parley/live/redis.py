@@ -47,7 +47,7 @@ async def open_redis_live(
         ]
         try:
             yield Live(
-                RedisTurnLog(commands, writer, reader.tapes),
+                RedisTurnLog(commands, writer, reader),
                 RedisAnnouncements(writer, here, replica_id),
             )
         finally:

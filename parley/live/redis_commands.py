@@ -33,6 +33,10 @@ class Commands(Protocol):
         """Run a command, `name` being what it is for; None where Redis does not answer."""
         ...
 
+    async def insisted(self, name: str, command: Callable[[Redis], Awaitable[T]]) -> T | None:
+        """Run a command as `tried` does, for a second again and again where Redis is away."""
+        ...
+
 
 async def in_one(redis: Redis, *commands: tuple[Any, ...], transaction: bool = False) -> list[Any]:
     """Run commands in one round trip, and give the reply of each."""

@@ -6,21 +6,22 @@ from typing import Any
 from redis.asyncio import Redis
 
 from parley.chat.events import Event
+from parley.chat.ports import Claimed
 from parley.live.redis_commands import FENCE, LOG_TTL_S, Commands, in_one, log_key
-from parley.live.redis_reader import put_on
+from parley.live.redis_reader import RedisReader, put_on
 from parley.live.redis_writer import RedisWriter
 from parley.live.tape import Tape
-from parley.live.tapes import Tapes
 
 
 class RedisTurnLog:
     """The `TurnLog` port; Redis that is away costs other replicas the live text, and no turn."""
 
-    def __init__(self, commands: Commands, writer: RedisWriter, tapes: Tapes) -> None:
-        """Write by `writer`; `tapes` are fed with what others write."""
+    def __init__(self, commands: Commands, writer: RedisWriter, reader: RedisReader) -> None:
+        """Write by `writer`; `reader` has the tapes, and feeds them with what others write."""
         self._commands = commands
         self._writer = writer
-        self._tapes = tapes
+        self._reader = reader
+        self._tapes = reader.tapes
         # Turns of which nothing may be read any more, unless they go on elsewhere.
         self._withdrawn: set[str] = set()
 
@@ -45,18 +46,27 @@ class RedisTurnLog:
     ) -> AsyncGenerator[Event]:
         return self._tapes.follow(turn_id, after, merge=merge)
 
-    async def claim(self, turn_id: str, fence: int) -> Sequence[Event]:  # noqa: D102
+    @property
+    def is_shared(self) -> bool:  # noqa: D102
+        return not self._reader.is_away
+
+    async def failed(self) -> None:  # noqa: D102
+        await self._writer.failed()
+
+    async def claim(self, turn_id: str, fence: int) -> Claimed:  # noqa: D102
         self._writer.end(turn_id)
-        replies = await self._commands.tried(
+        replies = await self._commands.insisted(
             "claim", lambda redis: _claim(redis, log_key(turn_id), fence)
         )
+        # What was read here before Redis lost it is on the tape.
         seen, tape = Tape(), self._tapes.begin(turn_id)
         if replies:
             put_on(seen, turn_id, replies[-1])
         tape.add(seen.events)
+        is_there = bool(seen.events) and seen.events == tape.events
         tape.claim(fence)
-        self._writer.begin(turn_id, tape, is_there=bool(seen.events))
-        return tuple(seen.events)
+        self._writer.begin(turn_id, tape, is_there=is_there)
+        return Claimed(tuple(tape.events), is_whole=is_there)
 
     def withdraw(self, turn_id: str) -> None:  # noqa: D102
         self._writer.end(turn_id)

@@ -72,7 +72,7 @@ class RedisReader:
         self._woken_up_to = _FIRST
         self._wants_more = asyncio.Event()
         self._closing = asyncio.Event()
-        self._is_away = False
+        self.is_away = False
         self._missed_at = 0.0
 
     @property
@@ -88,7 +88,7 @@ class RedisReader:
         while not self._closing.is_set():
             try:
                 await self._read()
-                self._is_away = False
+                self.is_away = False
             except Exception as error:  # noqa: BLE001 - the boundary: without Redis a turn goes on
                 await self._rest(error)
             self._ask_after_the_silent()
@@ -169,8 +169,8 @@ class RedisReader:
 
     async def _rest(self, error: Exception) -> None:
         """Redis is away: begin anew when it is back, it may be another one then."""
-        if not self._is_away:
-            self._is_away = True
+        if not self.is_away:
+            self.is_away = True
             logger.warning("Nothing is heard of other servers", error=type(error).__name__)
         self._news_up_to, self._woken_up_to = None, _FIRST
         for mirror in self._mirrors.values():

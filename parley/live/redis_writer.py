@@ -62,6 +62,7 @@ class RedisWriter:
         self._written = asyncio.Event()
         self._is_writing = False
         self._has_lost_news = False
+        self._failed = asyncio.Event()
 
     def begin(self, turn_id: str, tape: Tape, *, is_there: bool = False) -> None:
         """Write this turn from now on; `is_there` says that Redis has what is on the tape."""
@@ -103,6 +104,11 @@ class RedisWriter:
         while self._next or self._is_writing:
             self._written.clear()
             await self._written.wait()
+
+    async def failed(self) -> None:
+        """Wait until Redis did not take events, or has lost some that it took."""
+        await self._failed.wait()
+        self._failed.clear()
 
     async def write_forever(self) -> None:
         """Write, round trip by round trip."""
@@ -151,13 +157,15 @@ class RedisWriter:
         LOG_WRITES.labels("failed" if replies is None else "written").inc()
         if replies is None:
             self._has_lost_news = self._has_lost_news or bool(batch.news)
-            self._incomplete |= self._tapes.keys()
+            lost = set(self._tapes)
         else:
             self._has_lost_news = False
             self._incomplete -= whole.keys()
-            self._incomplete |= {
-                t for t, reply in zip(parts, replies, strict=False) if reply is None
-            } & self._tapes.keys()
+            gone = {t for t, reply in zip(parts, replies, strict=False) if reply is None}
+            lost = gone & self._tapes.keys()
+        if lost:
+            self._incomplete |= lost
+            self._failed.set()
         for turn_id, events in batch.events.items():
             if tape := self._tapes.get(turn_id):
                 tape.add(events)

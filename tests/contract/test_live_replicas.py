@@ -96,8 +96,9 @@ async def test_a_taker_goes_on_with_what_readers_saw_and_shuts_the_stale_owner_o
         one.log.append(story.turn_id, [story.start(), story.word("Once "), story.word("upon ")])
         reader = asyncio.ensure_future(text_of(three.log, story.turn_id))
         await text_until(three.log, story.turn_id, "Once upon ")
-        seen = await two.log.claim(story.turn_id, 2)
-        assert fold(seen).text == "Once upon "
+        claimed = await two.log.claim(story.turn_id, 2)
+        assert claimed.is_whole
+        assert fold(claimed.events).text == "Once upon "
         one.log.append(story.turn_id, [story.word("a stale time")])
         await asyncio.sleep(2 * WINDOW_S)
         carried_on = Story(2, story.turn_id)
@@ -173,6 +174,62 @@ async def test_a_turn_goes_on_without_redis_and_is_there_again_after_it(away: st
                 await text_until(other.log, story.turn_id, "Once upon ")
                 one.log.append(story.turn_id, [story.word("a time"), story.done()])
                 assert await reader == "Once upon a time"
+
+
+async def test_a_taker_has_what_it_read_of_a_log_that_redis_lost() -> None:
+    with redis_process() as server:
+        async with live_at(server.url) as one, live_at(server.url) as other:
+            story = Story()
+            one.log.append(story.turn_id, [story.start(), story.word("Once ")])
+            await text_until(other.log, story.turn_id, "Once ")
+            await asyncio.to_thread(server.kill)
+            with redis_process(port=server.port):
+                claimed = await other.log.claim(story.turn_id, 2)
+            assert fold(claimed.events).text == "Once "
+            assert not claimed.is_whole, "others may have read more"
+
+
+async def test_a_taker_asks_a_redis_again_that_was_just_away() -> None:
+    with redis_process() as server:
+        async with live_at(server.url) as other:
+            await asyncio.to_thread(server.kill)
+            other.announcements.announce(TurnNews("a", "b", TurnState.RUNNING))
+            await asyncio.sleep(3 * WINDOW_S)
+            with redis_process(port=server.port):
+                turn_id = await told_at(server.url, "Once ")
+                claimed = await other.log.claim(turn_id, 2)
+            assert fold(claimed.events).text == "Once "
+            assert claimed.is_whole
+
+
+async def told_at(url: str, word: str) -> str:
+    """Leave a log with a word in a Redis, and name its turn."""
+    story = Story()
+    async with live_at(url) as one:
+        one.log.append(story.turn_id, [story.start(), story.word(word)])
+        await text_until(one.log, story.turn_id, word)
+    return story.turn_id
+
+
+async def test_a_log_says_that_redis_lost_it_or_does_not_take_it() -> None:
+    with redis_process() as server:
+        async with live_at(server.url) as one:
+            story = Story()
+            failed = asyncio.ensure_future(one.log.failed())
+            one.log.append(story.turn_id, [story.start(), story.word("Once ")])
+            await text_until(one.log, story.turn_id, "Once ")
+            assert not failed.done()
+            async with Redis.from_url(server.url) as redis:
+                await redis.flushall()
+            one.log.append(story.turn_id, [story.word("upon ")])
+            await text_until(one.log, story.turn_id, "Once upon ")
+            async with asyncio.timeout(WAIT_S):
+                await failed
+            failed = asyncio.ensure_future(one.log.failed())
+            await asyncio.to_thread(server.kill)
+            one.log.append(story.turn_id, [story.word("a time")])
+            async with asyncio.timeout(WAIT_S):
+                await failed
 
 
 @contextmanager

@@ -200,7 +200,7 @@ async def test_who_claims_a_log_gets_what_is_there_and_shuts_others_out(
 ) -> None:
     log.append(said.turn_id, said.words(2))
     await until_read(log, said, 2)
-    seen = await log.claim(said.turn_id, 2)
+    seen = (await log.claim(said.turn_id, 2)).events
     assert fold(seen).text == "xx"
     log.append(said.turn_id, [said.text(2, "stale", 2)])
     mine = TextEvent(said.turn_id, first_seq(2), "y", 2)

@@ -1,11 +1,13 @@
 """Several Parleys on one PostgreSQL and one Redis, as an operator runs them, and their readers."""
 
 import asyncio
+import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
@@ -37,6 +39,7 @@ class Reading:
     turn_id: str | None = None
     text: str = ""
     shown: list[str] = field(default_factory=list)
+    shown_at: list[float] = field(default_factory=list)
     attempts: list[dict[str, Any]] = field(default_factory=list)
     finish_reason: str | None = None
     error_code: str | None = None
@@ -68,11 +71,20 @@ class Reading:
     def show(self, text: str) -> None:
         self.text = text
         self.shown.append(text)
+        self.shown_at.append(monotonic())
 
     def again(self) -> None:
         """Begin to read from the start, on another connection."""
         self.text, self.last_seq, self.finish_reason, self.error_code = "", 0, None, None
         self.attempts.clear()
+
+
+class ShownAndLost(AssertionError):
+    """What a reader was shown is not stored; `shown_at` is when it was shown."""
+
+    def __init__(self, story: str, shown_at: list[float]) -> None:
+        super().__init__(f"shown and not stored: {story}")
+        self.shown_at = shown_at
 
 
 class Replicas:
@@ -176,6 +188,12 @@ class Replicas:
         pids = [f"-{p.process.pid}-" for p in self.parleys]
         return next(i for i, pid in enumerate(pids) if pid in row["replica_id"])
 
+    def taken_from(self, turn_id: str) -> list[int]:
+        """Name the processes that a turn was taken over from, by what their heirs have logged."""
+        lines = "\n".join(parley.log_text() for parley in self.parleys)
+        told = rf"taken over - turn_id: {turn_id} - fence: \d+ - replica: \S+-(\d+)-\w+$"
+        return [int(pid) for pid in re.findall(told, lines, re.MULTILINE)]
+
     async def rows(self, statement: str, *values: object) -> list[Any]:
         parts = urlsplit(self._postgres.url("postgres"))
         host = parse_qs(parts.query)["host"][0]
@@ -207,15 +225,26 @@ class Replicas:
     def signal(self, index: int, number: signal.Signals) -> None:
         self.parleys[index].process.send_signal(number)
 
+    async def answer(self, reading: Reading) -> Any:
+        """Give what there is of an answer in its rows."""
+        (row,) = await self.rows(
+            "SELECT turns.state, turns.finish_reason, turns.fence, steps.output FROM turns"
+            " JOIN steps ON steps.id = turns.answer_step_id WHERE turns.id = $1",
+            reading.turn_id,
+        )
+        return row
+
+    async def saved(self, reading: Reading) -> None:
+        """Wait until a checkpoint has what a reader has."""
+        async with asyncio.timeout(WAIT_S):
+            while (await self.answer(reading))["output"] != reading.text:  # noqa: ASYNC110 - elsewhere
+                await asyncio.sleep(_AGAIN_S)
+
     async def kept(self, reading: Reading) -> Any:
         """Wait until the row of a turn says that it is over, and give it."""
-        statement = (
-            "SELECT turns.state, turns.finish_reason, turns.fence, steps.output FROM turns"
-            " JOIN steps ON steps.id = turns.answer_step_id WHERE turns.id = $1"
-        )
         async with asyncio.timeout(WAIT_S):
             while True:
-                (row,) = await self.rows(statement, reading.turn_id)
+                row = await self.answer(reading)
                 if row["state"] not in {"running", "queued"}:
                     return row
                 await asyncio.sleep(_AGAIN_S)
@@ -228,8 +257,10 @@ class Replicas:
             assert whole.startswith(row["output"]), (row, whole)
         else:
             assert row["output"] == whole, (row, whole)
-        for shown in reading.shown:
-            assert row["output"].startswith(shown), f"shown and not stored: {shown!r}, {row}"
+        pieces = zip(reading.shown, reading.shown_at, strict=True)
+        missing = [(text, at) for text, at in pieces if not row["output"].startswith(text)]
+        if missing:
+            raise ShownAndLost(f"{missing[-1][0]!r}, {row}", [at for _, at in missing])
         (count,) = await self.rows(
             "SELECT count(*) FROM steps WHERE output = $1 AND type = 'user_message'",
             reading.message,

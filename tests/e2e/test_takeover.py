@@ -160,6 +160,29 @@ async def test_an_owner_cut_off_from_redis_goes_on(trio: Replicas) -> None:
     await trio.check(following)
 
 
+async def test_what_an_owner_without_redis_has_shown_outlives_it(trio: Replicas) -> None:
+    """Its log ends where it was cut off; its checkpoints go on."""
+    reading = a_reading(1000)
+    reader = asyncio.ensure_future(trio.read(reading, 0))
+    await until(lambda: reading.shown)
+    await trio.lines[0].cut()
+    length = len(reading.text)
+    await until(lambda: len(reading.text) > length + 200)
+    trio.teller.goes_on.clear()
+    await trio.saved(reading)
+    trio.signal(0, signal.SIGSTOP)
+    try:
+        await trio.stop(reading, 1)
+        assert (await trio.check(reading))["finish_reason"] == "stopped"
+    finally:
+        trio.signal(0, signal.SIGCONT)
+        await trio.lines[0].mend()
+        trio.teller.goes_on.set()
+    async with asyncio.timeout(WAIT_S):
+        await reader
+    assert (await trio.check(reading))["output"] == reading.text
+
+
 async def test_messages_from_several_replicas_are_answered_in_order(trio: Replicas) -> None:
     first = a_reading(10)
     reader = await begun(trio, first)

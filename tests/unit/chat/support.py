@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 from uuid import uuid4
 
 from typing_extensions import override
@@ -47,6 +48,8 @@ class TroubledStore(MemoryTurnStore):
         self.held: dict[str, asyncio.Event] = {}
         self.entered: list[str] = []
         self.saved: list[Answer] = []
+        # How often a replica has looked what runs.
+        self.looks = 0
         self._changed = asyncio.Event()
 
     async def until(self, happened: Callable[[], bool]) -> None:
@@ -71,6 +74,12 @@ class TroubledStore(MemoryTurnStore):
         if name in self.unheard:
             self.unheard.remove(name)
             raise StorageUnavailable("The database cannot be reached.")
+
+    @override
+    def running_rows(self) -> list[Any]:
+        self.looks += 1
+        self._changed.set()
+        return super().running_rows()
 
     @override
     async def begin(self, new: NewTurn) -> Begun:
@@ -115,6 +124,14 @@ class WatchedLog(MemoryTurnLog):
         self.events: list[Event] = []
         self.grown = asyncio.Event()
         self.forgotten = asyncio.Event()
+        # What a log that several processes share may say of itself.
+        self.is_shared = True
+        self.has_failed = asyncio.Event()
+
+    @override
+    async def failed(self) -> None:
+        await self.has_failed.wait()
+        self.has_failed.clear()
 
     @override
     def append(self, turn_id: str, events: Sequence[Event]) -> None:
@@ -201,12 +218,13 @@ async def bench(
     context: ContextConfig | None = None,
     context_window: int | None = None,
     provider: ScriptedProvider | None = None,
+    log: WatchedLog | None = None,
     *,
     able: bool = True,
     prefill: bool = False,
 ) -> AsyncIterator[Bench]:
     """Run an engine; what still runs at the end is interrupted at once."""
-    provider, log = provider or ScriptedProvider(), WatchedLog()
+    provider, log = provider or ScriptedProvider(), log or WatchedLog()
     store = store or TroubledStore()
     window = WindowedContext(context or ContextConfig(), MemoryContextStore(), store)
     catalogue = OneModel(provider, context_window, tools=able, vision=able, prefill=prefill)

@@ -18,9 +18,12 @@ from parley.chat.events import (
     first_seq,
 )
 from parley.chat.fold import fold
-from parley.chat.turns import Turn, TurnState
+from parley.chat.inherited import inherited
+from parley.chat.ports import Claimed
+from parley.chat.turns import Answer, Turn, TurnState
 from tests.fakes.scripted_provider import PATIENCE_S
-from tests.unit.chat.support import ANNA, CONFIG, TroubledStore, bench
+from tests.unit.chat.support import ANNA, CONFIG, TroubledStore, WatchedLog, bench
+from tests.unit.chat.test_recorder import TURN
 
 SHARED = replace(CONFIG, carries_on=True)
 OTHER = replace(SHARED, replica_id="other")
@@ -112,6 +115,64 @@ async def test_the_queue_is_inherited_with_the_turn() -> None:
         assert await two.texts([first, second]) == ["1", "2"]
         assert (await waiting).text == "2", "also for who waits where it was asked"
         assert two.provider.calls[1].prompt == ["one", "1", "two"]
+
+
+async def test_of_a_turn_that_is_given_up_the_log_is_kept() -> None:
+    """The last checkpoint is not all that was shown."""
+    store, log = TroubledStore(), WatchedLog()
+    store.down = {"checkpoint"}
+    async with bench(SHARED, store, log=log) as one:
+        turn = await one.submit()
+        (await one.provider.call()).say("Good ")
+        await log.until(TextEvent)
+        store.living.discard("this")
+        async with bench(replace(OTHER, most_owners=1), store, log=log) as two:
+            await store.until(lambda: bool(store.saved))
+            row = await two.row(turn)
+    assert (row.state, row.answer.text) == (TurnState.INTERRUPTED, "Good ")
+
+
+async def test_who_cannot_read_the_log_leaves_it_to_others_first() -> None:
+    store = TroubledStore()
+    config = replace(OTHER, deaf_patience_s=3600)
+    async with bench(SHARED, store) as one, bench(config, store) as two:
+        await one.submit()
+        await one.provider.call()
+        two.log.is_shared = False
+        store.living.discard("this")
+        looks = store.looks
+        await store.until(lambda: store.looks > looks + 20)
+        async with bench(replace(SHARED, replica_id="third"), store) as three:
+            (await three.provider.call()).finish("Good day")
+        assert two.provider.calls == []
+
+
+async def test_who_cannot_read_the_log_takes_what_nobody_takes() -> None:
+    store = TroubledStore()
+    config = replace(OTHER, deaf_patience_s=0.01)
+    async with bench(SHARED, store) as one, bench(config, store) as two:
+        turn = await one.submit()
+        await one.provider.call()
+        two.log.is_shared = False
+        store.living.discard("this")
+        (await two.provider.call()).finish("Good day")
+        assert (await two.folded(turn)).text == "Good day"
+
+
+def taken_over(text: str, seq: int) -> Turn:
+    """A turn as its last checkpoint has it."""
+    return replace(TURN, fence=2, answer=Answer(text=text, seq=first_seq(1) + seq))
+
+
+def test_a_log_that_its_owner_was_cut_off_from_is_behind_the_checkpoint() -> None:
+    start = TurnStart(TURN.id, first_seq(1), TURN.thread_id, TURN.answer_step_id, TURN.model)
+    log = (start, TextEvent(TURN.id, first_seq(1) + 1, "Good ", 0))
+    behind = inherited(taken_over("Good day", 3), Claimed(log, is_whole=True))
+    assert (behind.text, behind.is_whole) == ("Good day", False)
+    ahead = inherited(taken_over("Go", 0), Claimed(log, is_whole=True))
+    assert (ahead.text, ahead.is_whole) == ("Good ", True)
+    read_here = inherited(taken_over("Go", 0), Claimed(log))
+    assert (read_here.text, read_here.is_whole) == ("Good ", False)
 
 
 @pytest.mark.parametrize("owners", [1, 9])

@@ -51,6 +51,32 @@ async def test_failed_checkpoint_does_not_end_the_turn(trouble: Exception | None
         assert (await b.folded(turn)).text == "Good day"
 
 
+async def test_what_nobody_else_can_read_is_saved_at_once() -> None:
+    rarely = replace(CONFIG, checkpoint_s=3600, checkpoint_soon_s=0.001)
+    async with bench(rarely) as b:
+        await b.submit()
+        (await b.provider.call()).say("Good ")
+        await b.log.until(TextEvent)
+        assert not b.store.saved
+        b.log.has_failed.set()
+        await b.store.until(lambda: bool(b.store.saved))
+        assert b.store.saved[-1].text == "Good "
+
+
+async def test_a_checkpoint_that_failed_is_tried_again_soon() -> None:
+    rarely = replace(CONFIG, checkpoint_s=3600, checkpoint_soon_s=0.001)
+    async with bench(rarely) as b:
+        b.store.down.add("checkpoint")
+        await b.submit()
+        (await b.provider.call()).say("Good ")
+        await b.log.until(TextEvent)
+        b.log.has_failed.set()
+        await b.store.until(lambda: "checkpoint" in b.store.entered)
+        b.store.down.clear()
+        await b.store.until(lambda: bool(b.store.saved))
+        assert b.store.saved[-1].text == "Good "
+
+
 async def test_end_is_tried_again() -> None:
     async with bench(PATIENT) as b:
         b.store.down.add("finish")
