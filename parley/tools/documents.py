@@ -46,9 +46,8 @@ class Parser:
 
 
 async def _in_child(fetched: Fetched) -> dict[str, str]:
-    out = await run_apart(
-        "parley.tools.extract", fetched.media_type, fetched.url, given=fetched.body
-    )
+    said_of_it = (fetched.media_type, fetched.url, fetched.charset)
+    out = await run_apart("parley.tools.extract", *said_of_it, given=fetched.body)
     if out is None:
         raise ToolFailed("The page is damaged, or too much to parse.", "unsupported")
     said = json.loads(out)

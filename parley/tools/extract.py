@@ -1,6 +1,6 @@
 """Extract: the text of a document, in a process of its own.
 
-Run as ``python -m parley.tools.extract MEDIA_TYPE URL``: the document comes in, JSON goes out.
+Run as ``python -m parley.tools.extract MEDIA_TYPE URL CHARSET``: the document comes in, JSON goes out.
 """
 
 import json
@@ -16,8 +16,11 @@ _CHARS = 1_000_000
 def main() -> None:
     """Read the document from the standard input, and write what was found."""
     be_bounded()
-    media_type, url = sys.argv[1:3]
-    found = extract(sys.stdin.buffer.read(), media_type, url)
+    media_type, url, charset = sys.argv[1:4]
+    body = sys.stdin.buffer.read()
+    if media_type.startswith("text/"):
+        body = _in_utf8(body, charset)
+    found = extract(body, media_type, url)
     sys.stdout.buffer.write(json.dumps(found).encode())
 
 
@@ -28,6 +31,14 @@ def extract(body: bytes, media_type: str, url: str) -> dict[str, Any]:
     if media_type in {"text/html", "application/xhtml+xml"}:
         return _html(body, url)
     return {"text": body.decode("utf-8", "replace")[:_CHARS]}
+
+
+def _in_utf8(body: bytes, charset: str) -> bytes:
+    """Write a text in UTF-8 where its server says what it is in; else it is guessed."""
+    try:
+        return body.decode(charset, "replace").encode() if charset else body
+    except (LookupError, UnicodeError):
+        return body
 
 
 def _html(body: bytes, url: str) -> dict[str, Any]:

@@ -68,6 +68,7 @@ class Fetched:
     status: int
     media_type: str
     body: bytes
+    charset: str = ""
 
 
 class SafeHttp:
@@ -164,7 +165,8 @@ class SafeHttp:
             body += piece
             if len(body) > self._config.limit_bytes:
                 raise self._too_large(url)
-        return Fetched(str(url), response.status, media_type, bytes(body))
+        charset = response.charset or ""
+        return Fetched(str(url), response.status, media_type, bytes(body), charset)
 
     async def _decoded(self, response: aiohttp.ClientResponse, url: URL) -> AsyncIterator[bytes]:
         """Give the body, never more of it at once than a piece, however it is packed."""

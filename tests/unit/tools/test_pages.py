@@ -120,6 +120,18 @@ async def test_other_documents_are_read(path: str, said: str) -> None:
         assert said in text
 
 
+@pytest.mark.parametrize("charset", ["windows-1251", "no-such-one", "zlib"])
+@pytest.mark.parametrize("kind", ["text/plain", "text/html"])
+async def test_letters_are_read_as_the_server_says(kind: str, charset: str) -> None:
+    said = "Кошки мурлычут, and that is what there is to say of them."
+    sent = (said if kind == "text/plain" else ARTICLE % said).encode("windows-1251")
+    async with site() as (served, registry):
+        served.pages["/said"] = page_of(sent, f"{kind}; charset={charset}")
+        text, error = await read(registry, served.url("/said"))
+        assert error is None
+        assert (said in text) or charset != "windows-1251"
+
+
 @pytest.mark.parametrize(
     ("path", "why"),
     [
