@@ -100,7 +100,7 @@ def openai_completion_routes(
             text=asked.text or "",
             model=model_id_of(models, body.model),
             sampling=sampling_of(body),
-            extras=extras_of(body, asked.images, () if stateless else None),
+            extras=extras_of(body, asked.images, stateless=stateless),
         )
         if conversation_id is None:
             earlier, prompt = asked.earlier, asked.system_prompt

@@ -88,10 +88,15 @@ def sampling_of(body: CompletionBody) -> Sampling:
     )
 
 
-def extras_of(
-    body: CompletionBody, images: tuple[ImagePart, ...], use_tools: tuple[str, ...] | None
-) -> Extras:
-    """Read what the message brings along."""
+def extras_of(body: CompletionBody, images: tuple[ImagePart, ...], *, stateless: bool) -> Extras:
+    """Read what the message brings along.
+
+    A client of OpenAI's expects a model and nothing beside it: without a conversation, whose tools
+    are its own affair, Parley's are used only where they are named.
+    """
+    use_tools: tuple[str, ...] | None = () if stateless else None
+    if body.parley_tools is not None:
+        use_tools = tuple(body.parley_tools)
     tools = tuple(
         ToolSpec(
             tool.function.name,

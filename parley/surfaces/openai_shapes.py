@@ -99,7 +99,7 @@ class StreamOptions(msgspec.Struct):
 
 
 class CompletionBody(msgspec.Struct):
-    """The body of ``POST /v1/chat/completions``."""
+    """The body of ``POST /v1/chat/completions``; `parley_tools` names tools that Parley runs."""
 
     model: str
     messages: list[AskedMessage]
@@ -116,6 +116,7 @@ class CompletionBody(msgspec.Struct):
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     logprobs: bool | None = None
+    parley_tools: list[str] | None = None
 
 
 class Tokens(msgspec.Struct):
