@@ -123,6 +123,17 @@ def registrations() -> tuple[Tool, ...]:
     return tuple(_registered)
 
 
+def newest(tool: Tool) -> Tool:
+    """Give a tool as its file has it now: while one develops it is run again."""
+    here = _file_of(tool)
+    found = (t for t in reversed(_registered) if t.spec.name == tool.spec.name)
+    return next((t for t in found if _file_of(t) == here), tool)
+
+
+def _file_of(tool: Tool) -> str:
+    return tool.origin.rpartition(":")[0]
+
+
 def _arguments_of(call: Call, name: str) -> type[BaseModel]:
     fields: dict[str, Any] = {}
     for parameter in inspect.signature(call, eval_str=True).parameters.values():

@@ -10,7 +10,7 @@ from parley.chat.ports import Route
 from parley.chat.tools import Source, ToolResult, unknown_tool
 from parley.chat.turns import Extras, Turn
 from parley.observability.logs import get_logger
-from parley.tools.definition import Result, Tool
+from parley.tools.definition import Result, Tool, newest
 from parley.tools.failures import ToolFailed
 
 logger = get_logger(__name__)
@@ -60,17 +60,17 @@ class ToolRegistry:
         if wanted is None and (extras.tools or extras.response_format or is_small):
             return ()
         return [
-            tool.spec
+            newest(tool).spec
             for name, tool in self._tools.items()
             if (wanted is None or name in wanted) and (route.tools is None or name in route.tools)
         ]
 
     def action(self, name: str, arguments: str) -> str:  # noqa: D102 - see the port
-        tool = self._tools.get(name)
+        tool = self._find(name)
         return tool.says(arguments) if tool else ""
 
     async def run(self, name: str, arguments: str) -> ToolResult:  # noqa: D102 - see the port
-        tool = self._tools.get(name)
+        tool = self._find(name)
         if tool is None:
             return unknown_tool(self._tools)
         try:
@@ -85,6 +85,10 @@ class ToolRegistry:
             logger.exception("Tool failed", tool=name, error=type(error).__name__)
             return ToolResult(f"The tool failed inside ({type(error).__name__}).", "failed")
         return _bounded(given, tool.limit_chars)
+
+    def _find(self, name: str) -> Tool | None:
+        tool = self._tools.get(name)
+        return newest(tool) if tool else None
 
 
 def _bounded(given: object, limit_chars: int) -> ToolResult:

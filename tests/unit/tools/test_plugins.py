@@ -1,11 +1,13 @@
-"""Tools of installed packages: found by their entry points, loaded where they are wanted."""
+"""Tools of plug-ins: of installed packages where they are wanted, and of files, also when saved anew."""
 
+import runpy
 from pathlib import Path
 
 import pytest
 
 from parley.tools.opening import ToolsConfig, open_tools
-from parley.tools.plugins import installed, load_installed
+from parley.tools.plugins import installed, load_installed, tools_of_file
+from parley.tools.registry import ToolRegistry
 
 MODULE = '''
 from parley.tools import tool, tool_of
@@ -52,3 +54,19 @@ async def test_packages_tool_is_called() -> None:
     async with open_tools(ToolsConfig(names=names)) as registry:
         assert registry.names == ("packaged_roll",)
         assert (await registry.run("packaged_roll", "{}")).text == "4"
+
+
+async def test_file_that_is_run_again_answers_as_it_is_now(tmp_path: Path) -> None:
+    path = tmp_path / "my_tools.py"
+    source = MODULE.replace("packaged_roll", "saved_roll")
+    path.write_text(source)
+    _, tools = tools_of_file(path, lambda: runpy.run_path(str(path)))
+    other = tmp_path / "other_tools.py"
+    other.write_text(source.replace('return "4"', 'return "not mine"'))
+    runpy.run_path(str(other))
+    registry = ToolRegistry(tools)
+    assert (await registry.run("saved_roll", "{}")).text == "4"
+    path.write_text(source.replace('return "4"', "return str(sides)").replace("= 6", "= 20"))
+    runpy.run_path(str(path))
+    assert (await registry.run("saved_roll", "{}")).text == "20"
+    assert registry.names == ("saved_roll",)
