@@ -13,7 +13,9 @@ from parley.chat.tools import Source
 
 # Kept whole in the row; the page only shows it.
 _SHOWN_CHARS = 4000
-_SIGNS = re.compile(r"([\\`*_{}\[\]()<>#+!|~:&$-])")
+# As references: of signs behind a backslash some begin a formula.
+_SIGNS = re.compile(r"[\\`*_{}\[\]()<>#+!|~:&$-]")
+_SIGNS_IN_URLS = re.compile(r"[&$]")
 # What a URL may have as it is: no bracket, quote or space ends the link early.
 _KEPT_IN_URLS = "/:?#@!$&*+,;=%~-._"
 
@@ -40,5 +42,10 @@ def _link(source: Source) -> str:
         return ""
     if parts.scheme not in {"http", "https"} or not parts.netloc:
         return ""
-    title = _SIGNS.sub(r"\\\1", " ".join(source.title.split()) or source.url)
-    return f"[{title}]({quote(source.url, safe=_KEPT_IN_URLS)})"
+    title = _SIGNS.sub(_reference, " ".join(source.title.split()) or source.url)
+    url = _SIGNS_IN_URLS.sub(_reference, quote(source.url, safe=_KEPT_IN_URLS))
+    return f"[{title}]({url})"
+
+
+def _reference(sign: re.Match[str]) -> str:
+    return f"&#{ord(sign[0])};"
