@@ -13,6 +13,7 @@ from benchmarks.http_streaming import (
     Figures,
     FirstText,
     measure_first_text,
+    measure_flood,
     measure_streaming,
 )
 from benchmarks.live import live_rows
@@ -58,6 +59,9 @@ async def _http_rows() -> list[Row]:
             progress("byte relay")
             limit = await measure_streaming(relay)
             relayed = await measure_first_text(relay.port, "/chat", chat_body)
+        with servers.child("benchmarks.relay_bytes", url, "chunks") as relay:
+            progress("byte relay, chunk by chunk")
+            by_chunk = await measure_flood(relay)
         with servers.child("benchmarks.relay_sdk", url) as relay:
             progress("openai SDK relay")
             sdk = await measure_streaming(relay)
@@ -69,22 +73,27 @@ async def _http_rows() -> list[Row]:
             ours = await measure_streaming(server)
             ours_first = await measure_first_text(server.port, "/chat", chat_body)
     return [
-        *_streaming_rows(ours, limit, sdk),
+        _flood_row(ours, by_chunk, limit, sdk),
+        *_paced_rows(ours, limit, sdk),
         *_first_text_rows(ours_first, direct, relayed),
         Row("ready after", f"{ready_s:.1f} s", "≤ 5 s", "", ready_s <= 5),
         Row("memory when ready", f"{ready_mb:.0f} MB", "≤ 200 MB", "", ready_mb <= 200),
     ]
 
 
-def _streaming_rows(ours: Figures, limit: Figures, sdk: Figures) -> Iterable[Row]:
-    flood = ours.flood_tokens_per_s / limit.flood_tokens_per_s
-    yield Row(
+def _flood_row(ours: Figures, by_chunk: float, limit: Figures, sdk: Figures) -> Row:
+    ratio = ours.flood_tokens_per_s / by_chunk
+    return Row(
         "flood, tokens/s (20 streams × 1,000)",
-        f"{ours.flood_tokens_per_s:,.0f} = {flood:.2f} of the byte relay",
-        "≥ 1.5 of it",
-        f"byte relay {limit.flood_tokens_per_s:,.0f}, SDK {sdk.flood_tokens_per_s:,.0f}",
-        flood >= 1.5,
+        f"{ours.flood_tokens_per_s:,.0f} = {ratio:.2f} of the byte relay, chunk by chunk",
+        "≥ 1.5 of it, 150,000",
+        f"byte relay {by_chunk:,.0f}, by blocks {limit.flood_tokens_per_s:,.0f},"
+        f" SDK {sdk.flood_tokens_per_s:,.0f}",
+        ratio >= 1.5 and ours.flood_tokens_per_s >= 150_000,
     )
+
+
+def _paced_rows(ours: Figures, limit: Figures, sdk: Figures) -> Iterable[Row]:
     cpu = ours.paced_cpu_ms_per_1000 / limit.paced_cpu_ms_per_1000
     yield Row(
         "CPU ms for 1,000 tokens (50 streams × 20/s)",

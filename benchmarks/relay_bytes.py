@@ -1,6 +1,8 @@
 """Baseline, the limit: a byte relay on aiohttp and uvloop that parses nothing and keeps nothing.
 
-Run: ``python -m benchmarks.relay_bytes UPSTREAM_URL``; prints its port.
+It forwards what each read gives, many chunks of a flood at once; with ``chunks`` one by one, as the
+model server sent them. Run: ``python -m benchmarks.relay_bytes UPSTREAM_URL [chunks]``; prints its
+port.
 """
 
 import asyncio
@@ -13,7 +15,7 @@ from aiohttp import web
 _SESSION = web.AppKey("session", aiohttp.ClientSession)
 
 
-def make_app(upstream: str) -> web.Application:
+def make_app(upstream: str, *, by_chunk: bool) -> web.Application:
     """Make the relay: ``POST /chat`` takes the body that the load client sends to Parley."""
 
     async def chat(request: web.Request) -> web.StreamResponse:
@@ -27,8 +29,12 @@ def make_app(upstream: str) -> web.Application:
         session = request.app[_SESSION]
         async with session.post(f"{upstream}/v1/chat/completions", json=asked) as answer:
             await response.prepare(request)
-            async for piece in answer.content.iter_any():
-                await response.write(piece)
+            if by_chunk:
+                async for chunk, _ in answer.content.iter_chunks():
+                    await response.write(chunk)
+            else:
+                async for piece in answer.content.iter_any():
+                    await response.write(piece)
         return response
 
     app = web.Application()
@@ -41,9 +47,9 @@ def make_app(upstream: str) -> web.Application:
     return app
 
 
-async def main(upstream: str) -> None:
+async def main(upstream: str, cut: str = "") -> None:
     """Serve until killed."""
-    runner = web.AppRunner(make_app(upstream), access_log=None)
+    runner = web.AppRunner(make_app(upstream, by_chunk=cut == "chunks"), access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
     await site.start()
@@ -52,4 +58,4 @@ async def main(upstream: str) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1]))
+    uvloop.run(main(*sys.argv[1:]))

@@ -14,6 +14,7 @@ import uvloop
 TOKEN = "tok "
 _SCRIPT = re.compile(rb"(flood|paced)-(\d+)(?:-(\d+))?")
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+_NOT_FOUND = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
 _MODELS = json.dumps(
     {"object": "list", "data": [{"id": "bench", "object": "model", "owned_by": "bench"}]}
 ).encode()
@@ -64,6 +65,9 @@ async def _answer(head: bytes, body: bytes, writer: asyncio.StreamWriter) -> Non
             b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
             % (len(_MODELS), _MODELS)
         )
+        return
+    if b"/chat/completions " not in head.partition(b"\r\n")[0]:
+        writer.write(_NOT_FOUND)  # it counts no tokens, as most servers
         return
     _, count, per_second = _SCRIPT.findall(body)[-1]
     writer.write(_HEAD)

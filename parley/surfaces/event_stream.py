@@ -101,7 +101,9 @@ class EventStream(Response):
                 beside = [tasks.create_task(_left(receive))]
                 if self._keepalive_s is not None:
                     beside.append(tasks.create_task(watch.keep_alive(send, self._keepalive_s)))
-                await self._send_all(frames, send, watch)
+                # A task of its own: woken for each event, it resumes what is below it, and not the
+                # thirty frames of middleware and routing above.
+                await tasks.create_task(self._send_all(frames, send, watch))
                 for task in beside:
                     task.cancel()
         except* _ClientLeft:
