@@ -6,7 +6,7 @@ only way out is the proxy that it is given (parley/tools/tunnel.py).
 """
 
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -14,6 +14,7 @@ from parley.tools.child import be_bounded
 
 # For each engine; some are asked side by side, the next ones where those give too little.
 ENGINE_S = 5
+_CHARS = {"title": 300, "href": 2000, "body": 2000}
 
 
 class Asked(msgspec.Struct):
@@ -51,8 +52,11 @@ def ask(asked: Asked) -> Answered:
         return Answered(why="timeout")
     except DDGSException as error:
         return Answered(why="not_found" if "No results" in str(error) else "unavailable")
-    said = [[str(item.get(name) or "") for name in ("title", "href", "body")] for item in found]
-    return Answered([(title, url, text) for title, url, text in said])
+    return Answered([(_of(item, "title"), _of(item, "href"), _of(item, "body")) for item in found])
+
+
+def _of(item: dict[str, Any], name: str) -> str:
+    return str(item.get(name) or "")[: _CHARS[name]]
 
 
 if __name__ == "__main__":

@@ -5,12 +5,14 @@ Run as ``python -m parley.tools.extract MEDIA_TYPE URL CHARSET``: the document c
 
 import json
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from parley.tools.child import be_bounded
 
 _PAGES = 200
 _CHARS = 1_000_000
+_NAME_CHARS = 300
 
 
 def main() -> None:
@@ -50,7 +52,11 @@ def _html(body: bytes, url: str) -> dict[str, Any]:
     if found is None or isinstance(found, dict) or not found.text:
         return {"text": (trafilatura.html2txt(body) or "")[:_CHARS]}
     named = {"title": found.title, "author": found.author, "date": found.date}
-    return {"text": found.text[:_CHARS], **{name: said for name, said in named.items() if said}}
+    return {"text": found.text[:_CHARS], **_cut(named)}
+
+
+def _cut(named: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: said[:_NAME_CHARS] for name, said in named.items() if said}
 
 
 def _pdf(body: bytes) -> dict[str, Any]:
@@ -64,7 +70,7 @@ def _pdf(body: bytes) -> dict[str, Any]:
         if sum(map(len, texts)) > _CHARS:
             break
     said = {"title": named.get("Title"), "author": named.get("Author")}
-    return {"text": "\n\n".join(texts)[:_CHARS], **{k: v for k, v in said.items() if v}}
+    return {"text": "\n\n".join(texts)[:_CHARS], **_cut(said)}
 
 
 if __name__ == "__main__":

@@ -221,6 +221,12 @@ def test_pdf_gives_title_and_text() -> None:
     assert "Hello" in found["text"]
 
 
+def test_page_whose_title_has_no_end_still_has_a_text() -> None:
+    page = (ARTICLE % "").replace("On Cats - The Daily", "cats " * 99_999)
+    page = page.replace("<h1>On Cats</h1>", "")
+    assert len(extract(page.encode(), "text/html", "http://a/")["title"]) <= 300
+
+
 async def test_tools_can_be_off() -> None:
     async with open_tools(ToolsConfig(names=frozenset())) as registry:
         assert registry.names == ()

@@ -85,6 +85,13 @@ async def test_results_of_an_engine_are_ours(
         assert "Mozilla" in asked
 
 
+async def test_long_results_are_cut_before_they_come_here(tmp_path: Path) -> None:
+    page = f"<div class=body><h2>{'t' * 99_999}</h2><a href=https://a.example/>{'x' * 99_999}</a></div>"
+    async with engines(tmp_path, {"/html/": page_of(page)}) as (_, engine):
+        (found,) = await ask(engine)
+        assert (len(found.title), len(found.text)) == (300, 2000)
+
+
 async def test_another_engines_answer_is_enough(tmp_path: Path) -> None:
     titles = ["cats", ["Cat"], [""], ["https://en.wikipedia.org/wiki/Cat"]]
     said = {"query": {"pages": {"1": {"extract": "The cat is small."}}}}
