@@ -7,30 +7,34 @@ from urllib.parse import parse_qs
 
 import msgspec
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
 from parley.auth.api_keys import KeyWay, NewKey, make_key
 from parley.auth.callers import Callers
 from parley.auth.principal import Kind, Principal, Scope
 from parley.auth.sign_ins import Desk
 from parley.chat.errors import Forbidden, InvalidRequest, NotFound, ParleyError, Unauthenticated
-from parley.chat.identities import ApiKey, ApiKeys, SignIn, SignIns
+from parley.chat.identities import ApiKeys, SignIns
 from parley.observability.audit import audit
 from parley.surfaces.account_html import Account, account_page, page_response
+from parley.surfaces.account_shapes import (
+    CallerShape,
+    KeyList,
+    KeyShape,
+    MadeKeyShape,
+    NewKeyBody,
+    SignInList,
+    SignInShape,
+)
+from parley.surfaces.answers import json_answer
 from parley.surfaces.bodies import decode_body, read_body
 from parley.surfaces.revocation import Revocations
+from parley.surfaces.schema import giving, taking
 from parley.surfaces.visitors import SIGN_IN
 
-_HEADERS = {"cache-control": "private, no-store", "x-content-type-options": "nosniff"}
 _FORM_BYTES = 64 * 1024
 _MOST_KEYS = 50
 _MOST_DAYS = 3650
-
-
-class _NewKey(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    scopes: list[Scope] = msgspec.field(default_factory=lambda: [Scope.READ, Scope.CHAT])
-    days: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class Accounts:
             raise Forbidden("An API key cannot do this. Sign in, or use the command parley token.")
         return principal
 
-    async def make_key(self, principal: Principal, asked: _NewKey) -> NewKey:
+    async def make_key(self, principal: Principal, asked: NewKeyBody) -> NewKey:
         """Make a key as it was asked for."""
         if not asked.name.strip() or len(asked.name) > 100 or not asked.scopes:
             raise InvalidRequest("A key needs a name of 1 to 100 characters, and a scope.")
@@ -90,37 +94,54 @@ def account_routes(accounts: Accounts, prefix: str, body_limit_bytes: int) -> AP
     """Make the JSON routes."""
     router = APIRouter(prefix=prefix, tags=["account"])
 
-    @router.get("/me", summary="Say who is calling", response_class=JSONResponse)
+    @router.get("/me", summary="Say who is calling", responses=giving(CallerShape))
     async def me(request: Request) -> Response:
-        return JSONResponse(_me_json(accounts.callers.required(request)), headers=_HEADERS)
+        return json_answer(CallerShape.of(accounts.callers.required(request)))
 
-    @router.get("/keys", summary="List one's API keys", response_class=JSONResponse)
+    @router.get("/keys", summary="List one's API keys", responses=giving(KeyList))
     async def keys(request: Request) -> Response:
         owner_id = accounts.person(request).owner.id
-        data = [_key_json(key) for key in await accounts.keys.of_owner(owner_id)]
-        return JSONResponse({"data": data, "next_cursor": None}, headers=_HEADERS)
+        mine = await accounts.keys.of_owner(owner_id)
+        return json_answer(KeyList([KeyShape.of(key) for key in mine]))
 
-    @router.post("/keys", summary="Make an API key", response_class=JSONResponse, status_code=201)
+    @router.post(
+        "/keys",
+        summary="Make an API key",
+        status_code=201,
+        responses=giving(MadeKeyShape, status=201),
+        openapi_extra=taking(NewKeyBody),
+    )
     async def make(request: Request) -> Response:
         principal = accounts.person(request)
         new = await accounts.make_key(
-            principal, await decode_body(request, _NewKey, body_limit_bytes)
+            principal, await decode_body(request, NewKeyBody, body_limit_bytes)
         )
-        return JSONResponse(_key_json(new.key) | {"key": new.text}, 201, _HEADERS)
+        made = MadeKeyShape(**msgspec.structs.asdict(KeyShape.of(new.key)), key=new.text)
+        return json_answer(made, 201)
 
-    @router.delete("/keys/{key_id}", summary="Revoke an API key", status_code=204)
+    @router.delete(
+        "/keys/{key_id}",
+        summary="Revoke an API key",
+        status_code=204,
+        responses=giving(status=204),
+    )
     async def revoke(request: Request, key_id: str) -> Response:
         await accounts.revoke_key(accounts.person(request), key_id)
         return Response(status_code=204)
 
-    @router.get("/sign-ins", summary="List where one is signed in", response_class=JSONResponse)
+    @router.get("/sign-ins", summary="List where one is signed in", responses=giving(SignInList))
     async def sign_ins(request: Request) -> Response:
         principal = accounts.person(request)
         found = await accounts.sign_ins.of_owner(principal.owner.id, datetime.now(UTC))
-        data = [_sign_in_json(one, current=one.id == principal.sign_in_id) for one in found]
-        return JSONResponse({"data": data, "next_cursor": None}, headers=_HEADERS)
+        mine = principal.sign_in_id
+        return json_answer(SignInList([SignInShape.of(o, current=o.id == mine) for o in found]))
 
-    @router.delete("/sign-ins/{sign_in_id}", summary="Sign out elsewhere", status_code=204)
+    @router.delete(
+        "/sign-ins/{sign_in_id}",
+        summary="Sign out elsewhere",
+        status_code=204,
+        responses=giving(status=204),
+    )
     async def end(request: Request, sign_in_id: str) -> Response:
         await accounts.end(accounts.person(request), sign_in_id)
         return Response(status_code=204)
@@ -193,54 +214,16 @@ async def _page(
     return page_response(account_page(account), status)
 
 
-async def _key_form(request: Request) -> _NewKey:
+async def _key_form(request: Request) -> NewKeyBody:
     body = await read_body(request, _FORM_BYTES)
     try:
         form = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=20)
         days = form.get("days", [""])[0]
         scopes = [Scope(scope) for scope in form.get("scope", [])]
-        return _NewKey(form.get("name", [""])[0], scopes, int(days) if days else None)
+        return NewKeyBody(form.get("name", [""])[0], scopes, int(days) if days else None)
     except ValueError:
         raise InvalidRequest("This form does not fit.") from None
 
 
 def _audit(event: str, principal: Principal, **details: Any) -> None:
     audit(event, identifier=principal.owner.identifier, **details)
-
-
-def _me_json(principal: Principal) -> dict[str, object]:
-    return {
-        "user_id": principal.owner.id,
-        "identifier": principal.owner.identifier,
-        "kind": principal.kind.value,
-        "name": principal.name,
-        "scopes": sorted(principal.scopes),
-    }
-
-
-def _key_json(key: ApiKey) -> dict[str, object]:
-    return {
-        "key_id": key.id,
-        "name": key.name,
-        "hint": key.hint,
-        "scopes": list(key.scopes),
-        "created_at": _rfc_3339(key.created_at),
-        "expires_at": _rfc_3339(key.expires_at),
-        "used_at": _rfc_3339(key.used_at),
-        "revoked_at": _rfc_3339(key.revoked_at),
-    }
-
-
-def _sign_in_json(one: SignIn, *, current: bool) -> dict[str, object]:
-    return {
-        "sign_in_id": one.id,
-        "provider": one.provider,
-        "created_at": _rfc_3339(one.created_at),
-        "seen_at": _rfc_3339(one.seen_at),
-        "expires_at": _rfc_3339(one.expires_at),
-        "current": current,
-    }
-
-
-def _rfc_3339(at: datetime | None) -> str | None:
-    return at.isoformat().replace("+00:00", "Z") if at else None

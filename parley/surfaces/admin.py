@@ -4,19 +4,29 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter, Query, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from parley.auth.callers import Callers
 from parley.auth.principal import Principal, Scope
-from parley.chat.administration import Administration, UserUsage
+from parley.chat.administration import Administration
 from parley.chat.errors import Forbidden
 from parley.observability.audit import audit
-from parley.surfaces.models import Models
+from parley.surfaces.account_shapes import UsageList, UsageOfUser
+from parley.surfaces.answers import json_answer
+from parley.surfaces.models import HealthShape, Models
+from parley.surfaces.schema import giving
 
 _HEADERS = {"cache-control": "private, no-store", "x-content-type-options": "nosniff"}
 _MOST = 1000
 _MAY_NOT_READ = "Administrators may not read what others wrote here (ADMIN_CAN_READ)."
+
+
+class HealthOfModels(msgspec.Struct):
+    """How the models are doing, by their ids."""
+
+    models: dict[str, HealthShape]
 
 
 def admin_routes(
@@ -30,21 +40,18 @@ def admin_routes(
     """Make the routes; with `can_read` one of them gives other people's conversations."""
     router = APIRouter(prefix=f"{prefix}/admin", tags=["administration"])
 
-    @router.get("/usage", summary="Say who used how much", response_class=JSONResponse)
+    @router.get("/usage", summary="Say who used how much", responses=giving(UsageList))
     async def usage(request: Request, days: Annotated[int, Query(ge=1, le=3660)] = 30) -> Response:
         _administrator(request, callers)
         since = datetime.now(UTC) - timedelta(days=days)
-        data = [_usage_json(one) for one in await administration.usage(since, _MOST)]
-        return JSONResponse({"data": data, "next_cursor": None}, headers=_HEADERS)
+        used = await administration.usage(since, _MOST)
+        return json_answer(UsageList([UsageOfUser.of(one) for one in used]))
 
-    @router.get("/health", summary="Say how the models are doing", response_class=JSONResponse)
+    @router.get("/health", summary="Say how the models are doing", responses=giving(HealthOfModels))
     async def health(request: Request) -> Response:
         _administrator(request, callers)
         found = await models.health()
-        data = {
-            name: {"state": one.state.value, "reason": one.reason} for name, one in found.items()
-        }
-        return JSONResponse({"models": data}, headers=_HEADERS)
+        return json_answer(HealthOfModels({id: HealthShape.of(one) for id, one in found.items()}))
 
     @router.get("/users/{user_id}/conversations", summary="Read what is a user's")
     async def conversations(request: Request, user_id: str) -> Response:
@@ -64,14 +71,3 @@ def _administrator(request: Request, callers: Callers) -> Principal:
     principal = callers.required(request)
     principal.require(Scope.ADMIN)
     return principal
-
-
-def _usage_json(one: UserUsage) -> dict[str, object]:
-    return {
-        "user_id": one.user_id,
-        "identifier": one.identifier,
-        "turns": one.turns,
-        "input_tokens": one.input_tokens,
-        "output_tokens": one.output_tokens,
-        "last_turn_at": one.last_turn_at.isoformat().replace("+00:00", "Z"),
-    }

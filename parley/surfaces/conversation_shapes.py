@@ -1,26 +1,29 @@
 """Conversation shapes: what the conversations API takes and gives, as JSON."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from parley.chat.conversations import Conversation, Match, Said
 from parley.surfaces.wire import UsageShape, usage_shape
+
+# Longer than a name is kept: that is cut at a word.
+Title = Annotated[str, Meta(max_length=1000)]
 
 
 class NewConversation(msgspec.Struct, forbid_unknown_fields=True):
     """Without a title its first message names it."""
 
-    title: str | None = None
+    title: Title | None = None
     metadata: dict[str, Any] = {}
 
 
 class ChangedConversation(msgspec.Struct, forbid_unknown_fields=True):
     """What is not given stays; in `metadata` null takes a key away."""
 
-    title: str | UnsetType = UNSET
+    title: Title | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType = UNSET
 
 

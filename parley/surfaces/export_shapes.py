@@ -20,6 +20,7 @@ from parley.chat.quoting import quoted
 from parley.chat.tools import ToolUse
 from parley.chat.turns import Answer, AttemptRecord, Extras, Turn, TurnState
 from parley.chat.usage import Usage
+from parley.surfaces.conversation_shapes import Title
 
 VERSION: Literal[1] = 1
 LARGEST_EXPORT_TURNS = 10_000
@@ -69,7 +70,7 @@ class ExportedConversation(msgspec.Struct, forbid_unknown_fields=True):
 
     version: Literal[1]
     exported_at: Moment
-    title: str
+    title: Title
     created_at: Moment
     metadata: dict[str, Any]
     turns: list[ExportedTurn]
