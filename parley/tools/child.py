@@ -19,8 +19,13 @@ _ENVIRONMENT = {
 }
 
 
-async def run_apart(module: str, *arguments: str, given: bytes) -> bytes | None:
-    """Run a module of ours as a process, and give what it wrote; None where it did not end well."""
+async def run_apart(
+    module: str, *arguments: str, given: bytes, limit_bytes: int = 16 * 2**20
+) -> bytes | None:
+    """Run a module of ours as a process, and give what it wrote.
+
+    None where it did not end well, or wrote more than it may.
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -32,13 +37,45 @@ async def run_apart(module: str, *arguments: str, given: bytes) -> bytes | None:
         cwd=_ROOT,
         env=_ENVIRONMENT,
     )
+    assert process.stdin
+    assert process.stdout
+    giving = asyncio.ensure_future(_give(process.stdin, given))
     try:
-        written, _ = await process.communicate(given)
+        written = await _take(process.stdout, limit_bytes)
+        if written is not None:
+            await process.wait()
     finally:
         with suppress(ProcessLookupError):
             process.kill()
-        await process.wait()
+        giving.cancel()
+        await asyncio.gather(giving, return_exceptions=True)
+        await _end(process, process.stdout)
     return None if process.returncode else written
+
+
+async def _give(pipe: asyncio.StreamWriter, given: bytes) -> None:
+    with suppress(ConnectionError):
+        pipe.write(given)
+        await pipe.drain()
+        pipe.close()
+
+
+async def _take(pipe: asyncio.StreamReader, limit_bytes: int) -> bytes | None:
+    written = bytearray()
+    while piece := await pipe.read(64 * 1024):
+        written += piece
+        if len(written) > limit_bytes:
+            return None
+    return bytes(written)
+
+
+async def _end(process: asyncio.subprocess.Process, pipe: asyncio.StreamReader) -> None:
+    """Wait for a process that was killed: asyncio does not see its end before its pipe is empty."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            while await pipe.read(2**20):
+                pass
+            await process.wait()
 
 
 def be_bounded() -> None:
