@@ -60,6 +60,7 @@ def _new_turn(owner: Owner, thread_id: str, one: BroughtTurn) -> NewTurn:
         answer_step_id=str(uuid4()),
         replica_id=_BROUGHT,
         created_at=one.created_at,
+        max_running=0,
         max_queued=0,
         extras=one.extras,
     )

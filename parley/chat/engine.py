@@ -82,13 +82,13 @@ class Engine:
             info.id,
             replica_id=self._config.replica_id,
             max_queued=self._config.queued_limit,
-            may_run=self._may_run(request.owner.id),
+            max_running=self._config.running_limit - len(self._runs.unkept_of(request.owner.id)),
         )
         new = replace(new, refusal=await self._admission.admit(new.id, request))
         if not request.keep:
             if new.refusal:
                 raise new.refusal
-            if not new.may_run:
+            if not self._may_run(request.owner.id):
                 self._admission.settle(new.id, None)
                 raise too_many_running()
             return self._start(Begun(unkept_turn(request, new), created=True))
@@ -233,7 +233,7 @@ class Engine:
         return begun
 
     def _may_run(self, owner_id: str) -> bool:
-        """Whether the owner may run another turn, counting those that are being written."""
+        """Whether the owner may run another turn here, counting those that are being written."""
         mine = {id for id, new in self._beginning.items() if new.owner.id == owner_id}
         return len(mine | self._runs.of_owner(owner_id)) < self._config.running_limit
 

@@ -56,7 +56,7 @@ def too_many_running() -> RateLimited:
 
 
 def new_turn(
-    request: TurnRequest, model: str, *, replica_id: str, max_queued: int, may_run: bool
+    request: TurnRequest, model: str, *, replica_id: str, max_running: int, max_queued: int
 ) -> NewTurn:
     """Give the request its ids, its digest and its time."""
     turn_id = str(uuid4())
@@ -75,8 +75,8 @@ def new_turn(
         answer_step_id=str(uuid4()),
         replica_id=replica_id,
         created_at=datetime.now(UTC),
+        max_running=max_running,
         max_queued=max_queued,
-        may_run=may_run,
         replaces=request.replaces,
         extras=request.extras,
     )

@@ -151,6 +151,10 @@ class Runs:
                 return turn
         return None
 
+    def unkept_of(self, owner_id: str) -> set[str]:
+        """Name what runs here for an owner, and has no row."""
+        return {id for id in self.of_owner(owner_id) if not self._running[id].turn.keep}
+
     def of_owner(self, owner_id: str) -> set[str]:
         """Name what runs here for an owner."""
         return {id for id, run in self._running.items() if run.turn.owner_id == owner_id}

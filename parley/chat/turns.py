@@ -83,8 +83,9 @@ class TurnRequest:
 class NewTurn:
     """A turn about to be written; ids are made by the engine.
 
-    `may_run` is False where its owner has enough running turns: it may be queued, no more. With a
-    `refusal` it may not begin at all, and is only looked for under its key.
+    It runs where fewer than `max_running` turns of its owner run, wherever they do, and waits where
+    fewer than `max_queued` wait. With a `refusal` it may not begin at all, and is only looked for
+    under its key.
     """
 
     id: str
@@ -101,8 +102,8 @@ class NewTurn:
     answer_step_id: str
     replica_id: str
     created_at: datetime
+    max_running: int
     max_queued: int
-    may_run: bool = True
     refusal: ParleyError | None = None
     replaces: str | None = None
     extras: Extras = field(default_factory=Extras)

@@ -333,7 +333,10 @@ class Environment(IdentityEnvironment, AllowanceEnvironment):
         ge=64 * 1024,
         description="Size of one event of a model server, or of an answer in one document.",
     )
-    limit_running_turns: Count = Field(10, description="Answers being written, per user.")
+    limit_running_turns: Count = Field(
+        10,
+        description="Answers being written, per user, in all processes; those not kept: in each.",
+    )
     limit_queued_turns: Count = Field(50, description="Messages waiting, per user.")
     limit_sockets: Count = Field(1000, description="Open pages and sockets, per process.")
     limit_sockets_per_user: Count = Field(

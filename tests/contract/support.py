@@ -26,7 +26,7 @@ def a_turn(owner: Owner, thread_id: str, text: str = "Hello?", **changes: object
         sampling=Sampling(max_tokens=5, stop=("x",)),
         system_prompt="Be brief.",
     )
-    new = new_turn(request, "p:model", replica_id=REPLICA, max_queued=50, may_run=True)
+    new = new_turn(request, "p:model", replica_id=REPLICA, max_running=10, max_queued=50)
     return replace(new, **changes)  # type: ignore[arg-type]  # names of NewTurn
 
 

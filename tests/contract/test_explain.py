@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from data_layer.begin import begin_turn
+from data_layer.begin_statements import MAY_RUN
 from data_layer.database import Database
 from data_layer.pages import read_page
 from data_layer.search import Effort, search_threads
@@ -192,4 +193,10 @@ async def test_begin_finds_its_thread_by_keys(database: Database, crowd: Owner) 
         connection.rollback()
 
     plan, *_ = await plans(database, begin_and_forget)
-    assert_indexed(plan, "pk_threads|autoindex_threads_1", "ix_turns_live|uq_turns")
+    assert_indexed(plan, "pk_threads|autoindex_threads_1", "autoindex_turns_2|uq_turns")
+
+
+async def test_begin_counts_what_is_live_alone(database: Database, crowd: Owner) -> None:
+    asked = {"new_owner_id": crowd.id, "max_running": 1}
+    (plan,) = await plans(database, lambda connection: connection.execute(MAY_RUN, asked))
+    assert_indexed(plan, "ix_turns_live|uq_turns_one_running")

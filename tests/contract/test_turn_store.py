@@ -143,17 +143,17 @@ async def test_turn_that_may_not_run_waits_or_is_refused(
     turns: TurnStore, owner: Owner, thread_id: str
 ) -> None:
     with pytest.raises(RateLimited):
-        await turns.begin(a_turn(owner, thread_id, may_run=False))
+        await turns.begin(a_turn(owner, thread_id, max_running=0))
     assert not await turns.owns_thread(owner.id, thread_id)
     first = await turns.begin(a_turn(owner, thread_id, key="k"))
-    assert not (await turns.begin(a_turn(owner, thread_id, key="k", may_run=False))).created
-    queued = await turns.begin(a_turn(owner, thread_id, may_run=False))
+    assert not (await turns.begin(a_turn(owner, thread_id, key="k", max_running=0))).created
+    queued = await turns.begin(a_turn(owner, thread_id, max_running=0))
     assert queued.turn.state is TurnState.QUEUED
     following = await turns.finish(first.turn, an_end())
     assert following is not None
     await turns.finish(following, an_end())
     with pytest.raises(RateLimited):
-        await turns.begin(a_turn(owner, thread_id, may_run=False))
+        await turns.begin(a_turn(owner, thread_id, max_running=0))
 
 
 async def test_checkpoint_keeps_what_is_there(

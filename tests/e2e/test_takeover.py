@@ -7,22 +7,31 @@ row, the whole of it for the reader, ids that rise, and nothing shown that is no
 import asyncio
 import signal
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import uuid4
 
+import httpx2
 import pytest
 
 from tests.e2e.page_socket import new_guest, page_socket
 from tests.e2e.replicas import Reading, Replicas, replicas
 from tests.e2e.storyteller import story
-from tests.e2e.support import WAIT_S, until
+from tests.e2e.support import PATIENT, WAIT_S, until
 
 pytestmark = [pytest.mark.needs_postgres, pytest.mark.needs_redis]
+
+# What one user may have in all replicas together.
+RUNNING, QUEUED = 3, 4
 
 
 @pytest.fixture(scope="module")
 async def trio(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Replicas]:
     """Three replicas for the module; every test leaves them running."""
-    async with replicas(tmp_path_factory.mktemp("trio")) as it:
+    limits: dict[str, Any] = {
+        "LIMIT_RUNNING_TURNS": str(RUNNING),
+        "LIMIT_QUEUED_TURNS": str(QUEUED),
+    }
+    async with replicas(tmp_path_factory.mktemp("trio"), **limits | PATIENT) as it:
         yield it
 
 
@@ -200,6 +209,46 @@ async def test_messages_from_several_replicas_are_answered_in_order(trio: Replic
         assert before in said
         before = story(reading.message)
         assert trio.teller.calls[reading.message] == 1
+
+
+async def test_limits_are_those_of_all_replicas_together(trio: Replicas) -> None:
+    headers = {"cookie": await new_guest(trio.parleys[0])}
+
+    async def asked(on: int, conversation_id: str) -> httpx2.Response:
+        url = f"/api/v1/conversations/{conversation_id}/messages"
+        body = {"message": f"{uuid4().hex[:8]} 3"}
+        return await trio.clients[on % 3].post(url, json=body, headers=headers)
+
+    async def refused(conversation_ids: list[str], most: int, word: str) -> None:
+        """Ask in all of these at once, of which so many are answered."""
+        asks = [asyncio.ensure_future(asked(n, id)) for n, id in enumerate(conversation_ids)]
+        await until(lambda: sum(ask.done() for ask in asks) == len(asks) - most)
+        for response in [ask.result() for ask in asks if ask.done()]:
+            assert response.status_code == 429
+            assert "retry-after" in response.headers
+            error = response.json()["error"]
+            assert (error["code"], word in error["message"]) == ("rate_limited", True), error
+        accepted.extend(ask for ask in asks if not ask.done())
+
+    accepted: list[asyncio.Future[httpx2.Response]] = []
+    made = [
+        (await trio.clients[0].post("/api/v1/conversations", json={}, headers=headers)).json()
+        for _ in range(9)
+    ]
+    ids = [each["conversation_id"] for each in made]
+    trio.teller.goes_on.clear()
+    try:
+        await refused(ids, RUNNING, "answers")
+        rows = await trio.rows(
+            "SELECT thread_id FROM turns WHERE state = 'running' AND thread_id = ANY($1::uuid[])",
+            ids,
+        )
+        await refused([str(rows[0]["thread_id"])] * 9, QUEUED, "wait")
+    finally:
+        trio.teller.goes_on.set()
+    for response in await asyncio.gather(*accepted):
+        assert response.status_code == 200
+        assert '"finish_reason":"stop"' in response.text
 
 
 async def test_a_queued_turn_is_stopped_elsewhere_before_it_starts(trio: Replicas) -> None:

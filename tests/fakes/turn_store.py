@@ -200,11 +200,12 @@ class MemoryTurnStore:
             row.turn.owner_id == new.owner.id and row.turn.state is TurnState.QUEUED
             for row in self._rows.values()
         )
+        running = sum(row.turn.owner_id == new.owner.id for row in self.running_rows())
         if busy and queued >= new.max_queued:
             raise RateLimited("Too many of your messages wait for an answer.", retry_after_s=5)
         if new.refusal:
             raise new.refusal
-        if not busy and not new.may_run:
+        if not busy and running >= new.max_running:
             raise too_many_running()
 
 

@@ -18,7 +18,7 @@ from parley.chat.usage import Usage
 from tests.unit.chat.support import WatchedLog
 
 REQUEST = TurnRequest(owner=Owner(str(uuid4()), "anna"), thread_id=str(uuid4()), text="Hello?")
-NEW = new_turn(REQUEST, "scripted:one", replica_id="this", max_queued=1, may_run=True)
+NEW = new_turn(REQUEST, "scripted:one", replica_id="this", max_running=9, max_queued=1)
 TURN = unkept_turn(REQUEST, NEW)
 LONG_S = 3600.0
 

@@ -186,7 +186,7 @@ async def test_answer_goes_on_where_tools_cannot_be_saved(error: Exception) -> N
 
 async def left_by_a_dead_owner(store: TroubledStore, answer: Answer, extras: Extras) -> Turn:
     request = TurnRequest(owner=ANNA, thread_id=str(uuid4()), text="Hello?", extras=extras)
-    new = new_turn(request, "scripted:one", replica_id="dead", max_queued=9, may_run=True)
+    new = new_turn(request, "scripted:one", replica_id="dead", max_running=9, max_queued=9)
     turn = (await store.begin(new)).turn
     await store.checkpoint(turn, answer)
     return turn

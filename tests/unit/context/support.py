@@ -64,7 +64,7 @@ class Desk:
 
     async def begin(self, text: str = "question", **changes: object) -> Turn:
         request = replace(self.request, text=text, **changes)  # type: ignore[arg-type]  # names of TurnRequest
-        new = new_turn(request, "m", replica_id="this", max_queued=9, may_run=True)
+        new = new_turn(request, "m", replica_id="this", max_running=9, max_queued=9)
         if not request.keep:
             return unkept_turn(request, new)
         return (await self.rows.begin(new)).turn
