@@ -8,8 +8,9 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from io import StringIO
 
-from parley.chat.deltas import Delta
+from parley.chat.deltas import Delta, Text
 from parley.chat.errors import Overloaded, ProviderError, TimedOut, Unreachable
 from parley.chat.models import CompletionRequest, Health, HealthState, ModelInfo, Tokenizer
 from parley.chat.ports import Provider
@@ -136,16 +137,26 @@ class Watched:
         await self.provider.aclose()
 
     async def _heard(self, deltas: AsyncIterator[Delta]) -> AsyncGenerator[Delta]:
-        """Pass the deltas on; the first one says that the provider is there."""
-        first = True
-        async for delta in deltas:
-            if first:
-                first = False
-                self._breaker.succeeded()
-                # Of what is degraded for another reason, an answer says nothing new.
-                if self.known is not None and self.known.state is HealthState.DOWN:
-                    self._remember(Health(HealthState.OK))
-            yield delta
+        """Pass the deltas on; an error that ends them carries their text."""
+        text, first = StringIO(), True
+        try:
+            async for delta in deltas:
+                if first:
+                    first = False
+                    self._answered()
+                if type(delta) is Text:
+                    text.write(delta.text)
+                yield delta
+        except ProviderError as error:
+            error.text_so_far = text.getvalue()
+            raise
+
+    def _answered(self) -> None:
+        """Remember by the first delta that the provider is there."""
+        self._breaker.succeeded()
+        # Of what is degraded for another reason, an answer says nothing new.
+        if self.known is not None and self.known.state is HealthState.DOWN:
+            self._remember(Health(HealthState.OK))
 
     def _told(self, error: ProviderError) -> None:
         if isinstance(error, Overloaded) and error.upstream_status is None:

@@ -187,7 +187,8 @@ class ProviderError(ParleyError):
     """A provider failed.
 
     `provider` names it, `upstream_status` is what it answered if it did, `streamed` says whether
-    text had already reached the caller, `retryable` whether another attempt may succeed.
+    something had already reached the caller and `text_so_far` is the text of it, `retryable` whether
+    another attempt may succeed.
     """
 
     code, status = "provider_unavailable", 502
@@ -207,6 +208,7 @@ class ProviderError(ParleyError):
         self.provider = provider
         self.upstream_status = upstream_status
         self.streamed = streamed
+        self.text_so_far = ""
 
 
 class Unreachable(ProviderError):

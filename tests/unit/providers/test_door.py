@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 import providers
-from parley.chat.errors import CredentialsRefused, Overloaded, ProviderFault, Unreachable
+from parley.chat.errors import (
+    BrokenStream,
+    CredentialsRefused,
+    Overloaded,
+    ProviderFault,
+    Unreachable,
+)
 from parley.chat.models import HealthState, Sampling
 from providers import RetryConfig, ask, connect
 from providers.config import Connection, ModelConfig
@@ -53,6 +59,16 @@ async def test_errors_name_the_arguments() -> None:
         error = (await outcome_of(provider, ask("a", model="m"))).error
     assert isinstance(error, Unreachable)
     assert "Check base_url" in error.message
+
+
+async def test_broken_answer_carries_its_text() -> None:
+    async with (
+        model_server(sse(*answer("half ", "of it")[:2])) as server,
+        connect("openai", base_url=server.base_url, model="m") as provider,
+    ):
+        given = await outcome_of(provider, ask("a"))
+    assert isinstance(given.error, BrokenStream)
+    assert (given.error.text_so_far, given.text) == ("half of it", "half of it")
 
 
 async def test_retrying_can_be_left_to_the_caller() -> None:
