@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from parley.auth.addresses import is_loopback
 from parley.chat.errors import RateLimited
-from parley.chat.limits import Admission, Counted, Counters, Refusal, Take
+from parley.chat.limits import Admission, Counted, Counters, Need, Refusal, Take
 from parley.chat.owner import current_address
 from parley.chat.turns import Owner, TurnRequest
 
@@ -79,6 +79,17 @@ class Limits(Admission):
         return _explained(refusal) if refusal else None
 
     @override
+    async def reserve(self, turn_id: str, need: Need) -> int | None:
+        config = self._config
+        allowances = (config.user, config.guest, config.everyone)
+        if not any(allowance.tokens_a_day for allowance in allowances):
+            return None
+        reserved = await self._counters.reserve(turn_id, need)
+        if isinstance(reserved, Refusal):
+            raise _explained(reserved)
+        return reserved
+
+    @override
     def settle(self, turn_id: str, tokens: int | None) -> None:
         self._tasks.create_task(self._counters.settle(turn_id, tokens))
 
@@ -128,7 +139,7 @@ def _explained(refusal: Refusal) -> RateLimited:
     what = {
         Counted.RATE: f"done this {take.limit} times in a minute",
         Counted.PLACE: f"{take.limit} answers being written or waiting",
-        Counted.TOKENS: f"no tokens left today of {take.limit}",
+        Counted.TOKENS: f"too few tokens left today, of {take.limit}",
     }[take.counted]
     return RateLimited(
         f"{together} {what}, which is the limit. {_again(retry_after_s)}",

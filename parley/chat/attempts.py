@@ -5,11 +5,13 @@ failure that is not the provider's. After text was shown the answer begins again
 tries again on the way (`Tries`) is an attempt like any other.
 """
 
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from time import monotonic
 
+from parley.chat.budget import Budget
 from parley.chat.calls import Calls
 from parley.chat.deltas import Delta, Finish, FinishReason, Reasoning, Text, ToolCallDelta
 from parley.chat.errors import (
@@ -19,6 +21,7 @@ from parley.chat.errors import (
     ContextTooLong,
     ParleyError,
     ProviderError,
+    TimedOut,
     UnknownModel,
 )
 from parley.chat.extras import can_serve
@@ -37,6 +40,7 @@ logger = get_logger(__name__)
 
 # Builds what a model is asked.
 Ask = Callable[[Route], Awaitable[Context]]
+_OUTPUT = frozenset({Text, Reasoning, ToolCallDelta})
 _TOO_LONG = (ContextTooLong, ContextOverflow)
 
 
@@ -68,8 +72,9 @@ class Attempts:
         catalogue: Catalogue,
         context: ContextBuilder,
         recorder: Recorder,
+        budget: Budget,
     ) -> None:
-        """Prepare to answer `turn` into `recorder`; `run` does it."""
+        """Prepare to answer `turn` into `recorder`, within its budget; `run` does it."""
         self.records: list[AttemptRecord] = []
         self.usage: Usage | None = None
         self.finish_reason: FinishReason | None = None
@@ -82,6 +87,7 @@ class Attempts:
         self._catalogue = catalogue
         self._builder = context
         self._recorder = recorder
+        self._budget = budget
         self._began_at = monotonic()
         self._calls_before = 0
         self._route: Route | None = None
@@ -97,6 +103,7 @@ class Attempts:
     def inherit(self, left: Inherited) -> None:
         """Go on after the attempts of an owner that died; its text is in the recorder."""
         self.records.extend(left.attempts)
+        self._budget.inherit(len(left.attempts), self._builder.count(left.text + left.reasoning))
         self._first_reason = REASON
         self._can_go_on = bool(left.text) and not left.reasoning
 
@@ -174,25 +181,34 @@ class Attempts:
     def counted_output(self) -> int:
         """Count the tokens of what there is of the completion."""
         text = self._recorder.said_since_kept
+        text += "".join(call.name + call.arguments for call in self.calls.parts())
         return self._builder.count(text) if text else 0
 
     async def _attempt(self, route: Route, context: Context, reason: str) -> None:
+        window = route.info.capabilities.context_window
+        room = await self._budget.for_call(context, window)
+        if room is not None:
+            context = self._builder.shortened(context, room)
         self.context = context
         if context.rule:
             self._recorder.pruned(context)
         request = self._going_on(route, context.request)
-        call, outcome = _Call(self, self._turn, route, reason), "cancelled"
+        call, outcome, is_taken = _Call(self, self._turn, route, reason), "cancelled", True
         try:
             credential = await self._limits.credentials.of(self._turn.owner_id, route.info.provider)
-            await self._stream(route, replace(request, tries=call, credential=credential))
+            request = replace(request, tries=call, credential=credential)
+            await self._stream(route, request, math.inf if room is None else room)
             outcome = "cancelled" if self.must_leave else "completed"
         except ProviderError as error:
-            outcome = type(error).__name__
+            outcome, is_taken = type(error).__name__, _is_taken(error)
             call.log(error)
             raise
         finally:
             self._recorder.flush()
             call.end(outcome)
+            counted = 0 if self.usage else self.counted_output()
+            if is_taken or self.usage or counted:
+                self._budget.ended(context, self.usage, counted)
 
     def _going_on(self, route: Route, request: CompletionRequest) -> CompletionRequest:
         """Let a model that can go on with the text that is there, the first time."""
@@ -204,9 +220,14 @@ class Attempts:
         begun = Message.of(Role.ASSISTANT, text)
         return replace(request, messages=(*request.messages, begun))
 
-    async def _stream(self, route: Route, request: CompletionRequest) -> None:
+    async def _stream(self, route: Route, request: CompletionRequest, room: float) -> None:
+        """Take the answer; one that has no room any more ends, whoever cannot count that far."""
         async with route.provider.stream(request) as deltas:
             async for delta in deltas:
+                room -= type(delta) in _OUTPUT  # a token or more
+                if room < 0:
+                    self.finish_reason = FinishReason.LENGTH
+                    break
                 if type(delta) is Text:
                     self._recorder.add(delta.text)
                 else:
@@ -314,6 +335,12 @@ class _Call:
             upstream_status=error.upstream_status,
             reason=error.message,
         )
+
+
+def _is_taken(error: ProviderError) -> bool:
+    """Whether a provider that failed had taken the question, which then may cost something."""
+    is_late = isinstance(error, TimedOut) and error.phase != "connect"
+    return error.streamed or is_late
 
 
 def _helps(error: ParleyError) -> bool:

@@ -251,7 +251,7 @@ async def open_engine(  # noqa: PLR0913 - app.py wires it, once
     """Run an engine; on leaving it drains. What an earlier process left is looked after first."""
 
     def make(turn: Turn) -> RunningTurn:
-        return RunningTurn(turn, config.run, catalogue, context, turns, live.log)
+        return RunningTurn(turn, config.run, catalogue, context, turns, live.log, admission)
 
     async with asyncio.TaskGroup() as tasks:
         runs = Runs(config, make, turns, live, admission, tasks)

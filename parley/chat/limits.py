@@ -41,6 +41,18 @@ class Refusal:
     retry_after_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Tokens that a turn needs in all: at best `most`, and no fewer than `least`.
+
+    `used` are those of its calls that are over.
+    """
+
+    used: int
+    least: int
+    most: int
+
+
 class Counters(Protocol):
     """What has been taken; shared by the replicas where they share anything."""
 
@@ -48,6 +60,15 @@ class Counters(Protocol):
         """Take all of it, for this turn, or nothing: then says what there is not enough of.
 
         No number of callers at once take more than there is.
+        """
+        ...
+
+    async def reserve(self, turn_id: str, need: Need) -> int | Refusal | None:
+        """Let a turn have taken what it needs of tokens, or as many as there are.
+
+        Gives how many that are; None where the turn took no tokens, or nobody knows it any more.
+        Where it is refused it gives back what it took and did not use: of many that need more at
+        once some get it.
         """
         ...
 
@@ -66,6 +87,14 @@ class Admission(Protocol):
         """Reserve what the turn will use, or say why it may not begin."""
         ...
 
+    async def reserve(self, turn_id: str, need: Need) -> int | None:
+        """Reserve the tokens that a turn needs that runs.
+
+        Gives how many it may use, all its calls together; None where nobody counts them. Raises
+        `RateLimited`.
+        """
+        ...
+
     def settle(self, turn_id: str, tokens: int | None) -> None:
         """Note what a turn used, here or on the replica before; None where it never began."""
         ...
@@ -77,6 +106,10 @@ class Unlimited(Admission):
     @override
     async def admit(self, turn_id: str, request: TurnRequest) -> None:
         """Let every turn begin."""
+
+    @override
+    async def reserve(self, turn_id: str, need: Need) -> None:
+        """Let every turn go on."""
 
     @override
     def settle(self, turn_id: str, tokens: int | None) -> None:

@@ -317,6 +317,10 @@ class ContextBuilder(Protocol):
         """
         ...
 
+    def shortened(self, built: Context, max_tokens: int) -> Context:
+        """Give the same context, its answer no longer than this."""
+        ...
+
     async def extend(self, turn: Turn, built: Context, answer: Answer) -> None:
         """Make the finished turn, whose context was `built`, part of the thread's active one."""
         ...

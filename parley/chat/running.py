@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from time import monotonic
 
 from parley.chat.attempts import AttemptLimits, Attempts
+from parley.chat.budget import Budget
 from parley.chat.deltas import FinishReason
 from parley.chat.errors import (
     InternalError,
@@ -17,6 +18,7 @@ from parley.chat.errors import (
     interrupted,
 )
 from parley.chat.inherited import inherited
+from parley.chat.limits import UNLIMITED, Admission
 from parley.chat.messages import storable_text
 from parley.chat.ports import Catalogue, ContextBuilder, TurnLog, TurnStore
 from parley.chat.recorder import Recorder
@@ -67,7 +69,7 @@ _Saved = tuple[_Progress, Context | None]
 class RunningTurn:
     """One turn while it runs in this process."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - `open_engine` wires it, once
         self,
         turn: Turn,
         config: RunConfig,
@@ -75,6 +77,7 @@ class RunningTurn:
         context: ContextBuilder,
         turns: TurnStore,
         log: TurnLog,
+        admission: Admission = UNLIMITED,
     ) -> None:
         """Prepare to run `turn`; `run` does it."""
         self.turn = turn
@@ -87,7 +90,10 @@ class RunningTurn:
         self._recorder = Recorder(
             turn, log, window_s=config.window_s, limit_chars=config.answer_limit_chars
         )
-        self._attempts = Attempts(turn, config.attempts, catalogue, context, self._recorder)
+        self._budget = Budget(turn, admission)
+        self._attempts = Attempts(
+            turn, config.attempts, catalogue, context, self._recorder, self._budget
+        )
         self._rounds = Rounds(
             turn, config.tools, context, self._attempts, self._recorder, self._save_tools
         )
@@ -118,6 +124,11 @@ class RunningTurn:
     def is_ending(self) -> bool:
         """Whether the end is being saved, or is: the row may say that it is over."""
         return self._is_ending
+
+    @property
+    def spent_tokens(self) -> int:
+        """What its calls of providers came to, all of them."""
+        return self._budget.spent
 
     @property
     def ended(self) -> Turn:

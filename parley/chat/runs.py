@@ -14,7 +14,7 @@ from parley.chat.news import TurnNews
 from parley.chat.ports import Live, Tools, TurnStore
 from parley.chat.replay import ended_while_queued
 from parley.chat.running import RunConfig, RunningTurn
-from parley.chat.turns import Turn, TurnState, tokens_used
+from parley.chat.turns import Turn, TurnState
 from parley.observability import metrics
 from parley.observability.logs import get_logger
 
@@ -241,7 +241,7 @@ class Runs:
             metrics.TURNS_RUNNING.set(len(self._running))
             self._forget_later(turn)
             if not running.goes_on_elsewhere:
-                self._admission.settle(turn.id, tokens_used(running.ended.answer))
+                self._admission.settle(turn.id, running.spent_tokens)
                 self.announce(running.ended)
                 for tell in self.listeners:
                     tell(running.ended)

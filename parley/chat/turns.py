@@ -169,13 +169,6 @@ class Answer:
     tools: tuple[ToolUse, ...] = ()
 
 
-def tokens_used(answer: Answer) -> int:
-    """Count what a turn used: as its usage says, else what its attempts wrote."""
-    if answer.usage:
-        return answer.usage.input_tokens + answer.usage.output_tokens
-    return sum(attempt.output_tokens for attempt in answer.attempts)
-
-
 @dataclass(frozen=True, slots=True)
 class Begun:
     """What `begin` wrote, or found under the key."""
@@ -233,13 +226,15 @@ class ContextRecord:
 class Context:
     """One completion, what was left out of it, and the receipt for both.
 
-    `record` is what the completion was made of; with the answer it is the next turn's. With
+    `record` is what the completion was made of; with the answer it is the next turn's. No
+    provider makes more of it than `most_input_tokens`, where `input_tokens` may be an estimate. With
     `more_dropped` there is more that was left out, uncounted: older turns that were not even read.
     """
 
     request: CompletionRequest
     record: ContextRecord
     input_tokens: int
+    most_input_tokens: int
     dropped_messages: int
     dropped_tokens: int
     more_dropped: bool

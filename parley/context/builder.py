@@ -9,7 +9,7 @@ from parley.chat.ports import ContextStore, Route, TurnStore
 from parley.chat.tools import countable
 from parley.chat.turns import Answer, Context, ContextRecord, Exchange, Turn, most_walked
 from parley.context.asking import question_of, request_of, specs_text
-from parley.context.receipt import receipt_of, with_tools
+from parley.context.receipt import most_tokens, receipt_for, receipt_of, with_tools
 from parley.context.tokens import ESTIMATE, IMAGE_TOKENS, Count, TokenCounts, estimate_tokens
 from parley.context.window import CountedTurn, Limits, window
 from parley.observability.metrics import CONTEXTS
@@ -78,12 +78,18 @@ class WindowedContext:
             request=request,
             record=_with_counts(record, history, counted_by),
             input_tokens=receipt.input_tokens,
+            most_input_tokens=most_tokens(receipt),
             dropped_messages=sum(len(t.counts) for t in dropped),
             dropped_tokens=sum(t.tokens for t in dropped),
             more_dropped=more,
             rule=cut.rule or (ACTIVE_CONTEXT if more else ""),
             receipt=receipt.to_json(),
         )
+
+    def shortened(self, built: Context, max_tokens: int) -> Context:  # noqa: D102
+        request = built.request
+        request = replace(request, sampling=replace(request.sampling, max_tokens=max_tokens))
+        return replace(built, request=request, receipt=receipt_for(built.receipt, request))
 
     async def extend(self, turn: Turn, built: Context, answer: Answer) -> None:  # noqa: D102
         if not turn.keep:

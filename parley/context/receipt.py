@@ -12,8 +12,11 @@ from parley.chat.receipts import VERSION, DroppedTurn, Receipt, ReceiptMessage
 from parley.chat.tools import answer_messages
 from parley.chat.turns import Exchange, Turn
 from parley.context.asking import question_of, request_of
-from parley.context.tokens import Count
+from parley.context.tokens import ESTIMATE, Count
 from parley.context.window import Window
+
+# What a chat template may put around all messages.
+_TEMPLATE_TOKENS = 32
 
 
 def read_receipt(stored: Mapping[str, object] | None) -> Receipt | None:
@@ -69,6 +72,17 @@ def with_tools(receipt: Receipt, toolbox: Toolbox, tokens: int) -> Receipt:
         tool_tokens=tokens,
         input_tokens=receipt.input_tokens + tokens,
     )
+
+
+def receipt_for(stored: Mapping[str, object], request: CompletionRequest) -> Mapping[str, object]:
+    """Give a receipt that is of this request, which is drawn otherwise than the one before."""
+    return {**stored, "sampling": asdict(request.sampling), "digest": digest_of(request)}
+
+
+def most_tokens(receipt: Receipt) -> int:
+    """Bound what a provider may count of a request: an estimate may be half of it (tokens.py)."""
+    said = sum(m.tokens * (1 + (m.counted_by == ESTIMATE)) for m in receipt.messages)
+    return said + 2 * receipt.tool_tokens + _TEMPLATE_TOKENS
 
 
 def rebuild(

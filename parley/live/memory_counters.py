@@ -1,13 +1,14 @@
 """What has been taken, in this process: rates by the library `limits`, places and tokens by sums."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from limits import RateLimitItemPerSecond
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
-from parley.chat.limits import Counted, Refusal, Take
+from parley.chat.limits import Counted, Need, Refusal, Take
 
 # What is retried for a place: nobody knows when one is free.
 PLACE_RETRY_S = 5.0
@@ -35,6 +36,28 @@ class MemoryCounters:
         self._sweep()
         return None
 
+    async def reserve(self, turn_id: str, need: Need) -> int | Refusal | None:  # noqa: D102
+        tokens = [t for t in self._taken.get(turn_id, ()) if t.counted is Counted.TOKENS]
+        if not tokens:
+            return None
+        scarcest = min(tokens, key=self._room)
+        reserved = min(need.most, self._room(scarcest))
+        if reserved >= need.least:
+            self._take_in_all(turn_id, lambda amount: max(amount, reserved))
+            return reserved
+        refusal = Refusal(scarcest, self._sum(scarcest.key)[1] - _now())
+        self._take_in_all(turn_id, lambda amount: min(amount, need.used))
+        return refusal
+
+    def _take_in_all(self, turn_id: str, changed: Callable[[int], int]) -> None:
+        """Change what a turn took of tokens."""
+        takes = []
+        for take in self._taken[turn_id]:
+            now = changed(take.amount) if take.counted is Counted.TOKENS else take.amount
+            self._add(take, now - take.amount)
+            takes.append(replace(take, amount=now))
+        self._taken[turn_id] = takes
+
     async def settle(self, turn_id: str, tokens: int | None) -> None:  # noqa: D102
         for take in self._taken.pop(turn_id, ()):
             if take.counted is Counted.PLACE:
@@ -45,6 +68,27 @@ class MemoryCounters:
     def has(self, turn_id: str) -> bool:
         """Whether a turn took something here."""
         return turn_id in self._taken
+
+    def taken(self, turn_id: str) -> Sequence[Take]:
+        """Give what a turn took."""
+        return self._taken.get(turn_id, ())
+
+    def limit(self, turn_id: str, limits: Mapping[str, int]) -> None:
+        """Change the limits of what a turn took, by key, from now on."""
+        takes = self._taken.get(turn_id, ())
+        self._taken[turn_id] = [replace(t, limit=limits.get(t.key, t.limit)) for t in takes]
+
+    def sum_of(self, key: str) -> int:
+        """Say how much is taken of what `key` has, rates apart."""
+        return self._sum(key)[0]
+
+    def give_back(self, take: Take) -> None:
+        """Have taken so much less."""
+        self._add(take, -take.amount)
+
+    def _room(self, take: Take) -> int:
+        """How much the turn of a take may have of it, with what it has."""
+        return take.limit - self._sum(take.key)[0] + take.amount
 
     def _refusal(self, take: Take) -> Refusal | None:
         if take.counted is Counted.RATE:

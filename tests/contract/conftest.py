@@ -12,14 +12,30 @@ from data_layer.migrate import migrate
 from data_layer.threads import SqlThreads
 from data_layer.turns import SqlTurnStore
 from data_layer.writer import Writer, open_writer
+from parley.chat.limits import Counters
 from parley.chat.ports import TurnStore
 from parley.chat.turns import Owner
+from parley.context.redis_address import read_redis_url
+from parley.context.redis_guard import open_redis
+from parley.live.memory_counters import MemoryCounters
+from parley.live.redis_counters import RedisCounters
 from tests.contract.owned import watched
 from tests.contract.support import an_owner
 from tests.fakes.turn_store import MemoryTurnStore
 from tests.services import Postgres
 
+COUNTERS = ("memory", pytest.param("redis", marks=pytest.mark.needs_redis))
 DATABASES = ("sqlite", pytest.param("postgres", marks=pytest.mark.needs_postgres))
+
+
+@pytest.fixture(scope="module", params=COUNTERS)
+async def counters(request: pytest.FixtureRequest) -> AsyncIterator[Counters]:
+    if request.param == "memory":
+        yield MemoryCounters()
+        return
+    url: str = request.getfixturevalue("redis_of_session")
+    async with open_redis(read_redis_url(url)) as guard:
+        yield RedisCounters(guard)
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 """Counters: however many ask at once, no more is taken than there is; in memory and in Redis."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
@@ -9,26 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from parley.auth.limits import Allowance, LimitConfig, open_limits
-from parley.chat.limits import Counted, Counters, Take
+from parley.chat.limits import Counted, Counters, Need, Refusal, Take
 from parley.chat.owner import current_address
 from parley.chat.turns import Owner, TurnRequest
-from parley.context.redis_address import read_redis_url
-from parley.context.redis_guard import open_redis
-from parley.live.memory_counters import MemoryCounters
-from parley.live.redis_counters import RedisCounters
 from tests.contract.support import an_owner
-
-KINDS = ("memory", pytest.param("redis", marks=pytest.mark.needs_redis))
-
-
-@pytest.fixture(scope="module", params=KINDS)
-async def counters(request: pytest.FixtureRequest) -> AsyncIterator[Counters]:
-    if request.param == "memory":
-        yield MemoryCounters()
-        return
-    url: str = request.getfixturevalue("redis_of_session")
-    async with open_redis(read_redis_url(url)) as guard:
-        yield RedisCounters(guard)
 
 
 def tokens(key: str, amount: int, limit: int) -> Take:
@@ -111,6 +94,45 @@ async def test_what_never_began_costs_nothing(counters: Counters) -> None:
     assert await counters.take(new_id(), [tokens(key, 5, 5)]) is None
 
 
+async def test_a_turn_takes_more_while_there_is_some(counters: Counters) -> None:
+    key, one, other = new_id(), new_id(), new_id()
+    assert await counters.take(one, [tokens(key, 10, 100), place(key, 5)]) is None
+    assert await counters.take(other, [tokens(key, 10, 100)]) is None
+    assert await counters.reserve(one, Need(0, 1, 50)) == 50
+    assert (
+        await counters.reserve(one, Need(0, 1, 30)) == 30
+    )  # it has them already, and keeps the rest
+    assert await counters.reserve(other, Need(0, 1, 70)) == 50
+    refusal = await counters.reserve(one, Need(20, 51, 52))
+    assert isinstance(refusal, Refusal)
+    assert refusal.take.key.endswith(f"tokens:{key}")
+    assert (refusal.take.limit, refusal.take.counted) == (100, Counted.TOKENS)
+    assert 0 < refusal.retry_after_s <= 1000
+    # Refused, it has given back what it had not used.
+    assert await counters.reserve(other, Need(0, 80, 100)) == 80
+    await counters.settle(one, 20)
+    await counters.settle(other, 80)
+    assert await counters.take(new_id(), [tokens(key, 1, 100)]) is not None
+
+
+async def test_the_scarcest_of_what_a_turn_counts_for_decides(counters: Counters) -> None:
+    mine, everyones, turn_id = new_id(), new_id(), new_id()
+    takes = [tokens(mine, 10, 1000), tokens(everyones, 10, 40)]
+    assert await counters.take(turn_id, takes) is None
+    assert await counters.reserve(turn_id, Need(0, 1, 500)) == 40
+    assert await counters.take(new_id(), [tokens(mine, 900, 1000)]) is None
+    refusal = await counters.reserve(turn_id, Need(0, 41, 500))
+    assert isinstance(refusal, Refusal)
+    assert refusal.take.limit == 40
+
+
+async def test_what_took_no_tokens_is_not_counted(counters: Counters) -> None:
+    turn_id = new_id()
+    assert await counters.take(turn_id, [place(new_id(), 5)]) is None
+    assert await counters.reserve(turn_id, Need(0, 1, 10**9)) is None
+    assert await counters.reserve(new_id(), Need(0, 1, 10**9)) is None
+
+
 async def test_a_rate_says_when_to_come_back(counters: Counters) -> None:
     take = Take(f"turns:{new_id()}", 1, 3, 60, Counted.RATE)
     taken = [await counters.take(None, [take]) for _ in range(4)]
@@ -171,7 +193,7 @@ async def test_a_day_has_its_tokens(counters: Counters) -> None:
         assert await limits.admit(two, asked(user)) is None
         refusal = await limits.admit(new_id(), asked(user))
         assert refusal is not None
-        assert "no tokens left today of 1000" in refusal.message
+        assert "too few tokens left today, of 1000" in refusal.message
         limits.settle(one, 50)
         limits.settle(two, None)
     async with open_limits(config, counters) as limits:

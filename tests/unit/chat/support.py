@@ -13,6 +13,7 @@ from parley.chat.engine import Engine, open_engine
 from parley.chat.errors import StorageUnavailable
 from parley.chat.events import Done, ErrorEvent, Event
 from parley.chat.fold import Folded, fold
+from parley.chat.limits import UNLIMITED, Admission
 from parley.chat.news import News
 from parley.chat.ports import Live
 from parley.chat.running import RunConfig
@@ -219,6 +220,7 @@ async def bench(
     context_window: int | None = None,
     provider: ScriptedProvider | None = None,
     log: WatchedLog | None = None,
+    admission: Admission = UNLIMITED,
     *,
     able: bool = True,
     prefill: bool = False,
@@ -231,6 +233,6 @@ async def bench(
     announcements = Announced()
     live = Live(log, announcements)
     owns = store.ownership(config.replica_id)
-    async with open_engine(config, catalogue, window, store, live, owns) as engine:
+    async with open_engine(config, catalogue, window, store, live, owns, admission) as engine:
         yield Bench(engine, provider, store, log, announcements)
     store.living.discard(config.replica_id)
