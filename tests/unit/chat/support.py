@@ -221,6 +221,7 @@ async def bench(
     provider: ScriptedProvider | None = None,
     log: WatchedLog | None = None,
     admission: Admission = UNLIMITED,
+    live: Live | None = None,
     *,
     able: bool = True,
     prefill: bool = False,
@@ -231,7 +232,7 @@ async def bench(
     window = WindowedContext(context or ContextConfig(), MemoryContextStore(), store)
     catalogue = OneModel(provider, context_window, tools=able, vision=able, prefill=prefill)
     announcements = Announced()
-    live = Live(log, announcements)
+    live = live or Live(log, announcements)
     owns = store.ownership(config.replica_id)
     async with open_engine(config, catalogue, window, store, live, owns, admission) as engine:
         yield Bench(engine, provider, store, log, announcements)
