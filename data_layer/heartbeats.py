@@ -40,13 +40,24 @@ class Watch:
     def __init__(self) -> None:
         """Nothing was seen yet."""
         self._since: dict[str, tuple[int, float]] = {}
+        # When a count was last seen to have moved.
+        self._moved_at: dict[str, float] = {}
+        self._beats: dict[str, int] = {}
         self._looked_at = float("-inf")
+
+    def still_for_s(self, replica: str, now: float) -> float | None:
+        """For how long a count has stood still; None where it was never seen to move."""
+        moved_at = self._moved_at.get(replica)
+        return None if moved_at is None else now - moved_at
 
     def dead(self, beats: Mapping[str, int], now: float) -> set[str]:
         """Take note of a look that succeeded; name those whose count has stood still."""
         if now - self._looked_at > _GAP_S:
             self._since.clear()
         self._looked_at = now
+        moved = {r: now for r, beat in beats.items() if self._beats.get(r, beat) != beat}
+        self._moved_at = {r: at for r, at in (self._moved_at | moved).items() if r in beats}
+        self._beats = dict(beats)
         self._since = {
             replica: seen if (seen := self._since.get(replica)) and seen[0] == beat else (beat, now)
             for replica, beat in beats.items()

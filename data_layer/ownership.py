@@ -88,8 +88,15 @@ class _Beats:
             self._watch.lost_sight()
             raise
         beats = {row.id: row.beat for row in rows}
-        ages = {row.id: float(row.age_s) for row in rows}
-        return beats, ages, self._watch.dead(beats, monotonic())
+        now = monotonic()
+        dead = self._watch.dead(beats, now)
+        # Of one that this process has seen beat its own clock says it, which does not jump.
+        ages = {
+            row.id: float(row.age_s) if still_s is None else still_s
+            for row in rows
+            for still_s in [self._watch.still_for_s(row.id, now)]
+        }
+        return beats, ages, dead
 
     @property
     def is_fresh(self) -> bool:

@@ -216,8 +216,10 @@ class Recorder:
     def add(self, text: str, *, is_text: bool = True) -> None:
         """Take a piece of the answer, or of the thinking; called once for each token.
 
-        What is over the limit is cut off.
+        What is over the limit is cut off; what is empty is no piece, however much there is of it.
         """
+        if not text:
+            return
         self._taken += len(text)
         if self._taken > self._limit_chars:
             self.is_full = True

@@ -1,14 +1,17 @@
 """The `Ownership` port: whose a running turn is, on SQLite and PostgreSQL."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+import sqlalchemy as sa
 
 from data_layer.database import Database, DatabaseConfig
 from data_layer.ownership import SqlOwnership, open_ownership
+from data_layer.tables import replicas as replicas_table
 from data_layer.turns import SqlTurnStore
 from data_layer.writer import Writer
 from parley.chat.errors import StaleFence
@@ -102,6 +105,33 @@ async def test_who_has_beaten_since_keeps_its_turns(
         turn = await begun_by(turns, owner, thread_id, other)
         seen = Orphan(turn.id, owner.id, turn.fence, other, beat=-1)
         assert await mine.take_over(seen) is None
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+@pytest.mark.needs_postgres
+async def test_a_jump_of_the_databases_clock_makes_nobody_long_dead(
+    replicas: Replicas, database: Database, turns: SqlTurnStore, owner: Owner, thread_id: str
+) -> None:
+    one, other = a_name(), a_name()
+    turn = await begun_by(turns, owner, thread_id, other)
+
+    def beat(number: int) -> Callable[[sa.Connection], None]:
+        """Beat once, and be an hour old by the database's clock."""
+
+        def beaten(connection: sa.Connection) -> None:
+            connection.execute(sa.delete(replicas_table).where(replicas_table.c.id == other))
+            hour_ago = datetime.now(UTC) - timedelta(hours=1)
+            values = {"id": other, "beat": number, "beat_at": hour_ago}
+            connection.execute(sa.insert(replicas_table).values(values))
+
+        return beaten
+
+    async with replicas.live(one) as mine:
+        for number in (1, 2):
+            await database.write(beat(number))
+            await mine.look()
+        left = await orphan(mine, turn)
+        assert left.age_s < 60
 
 
 async def test_who_leaves_is_inherited_at_once(

@@ -214,9 +214,34 @@ async def test_a_cursor_that_is_none(ada: httpx2.AsyncClient, faked: Faked, curs
     assert (response.status_code, response.json()["error"]["code"]) == (422, "invalid_request")
 
 
-async def _events(
-    client: httpx2.AsyncClient, turn_id: str, **headers: str
-) -> list[dict[str, object]]:
+@pytest.mark.parametrize("beyond", [1000, 2**32, 2**60])
+async def test_a_cursor_from_the_future_gets_all_of_it(
+    ada: httpx2.AsyncClient, faked: Faked, beyond: int
+) -> None:
+    """Whoever has it has something else: what is there replaces it."""
+    gate = asyncio.Event()
+    faked.will_reply(sse(chunk("one "), wait(gate), *answer("two")))
+    id = await new_conversation(ada)
+    path = f"{API}/conversations/{id}/messages"
+    async with ada.stream("POST", path, json={"message": "hi"}) as response:
+        async for each in received(response):
+            if each.event["type"] == "text":
+                break
+    turn = each.event["turn_id"]
+    cursor = {"last-event-id": str(int(each.id) + beyond)}
+    reader = asyncio.ensure_future(_events(ada, turn, **cursor))
+    await asyncio.sleep(0)
+    gate.set()
+    live = await reader
+    over = await _events(ada, turn, **cursor)
+    for events in (live, over):
+        (*_, snapshot) = [e for e in events if e["type"] == "snapshot"]
+        rest = [e for e in events[events.index(snapshot) :] if e["type"] == "text"]
+        assert snapshot["content"]["text"] + text_of(rest) == "one two"
+        assert [e["type"] for e in events].count("done") == 1
+
+
+async def _events(client: httpx2.AsyncClient, turn_id: str, **headers: str) -> list[dict[str, Any]]:
     async with (
         asyncio.timeout(30),
         client.stream("GET", f"{API}/turns/{turn_id}/events", headers=headers) as response,

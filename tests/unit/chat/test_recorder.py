@@ -44,6 +44,17 @@ async def test_first_text_goes_out_at_once() -> None:
     assert recording.text == "abc"
 
 
+async def test_pieces_without_text_are_none() -> None:
+    """A producer that never ends, and says nothing, fills no memory."""
+    log = Recorded()
+    recording = recorder(log)
+    for _ in range(10_000):
+        recording.add("")
+        recording.add("", is_text=False)
+    assert log.pieces == []
+    assert recording.time_to_first_chunk_ms is None
+
+
 async def test_window_ends_by_itself() -> None:
     log = Recorded()
     recording = recorder(log, window_s=0.001)

@@ -35,6 +35,15 @@ def test_a_count_that_goes_back_is_a_sign_of_life() -> None:
     assert looked(Watch(), [{"a": 9}] * 4 + [{"a": 1}] * 4) == [set()] * 8
 
 
+def test_how_long_one_is_dead_is_said_by_the_clock_of_who_saw_it_live() -> None:
+    watch = Watch()
+    looked(watch, [{"a": 1, "b": 7}, {"a": 2, "b": 7}, {"a": 2, "b": 7}])
+    assert watch.still_for_s("a", 10.0) == 10.0 - LOOK_S
+    assert watch.still_for_s("b", 10.0) is None, "it may have been dead before"
+    looked(watch, [{"b": 7}], at=11.0)
+    assert watch.still_for_s("a", 12.0) is None
+
+
 @given(st.lists(st.tuples(st.floats(0.01, 5.0), st.booleans()), min_size=1, max_size=60))
 def test_nobody_who_beats_is_dead(looks: list[tuple[float, bool]]) -> None:
     """However the looks come: a replica that beats twice a second is never taken for dead."""
