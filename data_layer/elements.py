@@ -44,6 +44,7 @@ from parley.chat.attachments import (
 )
 from parley.chat.errors import NotFound, ParleyError, StorageUnavailable
 from parley.chat.turns import Owner
+from parley.observability.audit import audit
 from parley.observability.logs import get_logger
 
 logger = get_logger(__name__)
@@ -115,6 +116,8 @@ class SqlElements(Attachments):
                 lambda connection: _delete(connection, owner, element_id, thread_id)
             )
             await self.discard(owner.id, keys)
+        if keys:
+            audit("file_deleted", user_id=owner.id, file_id=element_id)
 
     async def element(self, owner_id: str, thread_id: str, element_id: str) -> AnyRow | None:
         """Read one element; None where there is none."""

@@ -26,6 +26,7 @@ from parley.chat.messages import storable_text
 from parley.chat.news import Named
 from parley.chat.requests import thread_name
 from parley.chat.turns import Owner
+from parley.observability.audit import audit
 
 _NO_THREAD = "There is no such conversation."
 # Sessions write their copy of these back at every disconnect: sharing.py has the say.
@@ -160,7 +161,9 @@ class SqlThreads:
 
         Gives the keys of the bytes that its elements had, to be discarded now.
         """
-        return await self._writer.write(lambda connection: _delete(connection, owner_id, thread_id))
+        keys = await self._writer.write(lambda connection: _delete(connection, owner_id, thread_id))
+        audit("conversation_deleted", user_id=owner_id, conversation_id=thread_id)
+        return keys
 
 
 def _put(connection: Connection, owner: Owner, thread_id: str, values: dict[str, Any]) -> None:

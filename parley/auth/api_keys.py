@@ -17,6 +17,7 @@ from parley.auth.recent import Recent
 from parley.chat.errors import Unauthenticated
 from parley.chat.identities import ApiKey, ApiKeys
 from parley.chat.turns import Owner
+from parley.observability.audit import audit
 
 PREFIX = "parley_"
 _HINT_CHARS = len(PREFIX) + 5
@@ -97,7 +98,7 @@ class KeyWay(Way):
         digest = digest_of(text)
         key = await self._recent.read(digest, lambda: self._read(digest))
         if key is None:
-            raise Unauthenticated(_REFUSED)
+            raise _refused("unknown")
         return key
 
     async def _read(self, digest: str) -> ApiKey | None:
@@ -111,15 +112,24 @@ class KeyWay(Way):
             await self._keys.used(key, now)
 
     def _principal(self, key: ApiKey) -> Principal:
-        expired = key.expires_at is not None and key.expires_at <= datetime.now(UTC)
-        barred = key.profile is not None and not self._policy.admits(key.profile)
-        if expired or key.revoked_at is not None or barred:
-            raise Unauthenticated(_REFUSED)
+        if key.expires_at is not None and key.expires_at <= datetime.now(UTC):
+            raise _refused("expired", key)
+        if key.revoked_at is not None:
+            raise _refused("revoked", key)
+        if key.profile is not None and not self._policy.admits(key.profile):
+            raise _refused("AUTH_ALLOWED", key)
         name = key.profile.name if key.profile else ""
         scopes = frozenset(Scope(scope) for scope in key.scopes)
         if Scope.ADMIN in scopes:
             scopes |= {Scope.READ}
         return Principal(key.owner, Kind.USER, scopes, name or key.owner.identifier, key_id=key.id)
+
+
+def _refused(reason: str, key: ApiKey | None = None) -> Unauthenticated:
+    """Make the error, the same whatever the reason: that is for the audit log alone."""
+    known = {"identifier": key.owner.identifier, "key_id": key.id} if key else {}
+    audit("key_refused", reason=reason, **known)
+    return Unauthenticated(_REFUSED)
 
 
 def _bearer(value: str) -> str | None:

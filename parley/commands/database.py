@@ -16,10 +16,12 @@ from data_layer.faults import explained
 from data_layer.forget import count_rows, forget_user, scrub, thread_ids
 from data_layer.local_storage import LocalStorage
 from data_layer.migrate import Migration, bring_up_to_date, check_schema, migrate, patient
+from data_layer.rows import AnyRow
 from data_layer.writer import open_writer
 from parley.chat.errors import ParleyError, StorageUnavailable
 from parley.commands.configuration import read_config
 from parley.context.redis_store import open_redis_store
+from parley.observability.audit import audit
 from parley.observability.logs import configure_logs
 from parley.settings.build import Config
 
@@ -81,6 +83,7 @@ async def _export(config: Config, who: str, output: Path | None, files: Path | N
             with _said(files):
                 count = await export_files(LocalStorage(config.storage), user, files)
             typer.echo(f"{count} files in {files}", err=True)
+        _audit("user_exported", user, files=files is not None)
 
 
 def forget_command(user: User, yes: Yes = False) -> None:
@@ -106,6 +109,7 @@ async def _forget(config: Config, who: str, *, ask: bool) -> None:
         await _forget_contexts(config, threads)
         with _said(config.storage.directory):
             await storage.delete_owner(user.id)  # what arrived in the meantime
+        _audit("user_forgotten", user, **deleted)
         typer.echo(f"Forgot {user.identifier}: {_counted(deleted)}.")
         await _scrub(database)
 
@@ -192,6 +196,11 @@ def _said(what: object) -> Iterator[None]:
     except (OSError, StorageUnavailable) as error:
         why = error.strerror if isinstance(error, OSError) else error.message
         raise _CannotWrite(f"{what} cannot be written: {why}") from None
+
+
+def _audit(event: str, user: AnyRow, **details: object) -> None:
+    who = {"identifier": user.identifier, "user_id": user.id, "by": "command line"}
+    audit(event, **who, **details)
 
 
 def _counted(counts: Mapping[str, int]) -> str:

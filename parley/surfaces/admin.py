@@ -42,20 +42,20 @@ def admin_routes(
 
     @router.get("/usage", summary="Say who used how much", responses=giving(UsageList))
     async def usage(request: Request, days: Annotated[int, Query(ge=1, le=3660)] = 30) -> Response:
-        _administrator(request, callers)
+        _administrator(request, callers, "usage")
         since = datetime.now(UTC) - timedelta(days=days)
         used = await administration.usage(since, _MOST)
         return json_answer(UsageList([UsageOfUser.of(one) for one in used]))
 
     @router.get("/health", summary="Say how the models are doing", responses=giving(HealthOfModels))
     async def health(request: Request) -> Response:
-        _administrator(request, callers)
+        _administrator(request, callers, "health")
         found = await models.health()
         return json_answer(HealthOfModels({id: HealthShape.of(one) for id, one in found.items()}))
 
     @router.get("/users/{user_id}/conversations", summary="Read what is a user's")
     async def conversations(request: Request, user_id: str) -> Response:
-        principal = _administrator(request, callers)
+        principal = _administrator(request, callers, "conversations")
         who = principal.owner.identifier
         if not can_read:
             audit("admin_read_refused", identifier=who, user_id=user_id[:200])
@@ -67,7 +67,14 @@ def admin_routes(
     return router
 
 
-def _administrator(request: Request, callers: Callers) -> Principal:
+def _administrator(request: Request, callers: Callers, what: str) -> Principal:
+    """Give who asks, if it is an administrator; whoever asks is in the audit log."""
     principal = callers.required(request)
-    principal.require(Scope.ADMIN)
+    who = principal.owner.identifier
+    try:
+        principal.require(Scope.ADMIN)
+    except Forbidden:
+        audit("admin_refused", identifier=who, what=what)
+        raise
+    audit("admin_asked", identifier=who, what=what)
     return principal

@@ -10,6 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from parley.auth.callers import Callers
 from parley.auth.principal import Scope
 from parley.chat.conversations import Conversation, Conversations
+from parley.observability.audit import audit
 from parley.surfaces.answers import json_answer
 from parley.surfaces.bodies import check_json, read_body
 from parley.surfaces.conversation_shapes import ConversationShape, conversation_shape
@@ -53,6 +54,7 @@ def export_routes(
     ) -> Response:
         owner, headers = owner_of_api(request, callers, Scope.READ)
         found = await conversations.read(owner.id, uuid_or_missing(conversation_id, "conversation"))
+        audit("conversation_exported", user_id=owner.id, conversation_id=found.id, format=format)
         pieces = _json if format == "json" else _markdown
         name = file_name(found.title, _ENDINGS[format])
         return StreamingResponse(

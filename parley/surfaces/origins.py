@@ -7,9 +7,11 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from parley.chat.errors import Forbidden
+from parley.observability.audit import audit
 from parley.surfaces.visitors import refuse
 
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+_SHOWN_CHARS = 200
 _ANOTHER_SITE = "Another site may not do this. Open Parley itself"
 
 
@@ -37,6 +39,8 @@ class OriginGuard:
         if scope["type"] not in {"http", "websocket"} or self._may_pass(HTTPConnection(scope)):
             await self._app(scope, receive, send)
             return
+        origin = HTTPConnection(scope).headers.get("origin", "")
+        audit("origin_refused", origin=origin[:_SHOWN_CHARS], path=scope["path"][:_SHOWN_CHARS])
         await refuse(Forbidden(self._refusal), scope, receive, send)
 
     def _may_pass(self, connection: HTTPConnection) -> bool:

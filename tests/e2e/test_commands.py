@@ -71,7 +71,11 @@ async def test_export_and_forget(tmp_path: Path, environment: dict[str, str]) ->
     identifier = owner_of("ada", tmp_path)
     out = tmp_path / "ada.json"
     told = ("--user", identifier, "--output", str(out), "--files", str(tmp_path / "files"))
-    assert parley(tmp_path, "export", *told, **environment).returncode == 0
+    taken = parley(tmp_path, "export", *told, **environment)
+    assert taken.returncode == 0
+    (line,) = audited(taken.stderr)
+    assert f"audit: user_exported - identifier: {identifier}" in line
+    assert line.endswith("by: command line - files: True")
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     assert "Ada Lovelace" in json.loads(out.read_text())["threads"][0]["steps"][0]["output"]
     assert "somebody else" not in out.read_text()
@@ -81,9 +85,18 @@ async def test_export_and_forget(tmp_path: Path, environment: dict[str, str]) ->
     assert gone.stdout.startswith(f"Forgot {identifier}: ")
     assert "1 threads" in gone.stdout
     assert "1 turns, 2 steps" in gone.stdout
+    (line,) = audited(gone.stderr)
+    assert f"audit: user_forgotten - identifier: {identifier}" in line
+    assert "threads: 1" in line
+    assert "Ada Lovelace" not in taken.stderr + asked.stderr + gone.stderr
+    assert audited(asked.stderr) == [], "nothing was done"
     again = parley(tmp_path, "forget", "--user", identifier, "--yes", **environment)
     assert again.returncode == 1
     assert parley(tmp_path, "export", "--user", owner_of("other", tmp_path), **environment).stdout
+
+
+def audited(log: str) -> list[str]:
+    return [line for line in log.splitlines() if " - parley.audit - " in line]
 
 
 def owner_of(session_id: str, directory: Path) -> str:
@@ -106,7 +119,8 @@ async def test_nothing_of_them_stays_in_the_files(tmp_path: Path) -> None:
                 assert b"Xylophonist" in on_disk(process)
                 user = ("--user", owner_of("ada", tmp_path), "--yes")
                 done = await asyncio.to_thread(parley, tmp_path, "forget", *user)
-                assert (done.returncode, done.stderr) == (0, "")
+                assert (done.returncode, len(done.stderr.splitlines())) == (0, 1)
+                assert audited(done.stderr)
                 process.process.terminate()
             await until(lambda: process.process.poll() is not None)
             assert set(row_counts(process).values()) == {0}

@@ -169,3 +169,29 @@ async def test_long_ones_come_back_soon(faked: Faked, ada: httpx2.AsyncClient) -
     assert made.status_code == 201, made.text
     again = await exported(ada, made.json()["conversation_id"])
     assert len(again["turns"]) == 10_000
+
+
+async def test_what_is_taken_along_and_deleted_is_in_the_audit_log_without_its_words(
+    faked: Faked, ada: httpx2.AsyncClient
+) -> None:
+    """By the API and by the page."""
+    faked.will_reply(sse(*answer("Quintessence ", "of dust.")))
+    kept = [await new_conversation(ada, title="Sarsaparilla") for _ in range(2)]
+    await say(ada, kept[0], "Zephyrine said so.")
+    await exported(ada, kept[0])
+    assert (await ada.delete(f"{AT}/{kept[0]}")).status_code == 204
+    assert (await ada.delete(f"{AT}/{kept[0]}")).status_code == 404
+    body = {"threadId": kept[1]}
+    page = await ada.request("DELETE", "/project/thread", json=body)
+    assert page.status_code == 200
+    lines = [line for line in faked.parley.log_text().splitlines() if "parley.audit" in line]
+    words = [line.partition(" - audit: ")[2] for line in lines]
+    of = [word for word in words if any(id in word for id in kept)]
+    assert [word.partition(" - ")[0] for word in of] == [
+        "conversation_exported",
+        "conversation_deleted",
+        "conversation_deleted",
+    ]
+    assert len({word.partition("user_id: ")[2][:36] for word in of}) == 1
+    assert not {"Quint", "Sarsa", "Zephy"} & {word[:5] for line in lines for word in line.split()}
+    assert ada.cookies["parley_guest"] not in faked.parley.log_text()
