@@ -7,7 +7,7 @@ wait for that.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -146,11 +146,11 @@ class RedisWriter:
             await asyncio.sleep(_FROZEN_PAUSE_S)
 
     async def _write(self, batch: _Batch) -> None:
-        whole = {t: [*self._tapes[t].events, *batch.events.get(t, ())] for t in self._incomplete}
-        parts = {t: events for t, events in batch.events.items() if t not in whole}
+        parts = {t: events for t, events in batch.events.items() if t not in self._incomplete}
+        tapes = {t: self._tapes[t] for t in self._incomplete}
+        whole = {t: tape for t, tape in tapes.items() if tape.events or t in batch.events}
         if self._has_lost_news:
             batch.news.append(self._news_lost)
-        whole = {turn_id: events for turn_id, events in whole.items() if events}
         if not (whole or parts or batch.news or batch.gone):
             return
         replies = await self._sent(whole, parts, batch)
@@ -171,23 +171,31 @@ class RedisWriter:
                 tape.add(events)
 
     async def _sent(
-        self, whole: dict[str, list[Event]], parts: dict[str, list[Event]], batch: _Batch
+        self, whole: dict[str, Tape], parts: dict[str, list[Event]], batch: _Batch
     ) -> list[object] | None:
-        """Send all of it; gives a reply for each of `parts`, and more; None where it failed."""
-        commands: list[tuple[Any, ...]] = [
-            # Nothing is made anew that went missing: it would lack its beginning.
-            ("XADD", log_key(t), "NOMKSTREAM", "*", EVENTS, encode_events(events))
-            for t, events in parts.items()
-        ]
-        for turn_id, events in whole.items():
-            key = log_key(turn_id)
-            commands.append(("XADD", key, "*", EVENTS, encode_events(events)))
-            commands.append(("EXPIRE", key, LOG_TTL_S))
-        add_news = ("XADD", NEWS_KEY, "MAXLEN", "~", NEWS_KEPT, "*", NEWS)
-        commands.extend((*add_news, news) for news in batch.news)
-        if batch.gone:
-            commands.append(("UNLINK", *map(log_key, batch.gone)))
-        return await self._commands.tried("log", lambda redis: in_one(redis, *commands))
+        """Send all of it; gives a reply for each of `parts`, and more; None where it failed.
+
+        While Redis is away nothing is made ready for it: whole logs may be long.
+        """
+        return await self._commands.tried(
+            "log", lambda redis: in_one(redis, *_commands(whole, parts, batch))
+        )
+
+
+def _commands(
+    whole: dict[str, Tape], parts: dict[str, list[Event]], batch: _Batch
+) -> Iterator[tuple[Any, ...]]:
+    for turn_id, events in parts.items():
+        # Nothing is made anew that went missing: it would lack its beginning.
+        yield ("XADD", log_key(turn_id), "NOMKSTREAM", "*", EVENTS, encode_events(events))
+    for turn_id, tape in whole.items():
+        events = [*tape.events, *batch.events.get(turn_id, ())]
+        yield ("XADD", log_key(turn_id), "*", EVENTS, encode_events(events))
+        yield ("EXPIRE", log_key(turn_id), LOG_TTL_S)
+    for news in batch.news:
+        yield ("XADD", NEWS_KEY, "MAXLEN", "~", NEWS_KEPT, "*", NEWS, news)
+    if batch.gone:
+        yield ("UNLINK", *map(log_key, batch.gone))
 
 
 def _continues(event: Event) -> bool:
