@@ -57,6 +57,8 @@ class Recorder:
         self._taken = 0
         self._restarts = 0
         self._kept = ("", "")
+        # The most that readers had and was taken back.
+        self._taken_back = ("", "")
         self._gap = False
         self._flushed_at = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
@@ -162,11 +164,23 @@ class Recorder:
             self._show_kept()
 
     def _begin_again(self) -> None:
+        had = (self.text, self.reasoning)
+        if len(had[0]) >= len(self._taken_back[0]):
+            self._taken_back = had
         self._texts.clear()
         self._thoughts.clear()
         self._offsets = {True: 0, False: 0}
         self._taken = 0
         self._restarts += 1
+
+    def give_back(self) -> None:
+        """Give back what was taken back, where nothing has come in its place."""
+        self.flush()
+        text, reasoning = self._taken_back
+        if (text or reasoning) and not self.said_since_kept:
+            self._texts, self._thoughts = [text], [reasoning]
+            self._offsets = {True: len(text), False: len(reasoning)}
+            self._emit(Snapshot(self._turn.id, self._seq(), text, reasoning))
 
     def _show_kept(self) -> None:
         """Say again what was kept: readers took it back with the rest."""

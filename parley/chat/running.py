@@ -285,6 +285,9 @@ class RunningTurn:
             self._outcome.finish_reason = self._attempts.finish_reason
         if self._outcome.state is TurnState.INTERRUPTED:
             self._outcome.error = interrupted()
+        if self._outcome.state is not TurnState.COMPLETED:
+            self._rounds.usage()  # before there is text again that was counted
+            self._recorder.give_back()
         self._rounds.end_open("stopped" if self._stop_requested else "interrupted")
         answer = await self._save(self._final_answer())
         if self.is_lost and await self._is_kept():

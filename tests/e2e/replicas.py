@@ -16,6 +16,7 @@ import asyncpg  # type: ignore[import-untyped]  # it has no types
 import httpx2
 import msgspec
 
+from parley.chat.inherited import REASON
 from tests.e2e.line import Line, line_to_port
 from tests.e2e.storyteller import Storyteller, story, storyteller
 from tests.e2e.support import WAIT_S
@@ -85,6 +86,11 @@ class ShownAndLost(AssertionError):
     def __init__(self, story: str, shown_at: list[float]) -> None:
         super().__init__(f"shown and not stored: {story}")
         self.shown_at = shown_at
+
+
+def began_again(row: Any) -> bool:
+    """Whether whoever took the turn over began it again: an `attempt` took back what was shown."""
+    return REASON in (row["attempts"] or "")
 
 
 class Replicas:
@@ -228,7 +234,7 @@ class Replicas:
     async def answer(self, reading: Reading) -> Any:
         """Give what there is of an answer in its rows."""
         (row,) = await self.rows(
-            "SELECT turns.state, turns.finish_reason, turns.fence, steps.output FROM turns"
+            "SELECT turns.state, turns.finish_reason, turns.fence, turns.attempts, steps.output FROM turns"
             " JOIN steps ON steps.id = turns.answer_step_id WHERE turns.id = $1",
             reading.turn_id,
         )
@@ -257,9 +263,11 @@ class Replicas:
             assert whole.startswith(row["output"]), (row, whole)
         else:
             assert row["output"] == whole, (row, whole)
+        if reading.finish_reason == row["finish_reason"]:
+            assert reading.text == row["output"], (reading.text, row)
         pieces = zip(reading.shown, reading.shown_at, strict=True)
         missing = [(text, at) for text, at in pieces if not row["output"].startswith(text)]
-        if missing:
+        if missing and not began_again(row):
             raise ShownAndLost(f"{missing[-1][0]!r}, {row}", [at for _, at in missing])
         (count,) = await self.rows(
             "SELECT count(*) FROM steps WHERE output = $1 AND type = 'user_message'",

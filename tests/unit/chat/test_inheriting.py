@@ -103,6 +103,25 @@ async def test_a_turn_that_was_to_be_stopped_is_not_carried_on() -> None:
     assert (row.state, row.answer.text) == (TurnState.STOPPED, "Good ")
 
 
+@pytest.mark.parametrize(("said", "kept"), [("", "Good "), ("Fine", "Fine")])
+async def test_a_stop_while_it_begins_again_keeps_what_there_is(said: str, kept: str) -> None:
+    store = TroubledStore()
+    async with bench(SHARED, store) as one, bench(OTHER, store) as two:
+        turn = await one.submit()
+        (await one.provider.call()).say("Good ")
+        await store.until(lambda: any(answer.text == "Good " for answer in store.saved))
+        store.living.discard("this")
+        call = await two.provider.call()
+        if said:
+            call.say(said)
+            await two.log.until(TextEvent)
+        await two.engine.stop(ANNA.id, turn.id)
+        folded = await two.folded(turn)
+        row = await two.row(turn)
+    assert (folded.text, folded.finish_reason) == (kept, FinishReason.STOPPED)
+    assert row.answer.text == kept
+
+
 async def test_the_queue_is_inherited_with_the_turn() -> None:
     store = TroubledStore()
     async with bench(SHARED, store) as one, bench(OTHER, store) as two:
