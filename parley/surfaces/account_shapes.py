@@ -94,24 +94,8 @@ class SignInList(msgspec.Struct):
     next_cursor: str | None = None
 
 
-class UsageOfUser(msgspec.Struct):
-    """What a user used in some days."""
-
-    user_id: str
-    identifier: str
-    turns: int
-    input_tokens: int
-    output_tokens: int
-    last_turn_at: datetime
-
-    @classmethod
-    def of(cls, one: UserUsage) -> "UsageOfUser":
-        """Write what a user used."""
-        return msgspec.convert(one, cls, from_attributes=True)
-
-
 class UsageList(msgspec.Struct):
     """What users used, the one who used most first."""
 
-    data: list[UsageOfUser]
+    data: list[UserUsage]
     next_cursor: str | None = None

@@ -13,7 +13,7 @@ from parley.auth.principal import Principal, Scope
 from parley.chat.administration import Administration
 from parley.chat.errors import Forbidden
 from parley.observability.audit import audit
-from parley.surfaces.account_shapes import UsageList, UsageOfUser
+from parley.surfaces.account_shapes import UsageList
 from parley.surfaces.answers import json_answer
 from parley.surfaces.models import HealthShape, Models
 from parley.surfaces.schema import giving
@@ -45,7 +45,7 @@ def admin_routes(
         _administrator(request, callers, "usage")
         since = datetime.now(UTC) - timedelta(days=days)
         used = await administration.usage(since, _MOST)
-        return json_answer(UsageList([UsageOfUser.of(one) for one in used]))
+        return json_answer(UsageList(list(used)))
 
     @router.get("/health", summary="Say how the models are doing", responses=giving(HealthOfModels))
     async def health(request: Request) -> Response:
