@@ -31,7 +31,17 @@ def download_routes(attachments: Attachments) -> APIRouter:
     """Make the route; whose file it is, the store of attachments decides."""
     router = APIRouter(tags=["files"])
 
-    @router.get("/files/{file_id}", summary="Download a file")
+    @router.get(
+        "/files/{file_id}",
+        summary="Download a file",
+        response_class=Response,
+        responses={
+            200: {"description": "Its bytes, of the type that it has"},
+            206: {"description": "The part that was asked for"},
+            304: {"description": "The browser has it already"},
+            416: {"description": "It has no such part"},
+        },
+    )
     @router.head("/files/{file_id}", include_in_schema=False)
     async def download(request: Request, file_id: str) -> Response:
         viewer = current_owner.get()

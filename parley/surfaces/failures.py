@@ -54,7 +54,7 @@ def failure(error: ParleyError, path: str = "") -> JSONResponse:
     headers = {}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(max(1, round(error.retry_after_s)))
-    body = openai_error(error) if path.startswith(_OPENAI) else _error(error)
+    body = openai_error(error) if f"{path}/".startswith(_OPENAI) else _error(error)
     return JSONResponse(body, status_code=error.status, headers=headers)
 
 

@@ -1,15 +1,46 @@
 """``GET {API_V1}/turns/{turn_id}/context``: what the model saw for an answer."""
 
-from typing import Literal
+from typing import Any, Literal
 
+import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from parley.auth.callers import Callers
 from parley.auth.principal import Scope
-from parley.chat.receipts import Receipts, Seen
+from parley.chat.receipts import DroppedTurn, Receipts, Seen
 from parley.surfaces.owners import PRIVATE, first_found, owners_of_turn, uuid_or_missing
 from parley.surfaces.receipt_text import receipt_markdown
+from parley.surfaces.schema import giving
+
+
+class SeenMessage(msgspec.Struct):
+    """A message that the model saw; `content` is null where the text cannot be proved any more."""
+
+    role: str
+    content: str | None
+    turn_id: str | None
+    tokens: int
+    counted_by: str
+
+
+class SeenShape(msgspec.Struct):
+    """What the model saw for an answer; `verified` says that the texts are those of the digest."""
+
+    turn_id: str
+    verified: bool
+    model: str
+    upstream_model: str
+    sampling: dict[str, Any]
+    messages: list[SeenMessage]
+    dropped: list[DroppedTurn]
+    more_before: bool
+    limits: dict[str, int | None]
+    input_tokens: int
+    digest: str
+    version: int
+    toolbox: dict[str, Any]
+    tool_tokens: int
 
 
 def receipt_routes(receipts: Receipts, callers: Callers, prefix: str) -> APIRouter:
@@ -19,7 +50,7 @@ def receipt_routes(receipts: Receipts, callers: Callers, prefix: str) -> APIRout
     @router.get(
         "/turns/{turn_id}/context",
         summary="Read what the model saw for an answer",
-        response_class=JSONResponse,
+        responses=giving(SeenShape, kinds={"text/plain": "The same for people"}),
     )
     async def context(
         request: Request, turn_id: str, format: Literal["json", "markdown"] = "json"

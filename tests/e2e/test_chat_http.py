@@ -254,6 +254,7 @@ async def test_nothing_is_there(client: httpx2.AsyncClient, path: str) -> None:
     for method in ("GET", "POST", "DELETE"):
         response = await client.request(method, path)
         assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
+        assert ("type" in response.json()["error"]) == path.startswith("/v1")
 
 
 @pytest.mark.parametrize("path", ["/ws", "/ws/chat", "/ws?format=text"])

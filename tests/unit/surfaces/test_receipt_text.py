@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,7 +10,7 @@ from parley.chat.messages import Role
 from parley.chat.models import Toolbox, ToolSpec
 from parley.chat.receipts import DroppedTurn, Receipt, ReceiptMessage, Seen
 from parley.surfaces.receipt_text import receipt_markdown
-from parley.surfaces.receipts import seen_json
+from parley.surfaces.receipts import SeenShape, seen_json
 
 RECEIPT = Receipt(
     model="p:m",
@@ -72,3 +73,9 @@ def test_tools_and_their_results_are_told() -> None:
     text = receipt_markdown(Seen("t", receipt, ("Be brief.", "Hello", "<b>found</b>")))
     assert "It could call `web_search`." in text
     assert "**3. Tool** · 9 tokens\n\n```text\n<b>found</b>\n```" in text
+
+
+def test_a_receipt_is_what_the_document_says_of_it() -> None:
+    seen = Seen("t", RECEIPT, ("Be brief.", "Hello"))
+    shape = msgspec.convert(msgspec.to_builtins(seen_json(seen)), SeenShape)
+    assert set(msgspec.structs.asdict(shape)) == set(seen_json(seen))
