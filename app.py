@@ -241,6 +241,7 @@ def _mount_page(app: DescribedApp, page: Page, places: Places) -> None:
         server.body_limit_bytes,
         places,
         image_hosts=server.image_hosts,
+        in_frame=server.in_space,
         account_link=config.identity.is_configured,
     )
     uploads = UploadConfig(storage.waiting_directory, storage.limit_bytes, server.upload_limit)

@@ -33,9 +33,11 @@ from parley.chat.ports import ContextStore
 from parley.settings.build import Config
 from parley.surfaces.account import Accounts, account_pages, account_routes
 from parley.surfaces.admin import admin_routes
+from parley.surfaces.entrance import Entrance
+from parley.surfaces.framed import frame_routes
 from parley.surfaces.models import Models
 from parley.surfaces.revocation import Revocations, watching
-from parley.surfaces.sign_in import Entrance, sign_in_routes
+from parley.surfaces.sign_in import sign_in_routes
 
 _TOKENS = "provider token"
 
@@ -108,6 +110,7 @@ async def open_identity(identity: Identity, kept: Kept) -> AsyncIterator[Sequenc
         cookies=identity.cookies,
         public_url=config.server.public_url,
         allow_guests=config.server.allow_guests,
+        in_frame=config.server.in_space,
     )
     accounts = Accounts(callers, desk, sign_ins, keys, key_way, identity.revocations)
     async with watching(identity.revocations, sign_ins), asyncio.TaskGroup() as tasks:
@@ -119,6 +122,7 @@ async def open_identity(identity: Identity, kept: Kept) -> AsyncIterator[Sequenc
         try:
             yield (
                 sign_in_routes(entrance),
+                frame_routes(entrance, sign_ins),
                 account_pages(accounts),
                 account_routes(accounts, config.server.api_v1, config.server.body_limit_bytes),
                 admin_routes(

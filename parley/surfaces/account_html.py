@@ -1,4 +1,4 @@
-"""Account, HTML: the few pages that are ours and not Chainlit's, without a line of script."""
+"""Account, HTML: the few pages that are ours and not Chainlit's, all but without script."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from parley.chat.identities import ApiKey, SignIn
 # Stricter than the chat's: nothing but our own style and pictures.
 POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self' https:; form-action 'self';"
-    " base-uri 'none'; frame-ancestors "
+    " base-uri 'none'; script-src {scripts}; frame-ancestors "
 )
 _DOCUMENT = """<!doctype html>
 <html lang="en">
@@ -32,12 +32,21 @@ _DOCUMENT = """<!doctype html>
 """
 
 
+# Below the links that open a tab: by itself it is filled in by frame.js.
+_CODE_FORM = """<form method="post" action="/login/framed" data-frame>
+<p>The sign-in opens in a tab, and this page goes on afterwards. If it does not, enter the code
+that the tab shows.</p>
+<label>Code <input name="code" required maxlength="20" autocomplete="off" spellcheck="false"></label>
+<button>Go on</button></form>"""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """A page: its title, and its body as HTML."""
 
     title: str
     body: str
+    has_script: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +66,11 @@ class Account:
 
 def page_response(page: Page, status: int = 200) -> Response:
     """Render a page; the policy is completed by hardening.py, which knows who may frame it."""
-    html = _DOCUMENT.format(title=escape(page.title), body=page.body)
+    body = page.body + ('<script src="/public/frame.js"></script>' if page.has_script else "")
+    html = _DOCUMENT.format(title=escape(page.title), body=body)
     headers = {
         "cache-control": "no-store",
-        "content-security-policy": POLICY,
+        "content-security-policy": POLICY.format(scripts="'self'" if page.has_script else "'none'"),
         # With none at all a form's Origin would be "null", as another site's may be.
         "referrer-policy": "same-origin",
     }
@@ -80,7 +90,22 @@ def sign_in_page(
         links += f'<a class="way quiet" href="{escape(guests_go_to)}">Go on as a guest</a>'
     if not links:
         links = "<p>People cannot sign in to this server: it is for programs, with API keys.</p>"
-    return Page("Sign in", f"<h1>Sign in</h1>{_said(message)}<nav>{links}</nav>")
+    by_code = _CODE_FORM if in_frame and ways else ""
+    body = f"<h1>Sign in</h1>{_said(message)}<nav>{links}</nav>{by_code}"
+    return Page("Sign in", body, has_script=in_frame)
+
+
+def frame_page(code: str, back_to: str) -> Page:
+    """Tell whoever signed in for a frame how it goes on there."""
+    shown = f"{code[:5]}-{code[5:]}"
+    return Page(
+        "Signed in",
+        "<h1>You are signed in</h1><p>Go back to the page that you came from: it goes on there."
+        " If it asks for a code, this is it, for two minutes:</p>"
+        f'<p class="message"><code data-frame-code="{code}">{shown}</code></p>'
+        f'<nav><a class="way quiet" href="{escape(back_to)}">Or go on here</a></nav>',
+        has_script=True,
+    )
 
 
 def account_page(account: Account) -> Page:

@@ -40,6 +40,9 @@ OURS: dict[str, Door] = {
     "GET /auth/oauth/{provider_id}": OPEN,
     "GET /auth/oauth/{provider_id}/callback": OPEN,
     "POST /logout": OPEN,
+    # In a Space alone; elsewhere they are not there.
+    "GET /login/framed": CLOSED,
+    "POST /login/framed": CLOSED,
     # One's account.
     "GET /account": OPEN,  # nobody is led to the sign-in
     "POST /account/keys": Door(Guard.PERSON, form={"name": "x", "scope": "read"}),

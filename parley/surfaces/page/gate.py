@@ -45,6 +45,8 @@ class GateConfig:
     body_limit_bytes: int = 1024 * 1024
     places: Places = field(default_factory=Places)
     image_hosts: tuple[str, ...] = ()
+    # Whether another site shows the page in a frame, as a Space's is.
+    in_frame: bool = False
     # Whether the page has a link to the sign-in and the account.
     account_link: bool = False
 

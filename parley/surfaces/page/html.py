@@ -31,6 +31,16 @@ def _allow_scripts(html: str) -> str:
     return html
 
 
+def in_frame(template: Callable[[str], str]) -> Callable[[str], str]:
+    """Wrap a template of a page that is shown in frames: before all else it sees whether it can be."""
+
+    def render(root_path: str) -> str:
+        script = f'<script src="{root_path.rstrip("/")}/public/frame.js"></script>'
+        return template(root_path).replace("<head>", f"<head>{script}", 1)
+
+    return render
+
+
 def without_foreign(template: Callable[[str], str]) -> Callable[[str], str]:
     """Wrap a template of Chainlit's; it is rendered once, not for every request."""
 

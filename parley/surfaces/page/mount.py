@@ -16,7 +16,7 @@ from starlette.requests import Request
 from parley.surfaces.failures import add_refusal_handlers
 from parley.surfaces.page.assets import asset_route
 from parley.surfaces.page.gate import Gate, GateConfig
-from parley.surfaces.page.html import without_foreign
+from parley.surfaces.page.html import in_frame, without_foreign
 from parley.surfaces.page.packets import TextPacket
 from parley.surfaces.page.ratings import rating_routes
 from parley.surfaces.page.sharing import sharing_routes
@@ -30,7 +30,8 @@ def mount_page(app: FastAPI, page: Page, gate: GateConfig, uploads: UploadConfig
     """Mount the page; call it once, after every other route: it answers all that is left."""
     chainlit_app.state.page = page
     chainlit_app.state.configure = partial(_configure, page, gate, uploads)
-    chainlit.server.get_html_template = without_foreign(chainlit.server.get_html_template)
+    template = without_foreign(chainlit.server.get_html_template)
+    chainlit.server.get_html_template = in_frame(template) if gate.in_frame else template
     chainlit_app.dependency_overrides[get_current_user] = _page_user
     # What the data layer refuses goes through Chainlit's routes.
     add_refusal_handlers(chainlit_app)
