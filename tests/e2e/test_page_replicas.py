@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from uuid import uuid4
 
+import httpx2
 import pytest
 from playwright.async_api import Locator, Page, expect
 
@@ -96,3 +97,13 @@ async def test_a_page_stops_what_another_server_runs(balanced: Balanced, page: P
     await expect(page.locator("#stop-button")).to_have_count(0)
     shown = await answers(page).get_by_role("article").inner_text()
     await expect(answers(other).get_by_role("article")).to_have_text(shown)
+    # Another surface, on either server: both pages show it as it comes.
+    cookies = {c["name"]: c["value"] for c in await page.context.cookies()}
+    said = {"message": f"{uuid4().hex[:8]} 30"}
+    url = f"/api/v1/conversations/{thread}/messages"
+    async with httpx2.AsyncClient(base_url=balanced.url, cookies=cookies, timeout=30) as client:
+        response = await client.post(url, json=said)
+    assert response.status_code == 200
+    for each in (page, other):
+        await expect(answers(each)).to_have_count(2)
+        await expect(answers(each).last).to_contain_text(story(said["message"]))

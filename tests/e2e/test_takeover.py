@@ -7,6 +7,7 @@ row, the whole of it for the reader, ids that rise, and nothing shown that is no
 import asyncio
 import signal
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from tests.e2e.page_socket import new_guest, page_socket
 from tests.e2e.replicas import Reading, Replicas, replicas
 from tests.e2e.storyteller import story
 from tests.e2e.support import PATIENT, WAIT_S, until
+from tests.e2e.ws_client import events_until, say, socket_of
 
 pytestmark = [pytest.mark.needs_postgres, pytest.mark.needs_redis]
 
@@ -209,6 +211,51 @@ async def test_messages_from_several_replicas_are_answered_in_order(trio: Replic
         assert before in said
         before = story(reading.message)
         assert trio.teller.calls[reading.message] == 1
+
+
+async def test_several_surfaces_wait_in_one_queue(trio: Replicas) -> None:
+    cookie = await new_guest(trio.parleys[0])
+    headers = {"cookie": cookie}
+    messages = [f"{uuid4().hex[:8]} 3" for _ in range(4)]
+    made = await trio.clients[0].post("/api/v1/conversations", json={}, headers=headers)
+    thread_id = made.json()["conversation_id"]
+
+    async def arrived(count: int) -> None:
+        async with asyncio.timeout(WAIT_S):
+            statement = "SELECT 1 FROM turns WHERE thread_id = $1"
+            while len(await trio.rows(statement, thread_id)) < count:  # noqa: ASYNC110 - elsewhere
+                await asyncio.sleep(0.02)
+
+    auth = {"sessionId": str(uuid4()), "threadId": thread_id, "clientType": "webapp"}
+    async with (
+        socket_of(trio.parleys[1], cookie=cookie) as socket,
+        page_socket(trio.parleys[2], cookie, auth) as browser,
+        asyncio.TaskGroup() as tasks,
+    ):
+        await browser.emit("connection_successful")
+        await browser.next("resume_thread")
+        trio.teller.goes_on.clear()
+        path = f"/api/v1/conversations/{thread_id}/messages"
+        body = {"message": messages[0]}
+        tasks.create_task(trio.clients[0].post(path, json=body, headers=headers))
+        await arrived(1)
+        await say(socket, messages[1], conversation_id=thread_id)
+        await arrived(2)
+        asked = {"model": "openai:fake", "messages": [{"role": "user", "content": messages[2]}]}
+        openai = headers | {"x-conversation-id": thread_id}
+        post = trio.clients[1].post("/v1/chat/completions", json=asked, headers=openai)
+        completed = tasks.create_task(post)
+        await arrived(3)
+        await browser.say(messages[3])
+        await arrived(4)
+        trio.teller.goes_on.set()
+        await events_until(socket)
+    answer = completed.result().json()["choices"][0]["message"]["content"]
+    assert answer == story(messages[2])
+    await until(lambda: messages[3] in trio.teller.calls)
+    for before, message in pairwise(messages):
+        assert story(before) in [said["content"] for said in trio.teller.heard[message]]
+        assert trio.teller.calls[message] == 1
 
 
 async def test_limits_are_those_of_all_replicas_together(trio: Replicas) -> None:
