@@ -93,10 +93,12 @@ class SqlConversations:
     ) -> Conversation:
         thread_id, kept = str(uuid4()), storable_json(metadata)
         check_size(kept, "metadata of the conversation")
-        name = thread_name(title) or (thread_name(turns[0].text) if turns else "")
+        now, named = datetime.now(UTC), thread_name(title)
+        name = named or (thread_name(turns[0].text) if turns else "")
+        called = {"name": name, "named_at": now if named else None}
 
         def write(connection: Connection) -> None:
-            new_thread(connection, owner, thread_id, datetime.now(UTC), name=name, metadata=kept)
+            new_thread(connection, owner, thread_id, now, metadata=kept, **called)
             bring_turns(connection, owner, thread_id, turns)
 
         await self._writer.write(write)

@@ -92,6 +92,8 @@ threads = sa.Table(
     sa.Column("id", Id, primary_key=True),
     sa.Column("owner_id", Id, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
     sa.Column("name", sa.Text, nullable=False),
+    # When somebody named it by hand: no model does then, also where the words are the same.
+    sa.Column("named_at", UtcTime),
     sa.Column("tags", Json),
     sa.Column("metadata", Json, nullable=False),
     # The newest turn of the chosen branch; no foreign key, since the two are born together.

@@ -106,11 +106,11 @@ class SqlThreads:
         return _found(row)
 
     async def rename(self, owner_id: str, thread_id: str, name: str) -> None:
-        """Give the thread another name, made fit for one."""
+        """Give the thread another name by hand, made fit for one."""
         statement = (
             sa.update(threads)
             .where(_owned(owner_id, thread_id))
-            .values(name=thread_name(name))
+            .values(name=thread_name(name), named_at=datetime.now(UTC))
             .returning(threads.c.id)
         )
         row = await self._writer.write(lambda connection: connection.execute(statement).first())
@@ -118,10 +118,14 @@ class SqlThreads:
         self._tell(Named(owner_id, thread_id))
 
     async def retitle(self, owner_id: str, thread_id: str, before: str, name: str) -> bool:
-        """Give it another name, if it still has the one from `before`."""
+        """Give it another name, if nobody has named it, and it still has the one from `before`."""
         statement = (
             sa.update(threads)
-            .where(_owned(owner_id, thread_id), threads.c.name == before)
+            .where(
+                _owned(owner_id, thread_id),
+                threads.c.name == before,
+                threads.c.named_at.is_(None),
+            )
             .values(name=thread_name(name))
         )
         changed = await self._writer.write(
@@ -137,7 +141,7 @@ class SqlThreads:
         """Name and tag a thread, and make it where a step has not yet; None leaves as it is."""
         values: dict[str, Any] = {}
         if name is not None and (line := thread_name(name)):
-            values["name"] = line
+            values |= {"name": line, "named_at": datetime.now(UTC)}
         if tags is not None:
             values["tags"] = [storable_text(str(tag)) for tag in tags]
         await self._writer.write(lambda connection: _put(connection, owner, thread_id, values))

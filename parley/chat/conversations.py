@@ -107,7 +107,7 @@ class Conversations(Protocol):
         ...
 
     async def retitle(self, owner_id: str, thread_id: str, before: str, title: str) -> bool:
-        """Name it `title` if it is still named `before`."""
+        """Name it `title` if nobody named it by hand, and it still has the name `before`."""
         ...
 
     async def delete(self, owner_id: str, thread_id: str) -> None:

@@ -53,19 +53,37 @@ async def test_an_empty_one_is_named_by_its_first_turn(
     assert read.updated_at > made.updated_at
 
 
-async def test_a_title_by_hand_wins(conversations: SqlConversations, owner: Owner) -> None:
-    made = await conversations.create(owner, "First words", {})
+async def test_a_title_by_hand_wins(
+    conversations: SqlConversations, store: SqlTurnStore, owner: Owner
+) -> None:
+    made = await conversations.create(owner, None, {})
+    await store.begin(a_turn(owner, made.id, "First words"))
+    assert not await conversations.retitle(an_owner().id, made.id, "First words", "Foreign")
     assert await conversations.retitle(owner.id, made.id, "First words", "A better one")
     assert not await conversations.retitle(owner.id, made.id, "First words", "Too late")
     assert (await conversations.read(owner.id, made.id)).title == "A better one"
-    assert not await conversations.retitle(an_owner().id, made.id, "A better one", "Foreign")
+
+
+async def test_a_title_by_hand_may_be_the_first_words(
+    conversations: SqlConversations, store: SqlTurnStore, owner: Owner
+) -> None:
+    given = await conversations.create(owner, "First words", {})
+    renamed = await conversations.create(owner, None, {})
+    for made in (given, renamed):
+        await store.begin(a_turn(owner, made.id, "First words"))
+    await conversations.change(owner.id, renamed.id, "First words", {})
+    for made in (given, renamed):
+        assert not await conversations.retitle(owner.id, made.id, "First words", "The model's")
+        assert (await conversations.read(owner.id, made.id)).title == "First words"
 
 
 async def test_a_title_by_hand_wins_at_the_same_moment(
-    conversations: SqlConversations, owner: Owner
+    conversations: SqlConversations, store: SqlTurnStore, owner: Owner
 ) -> None:
     for number in range(20):
-        made = await conversations.create(owner, "First words", {})
+        made = await conversations.create(owner, None, {})
+        begun = await store.begin(a_turn(owner, made.id, "First words"))
+        await store.finish(begun.turn, an_end())
         by_model = conversations.retitle(owner.id, made.id, "First words", "The model's")
         by_hand = conversations.change(owner.id, made.id, "By hand", {})
         await asyncio.gather(*((by_model, by_hand) if number % 2 else (by_hand, by_model)))
@@ -78,14 +96,15 @@ async def test_names_are_told_once_they_are_saved(
     told: list[Named] = []
     threads = SqlThreads(database, writer, tell=told.append)
     thread_id, other = str(uuid4()), str(uuid4())
-    await threads.put(owner, thread_id, name="First words", tags=None)
+    await SqlTurnStore(database, writer).begin(a_turn(owner, thread_id, "First words"))
     await threads.put(owner, thread_id, name=None, tags=["x"])
     assert not await threads.retitle(owner.id, thread_id, "Others", "The model's")
     with pytest.raises(NotFound):
         await threads.rename(owner.id, other, "mine")
-    assert told == [Named(owner.id, thread_id)]
+    assert told == []
     assert await threads.retitle(owner.id, thread_id, "First words", "The model's")
     await threads.rename(owner.id, thread_id, "By hand")
+    await threads.put(owner, thread_id, name="By Chainlit", tags=None)
     assert told == [Named(owner.id, thread_id)] * 3
 
 
