@@ -53,6 +53,14 @@ def is_loopback(address: str) -> bool:
     return parsed is not None and parsed.is_loopback
 
 
+def household(address: str) -> str:
+    """Give what stands for an address where it is counted: who has one of IPv6 has its whole /64."""
+    parsed = _parsed(address)
+    if isinstance(parsed, IPv6Address):
+        return str(IPv6Network((parsed, 64), strict=False))
+    return address
+
+
 def _peer(connection: HTTPConnection) -> str:
     client = connection.scope.get("client")
     return str(client[0]) if client else ""

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from typing_extensions import override
 
-from parley.auth.addresses import is_loopback
+from parley.auth.addresses import household, is_loopback
 from parley.chat.errors import RateLimited
 from parley.chat.limits import Admission, Counted, Counters, Need, Refusal, Take
 from parley.chat.owner import current_address
@@ -110,7 +110,7 @@ class Limits(Admission):
         if owner is not None:
             yield f"owner:{owner.id}", config.guest if is_guest else config.user
         if is_guest and address and not is_loopback(address):
-            yield f"address:{address}", config.guest
+            yield f"address:{household(address)}", config.guest
         yield "everyone", config.everyone
 
 

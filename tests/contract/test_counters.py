@@ -184,6 +184,17 @@ async def test_guests_of_one_address_share_what_guests_have(
     assert (refusals[2] is not None) is counts
 
 
+async def test_who_has_many_addresses_of_one_network_is_counted_once(counters: Counters) -> None:
+    network, other = (f"2001:db8:{new_id()[:4]}:{new_id()[:4]}" for _ in range(2))
+    refusals = []
+    async with open_limits(LIMITS, counters) as limits:
+        for host in (f"{network}::1", f"{network}:9:9:9:9", f"{network}::3", f"{other}::1"):
+            token = current_address.set(host)
+            refusals.append(await limits.admit(new_id(), asked(a_guest())))
+            current_address.reset(token)
+    assert [refusal is None for refusal in refusals] == [True, True, False, True]
+
+
 async def test_a_day_has_its_tokens(counters: Counters) -> None:
     config = LimitConfig(user=Allowance(tokens_a_day=1000), expected_tokens=400)
     user = Owner(new_id(), "user")
