@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -10,9 +10,11 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import httpx2
 import pytest
 
-from tests.e2e.support import DEMO, chat, select
-from tests.identity_services import OidcProvider, oidc_provider, sign_in_at
-from tests.server import ParleyProcess
+from tests.e2e.support import DEMO, PATIENT, chat, select
+from tests.fakes.model_server import ModelServer, answer, model_server, sse
+from tests.fakes.tls_proxy import Authority, tls_proxy
+from tests.identity_services import CLIENT_SECRET, OidcProvider, oidc_provider, sign_in_at
+from tests.server import ROOT, ParleyProcess
 
 HTML = {"accept": "text/html"}
 START = "/auth/oauth/generic"
@@ -255,6 +257,69 @@ async def test_a_provider_that_is_away_is_said_so(team: Team, tmp_path: Path) ->
         assert "cannot be reached" in response.json()["error"]["message"]
     finally:
         await asyncio.to_thread(parley.stop)
+
+
+MODEL = "Qwen/Qwen2.5-7B-Instruct"
+
+
+@asynccontextmanager
+async def paid_by_users(home: Path) -> AsyncIterator[tuple[Team, ModelServer]]:
+    """A Parley with no token of its own, and on this machine what it takes for Hugging Face."""
+    parley, authority = ParleyProcess(home), Authority(home)
+    url = f"http://localhost:{parley.port}"
+    tls = authority.server_context("127.0.0.1", "router.huggingface.co")
+    async with AsyncExitStack() as stack:
+        router = await stack.enter_async_context(model_server(sse(*answer("Paid ", "by you."))))
+        plain_port = int(urlsplit(router.base_url).port or 0)
+        secure_port = await stack.enter_async_context(tls_proxy(tls, plain_port))
+        back = f"{url}/auth/oauth/huggingface/callback"
+        provider = stack.enter_context(oidc_provider([back]))
+        parley.environment |= PATIENT | {
+            "PUBLIC_URL": url,
+            "ALLOW_GUESTS": "true",
+            "OPENID_PROVIDER_URL": provider.issuer,
+            "OAUTH_CLIENT_ID": "parley",
+            "OAUTH_CLIENT_SECRET": CLIENT_SECRET,
+            "OAUTH_SCOPES": "openid profile inference-api",
+            "HF_MODEL": MODEL,
+            "DETECT_LOCAL_MODELS": "false",
+            "LOG_LEVEL": "DEBUG",
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'fakes' / 'elsewhere'}",
+            "HOSTS_HERE": f"router.huggingface.co={secure_port}",
+            "SSL_CERT_FILE": str(authority.ca_file),
+        }
+        await asyncio.to_thread(parley.start)
+        stack.push_async_callback(asyncio.to_thread, parley.stop)
+        yield Team(parley, provider), router
+
+
+async def test_a_users_own_token_pays_at_hugging_face(tmp_path: Path) -> None:
+    """Kept encrypted, in no cookie and no log, and gone with the sign-in."""
+    async with paid_by_users(tmp_path) as (team, router), browser(team) as ann:
+        async with browser(team) as guest:
+            await guest.get("/", headers=HTML)
+            assert "Paid" not in await chat(guest, "hi")
+        assert router.requests == []
+        await signed_in(ann, "ann", "/auth/oauth/huggingface")
+        assert await chat(ann, "hi") == "Paid by you."
+        (asked,) = router.requests
+        assert asked.path == "/v1/chat/completions"
+        assert asked.json["model"] == MODEL
+        token = asked.headers["authorization"].removeprefix("Bearer ")
+        assert token.startswith("hf_oauth_")
+        (sealed,) = select(team.parley, "SELECT sealed_token FROM sign_ins")[0]
+        assert sealed
+        assert token not in sealed
+        files = (team.parley.directory / ".parley").rglob("*")
+        kept = b"".join(path.read_bytes() for path in files if path.is_file())
+        cookies = str([cookie.value for cookie in ann.cookies.jar])
+        for place in (kept.decode("latin-1"), team.parley.log_text(), cookies):
+            assert token not in place
+            assert token.removeprefix("hf_oauth_") not in place
+        await ann.post("/logout")
+        assert select(team.parley, "SELECT sealed_token FROM sign_ins") == [(None,)]
+        assert "Paid" not in await chat(ann, "and now?")
+        assert len(router.requests) == 1
 
 
 async def test_the_log_tells_who_and_no_secret(team: Team) -> None:

@@ -37,4 +37,10 @@ const provider = new Provider(issuer, {
   cookies: { keys: ['only-for-tests'] },
 });
 
+// As Hugging Face's begin, whose router takes no others.
+const { generateTokenId } = provider.AccessToken.prototype;
+provider.AccessToken.prototype.generateTokenId = function () {
+  return `hf_oauth_${generateTokenId.call(this)}`;
+};
+
 provider.listen(Number(port), '127.0.0.1', () => console.log('ready'));
