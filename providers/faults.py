@@ -68,16 +68,22 @@ def fault(
     *,
     status: int | None = None,
     retry_after_s: float | None = None,
+    quotes: bool = False,
 ) -> ProviderError:
-    """Make an error of this class; `said` may be foreign text, secrets and control characters."""
+    """Make an error of this class; `said` may be foreign text, secrets and control characters.
+
+    With `quotes` it is the provider's, who may repeat what it was asked: no log has it then.
+    """
     said = one_line(said, connection.api_key)
     happened = f"{connection.name} {_HAPPENED[error]}" + (f" ({status})" if status else "")
     advice = _ADVICE[error].format(connection=connection)
+    shortly = f"{happened}. {advice}"
     return error(
-        f"{happened}: {said.rstrip('.')}. {advice}" if said else f"{happened}. {advice}",
+        f"{happened}: {said.rstrip('.')}. {advice}" if said else shortly,
         provider=connection.name,
         upstream_status=status,
         retry_after_s=retry_after_s,
+        for_log=shortly if quotes else "",
     )
 
 
@@ -98,14 +104,14 @@ def refusal(
     """Make the error of an answer whose status is not success."""
     complaint = read_body(body)
     error = by_status(status, complaint)
-    said = complaint.text
+    said, quotes = complaint.text, True
     if 300 <= status < 400:
-        said = "it redirects, which is not followed with a key"
+        quotes, said = False, "it redirects, which is not followed with a key"
     elif status == 404 and error is RequestRefused:
         hint = "" if _VERSIONED.search(connection.base_url) else ", which usually ends in /v1"
         said = f"nothing is at this address{hint} ({said or 'no body'})"
     retry_after_s = retry_after(headers.get("Retry-After"))
-    return fault(error, connection, said, status=status, retry_after_s=retry_after_s)
+    return fault(error, connection, said, status=status, retry_after_s=retry_after_s, quotes=quotes)
 
 
 def event_fault(connection: Connection, payload: object) -> ProviderError | None:
@@ -113,7 +119,8 @@ def event_fault(connection: Connection, payload: object) -> ProviderError | None
     complaint = read_payload(payload)
     if complaint is None:
         return None
-    return fault(in_stream(complaint), connection, complaint.text, status=complaint.status)
+    error, status = in_stream(complaint), complaint.status
+    return fault(error, connection, complaint.text, status=status, quotes=True)
 
 
 def frame_fault(connection: Connection, frame: Frame, *, certain: bool) -> ProviderError | None:

@@ -127,7 +127,7 @@ class HuggingFace(OpenAICompatible):
         except ValueError as exc:
             if _address(self.connection.base_url) is None:
                 raise fault(Unreachable, self.connection, "its address is not a URL") from exc
-            raise fault(RequestRefused, self.connection, str(exc)) from exc
+            raise fault(RequestRefused, self.connection, str(exc), quotes=True) from exc
         return _without_placeholder(writer.written[0])
 
     def _token(self, credential: str | None) -> str:

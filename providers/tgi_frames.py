@@ -92,7 +92,7 @@ def render(
         request = Request(inputs=prompt, parameters=parameters, stream=True)
     except (ValidationError, pydantic.ValidationError) as exc:
         said = str(exc) if isinstance(exc, ValidationError) else "a parameter has a wrong type"
-        raise fault(RequestRefused, connection, said) from exc
+        raise fault(RequestRefused, connection, said, quotes=True) from exc
     document: dict[str, object] = request.model_dump(exclude_none=True)
     return document
 
@@ -180,7 +180,7 @@ def native_fault(connection: Connection, payload: object) -> ProviderError | Non
             if error is RequestRefused:  # an overflow of the context is a validation error too
                 error = by_text(Complaint(said, kind))
             if error is not None:
-                return fault(error, connection, said)
+                return fault(error, connection, said, quotes=True)
     return event_fault(connection, payload)
 
 

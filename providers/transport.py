@@ -119,7 +119,7 @@ class Transport:
         if response.content_type == "text/html":
             title = read_body(await self._said(response)).text
             said = WEB_PAGE if title in {"", WEB_PAGE} else f'{WEB_PAGE}, "{title}"'
-            raise fault(ProtocolViolation, self.connection, said)
+            raise fault(ProtocolViolation, self.connection, said, quotes=True)
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> ProviderError:
         body = await self._said(response)

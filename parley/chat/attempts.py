@@ -333,7 +333,7 @@ class _Call:
             model=route.upstream_model,
             error=kind,
             upstream_status=error.upstream_status,
-            reason=error.message,
+            reason=error.for_log,
         )
 
 

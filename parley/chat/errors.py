@@ -188,7 +188,8 @@ class ProviderError(ParleyError):
 
     `provider` names it, `upstream_status` is what it answered if it did, `streamed` says whether
     something had already reached the caller and `text_so_far` is the text of it, `retryable` whether
-    another attempt may succeed.
+    another attempt may succeed. `for_log` is the message, without what the provider said where it
+    may have repeated the user's text.
     """
 
     code, status = "provider_unavailable", 502
@@ -202,9 +203,11 @@ class ProviderError(ParleyError):
         upstream_status: int | None = None,
         retry_after_s: float | None = None,
         streamed: bool = False,
+        for_log: str = "",
     ) -> None:
         """Describe the failure; see the class for the fields."""
         super().__init__(message, retry_after_s=retry_after_s)
+        self.for_log = for_log or message
         self.provider = provider
         self.upstream_status = upstream_status
         self.streamed = streamed

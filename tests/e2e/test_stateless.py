@@ -11,7 +11,16 @@ import pytest
 
 from tests.e2e.conftest import Faked
 from tests.e2e.support import asks, client_of, row_counts, serving, text_of
-from tests.fakes.model_server import answer, chunk, delta, model_server, sse, wait
+from tests.fakes.model_server import (
+    answer,
+    chunk,
+    delta,
+    event,
+    json_reply,
+    model_server,
+    sse,
+    wait,
+)
 from tests.sse_reader import read_events
 
 PATHS = ["/api/v1/chat", "/api/chat"]
@@ -58,6 +67,19 @@ async def test_a_conversation_that_is_kept_nowhere(
     ]
     assert row_counts(faked.parley) == before
     assert "I am Ada" not in faked.parley.log_text()
+
+
+@pytest.mark.parametrize("way", ["status", "event"])
+async def test_a_model_server_that_repeats_it_does_not_bring_it_into_the_log(
+    faked: Faked, faked_client: httpx2.AsyncClient, way: str
+) -> None:
+    error = {"error": {"message": "Bad message: ECHOED words", "type": "invalid_request_error"}}
+    faked.will_reply(json_reply(error, 400) if way == "status" else sse(event(error)))
+    events = await chat(faked_client, PATHS[0], message="ECHOED words")
+    (failed,) = [each for each in events if each["type"] == "error"]
+    assert "ECHOED words" in failed["content"], "whoever asked is told"
+    assert "Provider call failed" in faked.parley.log_text()
+    assert "ECHOED" not in faked.parley.log_text()
 
 
 async def test_all_events(faked: Faked, faked_client: httpx2.AsyncClient) -> None:
