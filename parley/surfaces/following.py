@@ -22,7 +22,9 @@ async def followed(
 ) -> AsyncGenerator[Event]:
     """Follow a turn; a failure comes as an error and `Done`.
 
-    A reader that `resumes` elsewhere gets none where the turn only goes on elsewhere.
+    They are no events of the turn and have the number of the one before them: whoever goes on
+    from there misses nothing. A reader that `resumes` elsewhere gets none where the turn only goes
+    on elsewhere.
     """
     seq = after
     try:
@@ -34,8 +36,8 @@ async def followed(
         if resumes and isinstance(error, HandedOver):
             return
         logger.warning("Stream failed", turn_id=turn.id, code=error.code)
-        yield ErrorEvent(turn.id, seq + 1, error.code, error.message, error.retry_after_s)
-        yield Done(turn.id, seq + 2, FinishReason.ERROR, None, 0)
+        yield ErrorEvent(turn.id, seq, error.code, error.message, error.retry_after_s)
+        yield Done(turn.id, seq, FinishReason.ERROR, None, 0)
 
 
 async def resumable_frames(engine: Engine, turn: Turn, after: int = 0) -> AsyncGenerator[bytes]:

@@ -43,13 +43,14 @@ class Reading:
     shown_at: list[float] = field(default_factory=list)
     attempts: list[dict[str, Any]] = field(default_factory=list)
     finish_reason: str | None = None
-    error_code: str | None = None
     last_seq: int = 0
+    broke_off: bool = False
 
     def take(self, event: dict[str, Any]) -> None:
         """Fold an event, and check what is promised of every one of them."""
-        if event["type"] == "error" and event["seq"] == self.last_seq:
-            return  # of this connection, which ends with it
+        if event["seq"] == self.last_seq and event["type"] in {"error", "done"}:
+            self.broke_off = True  # of this connection, which ends with it
+            return
         assert event["seq"] > self.last_seq, f"ids rise: {event} after {self.last_seq}"
         self.last_seq = event["seq"]
         self.turn_id = self.turn_id or event["turn_id"]
@@ -64,8 +65,6 @@ class Reading:
                 self.attempts.append(event["content"])
                 if not event["content"]["keep"]:
                     self.text = ""
-            case "error":
-                self.error_code = event["code"]
             case "done":
                 self.finish_reason = event["content"]["finish_reason"]
 
@@ -76,7 +75,7 @@ class Reading:
 
     def again(self) -> None:
         """Begin to read from the start, on another connection."""
-        self.text, self.last_seq, self.finish_reason, self.error_code = "", 0, None, None
+        self.text, self.last_seq, self.finish_reason = "", 0, None
         self.attempts.clear()
 
 
@@ -163,12 +162,13 @@ class Replicas:
         return reading.finish_reason is not None
 
     async def _take(self, response: httpx2.Response, reading: Reading, until: str | None) -> bool:
+        reading.broke_off = False
         async for line in response.aiter_lines():
             if not line.startswith("data: "):
                 continue
             data = line.removeprefix("data: ")
             if data == "[DONE]":
-                return reading.error_code != "shutting_down"
+                return not reading.broke_off
             reading.take(msgspec.json.decode(data))
             if until is not None and reading.text.startswith(until):
                 return True
