@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import APIRouter
 
@@ -35,6 +36,7 @@ from parley.surfaces.account import Accounts, account_pages, account_routes
 from parley.surfaces.admin import admin_routes
 from parley.surfaces.entrance import Entrance
 from parley.surfaces.framed import frame_routes
+from parley.surfaces.leaving import leave, leaving_routes
 from parley.surfaces.models import Models
 from parley.surfaces.revocation import Revocations, watching
 from parley.surfaces.sign_in import sign_in_routes
@@ -110,9 +112,11 @@ async def open_identity(identity: Identity, kept: Kept) -> AsyncIterator[Sequenc
         cookies=identity.cookies,
         public_url=config.server.public_url,
         allow_guests=config.server.allow_guests,
+        seals=Seals(config.secret, "sign-out at the provider"),
         in_frame=config.server.in_space,
     )
-    accounts = Accounts(callers, desk, sign_ins, keys, key_way, identity.revocations)
+    leaves = partial(leave, entrance)
+    accounts = Accounts(callers, desk, sign_ins, keys, key_way, identity.revocations, leaves)
     async with watching(identity.revocations, sign_ins), asyncio.TaskGroup() as tasks:
         adopting = tasks.create_task(adopter.run())
         sweep = GuestSweep(
@@ -123,6 +127,7 @@ async def open_identity(identity: Identity, kept: Kept) -> AsyncIterator[Sequenc
             yield (
                 sign_in_routes(entrance),
                 frame_routes(entrance, sign_ins),
+                leaving_routes(entrance),
                 account_pages(accounts),
                 account_routes(accounts, config.server.api_v1, config.server.body_limit_bytes),
                 admin_routes(

@@ -7,7 +7,7 @@ verifier belong to one provider and one browser, and are used up when they come 
 import hmac
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -63,6 +63,7 @@ class Arrival:
 
     identity: Identity
     back_to: str
+    id_token: str = field(default="", repr=False)
 
 
 class OAuth:
@@ -119,8 +120,19 @@ class OAuth:
             raise _refused(provider_id, "denied at the provider", _DENIED)
         if answer.get("iss", provider.issuer) != provider.issuer:  # RFC 9207
             raise _refused(provider_id, "answer of another issuer")
-        identity = await provider.identity(answer["code"], state, redirect_uri)
-        return Arrival(identity, state.back_to)
+        identity, id_token = await provider.identity(answer["code"], state, redirect_uri)
+        return Arrival(identity, state.back_to, id_token)
+
+    async def end_session_url(self, provider_id: str) -> str | None:
+        """Give where one signs out at the provider; None where it does not say.
+
+        Raises `NotFound`, `ProviderError`.
+        """
+        return await self._provider(provider_id).end_session_url()
+
+    def client_id(self, provider_id: str) -> str:
+        """Give the id by which a provider knows this server."""
+        return self._provider(provider_id).config.client_id
 
     def _provider(self, provider_id: str) -> "_Provider":
         provider = self._providers.get(provider_id)
@@ -166,8 +178,22 @@ class _Provider:
             raise self._away(error) from error
         return begun
 
-    async def identity(self, code: str, state: SignInState, redirect_uri: str) -> Identity:
-        """Exchange the code, and find out whom the provider vouches for."""
+    async def end_session_url(self) -> str | None:
+        if self.config.endpoints or not self.config.signs_out:
+            return None
+        try:
+            await self._described()
+        except (httpx2.HTTPError, ValueError) as error:
+            raise self._away(error) from error
+        url = _text(self._app.server_metadata.get("end_session_endpoint"))
+        # No weaker than the issuer itself is reached.
+        is_web = url.startswith("https://") or self.config.issuer.startswith("http://")
+        return url if is_web and url.startswith(("https://", "http://")) else None
+
+    async def identity(
+        self, code: str, state: SignInState, redirect_uri: str
+    ) -> tuple[Identity, str]:
+        """Exchange the code, and find out whom the provider vouches for, and its id_token."""
         provider_id = self.config.id
         try:
             await self._described()
@@ -184,7 +210,8 @@ class _Provider:
         except (httpx2.HTTPError, ValueError) as error:
             raise self._away(error) from error
         issuer = str(claims.get("iss") or self.config.issuer)
-        return Identity(f"{issuer}|{subject}", provider_id, profile, self._sealed(token))
+        identity = Identity(f"{issuer}|{subject}", provider_id, profile, self._sealed(token))
+        return identity, str(token.get("id_token") or "")
 
     async def _described(self) -> None:
         """Read the issuer's description of itself, once, and believe no more of it than is safe."""

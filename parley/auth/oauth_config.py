@@ -36,6 +36,8 @@ class OAuthConfig:
     metadata_url: str = ""
     subject: str = "sub"
     prompt: str = ""
+    # Whoever signs out here signs out there too, where it says how.
+    signs_out: bool = True
     # The user's own token may pay for inference at Hugging Face.
     keeps_token: bool = False
 

@@ -197,4 +197,9 @@ class IdentityEnvironment(BaseSettings):
     oauth_keycloak_base_url: WebUrl | None = Field(None, description="Where Keycloak is.")
     oauth_keycloak_realm: str | None = Field(None, description="Its realm.")
     oauth_keycloak_name: str = Field("keycloak", description="Its name in addresses and buttons.")
+    oauth_sign_out: bool = Field(
+        True,
+        description="Whoever signs out here signs out at the provider too, where its discovery has"
+        " an end_session_endpoint. Register PUBLIC_URL/login there to come back to.",
+    )
     oauth_prompt: str = Field("", description="OpenID's prompt, such as login, for all providers.")

@@ -161,6 +161,7 @@ def _config(env: Environment, vendor: Vendor) -> OAuthConfig:
         endpoints=endpoints,
         subject=subject,
         prompt=env.oauth_prompt,
+        signs_out=env.oauth_sign_out,
     )
 
 

@@ -1,5 +1,6 @@
 """Account: who somebody is here, their API keys, and where they are signed in."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -47,6 +48,7 @@ class Accounts:
     keys: ApiKeys
     key_way: KeyWay
     revocations: Revocations
+    leave: Callable[[Request, Response], None]
 
     def person(self, request: Request) -> Principal:
         """Give who calls, if it is a user who signed in: no key makes or revokes another."""
@@ -184,6 +186,7 @@ def account_pages(accounts: Accounts) -> APIRouter:
         await accounts.end(accounts.person(request))
         response = RedirectResponse(SIGN_IN, 303)
         response.headers.append("set-cookie", accounts.desk.goodbye())
+        accounts.leave(request, response)
         return response
 
     return router

@@ -108,6 +108,16 @@ def frame_page(code: str, back_to: str) -> Page:
     )
 
 
+def leaving_page(goal: str) -> Page:
+    """Lead on to where one signs out at the provider."""
+    link = escape(goal)
+    return Page(
+        "Signed out",
+        f'<meta http-equiv="refresh" content="0;url={link}"><h1>You are signed out here</h1>'
+        f'<nav><a class="way" href="{link}">Sign out at the provider, too</a></nav>',
+    )
+
+
 def account_page(account: Account) -> Page:
     """Show who somebody is, their API keys, and where they are signed in."""
     picture = (

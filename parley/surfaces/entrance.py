@@ -11,6 +11,7 @@ from parley.auth.cookies import Cookies
 from parley.auth.guests import Guests
 from parley.auth.oauth import OAuth
 from parley.auth.policy import Policy
+from parley.auth.seals import Seals
 from parley.auth.sign_ins import Desk, Identity
 from parley.chat.errors import Forbidden, ParleyError
 from parley.chat.identities import Adopter
@@ -39,12 +40,16 @@ class Entrance:
     cookies: Cookies
     public_url: str | None
     allow_guests: bool
+    seals: Seals
     in_frame: bool = False
 
     def callback_url(self, request: Request, provider_id: str) -> str:
         """Give the address to come back to, as the provider has it registered."""
-        base = self.public_url or str(request.base_url).rstrip("/")
-        return f"{base}/auth/oauth/{provider_id}/callback"
+        return self.own_url(request, f"/auth/oauth/{provider_id}/callback")
+
+    def own_url(self, request: Request, path: str) -> str:
+        """Give the address that people use for a path of ours."""
+        return f"{self.public_url or str(request.base_url).rstrip('/')}{path}"
 
 
 def own_path(back_to: str) -> str:

@@ -7,6 +7,7 @@ from parley.auth.principal import Kind
 from parley.chat.errors import ParleyError
 from parley.observability.audit import audit
 from parley.surfaces.entrance import Entrance, enter, own_path, redirect, ways_in
+from parley.surfaces.leaving import leave, remember
 from parley.surfaces.visitors import SIGN_IN
 
 _BROWSER = "parley_signing_in"
@@ -26,18 +27,7 @@ def sign_in_routes(entrance: Entrance) -> APIRouter:
 
     @router.get("/auth/config")
     async def offered() -> Response:
-        """Tell the page what its own sign-in offers: it shows that where a session has ended."""
-        return JSONResponse(
-            {
-                "requireLogin": True,
-                "passwordAuth": False,
-                "headerAuth": False,
-                "oauthProviders": [config.id for config in entrance.oauth.providers],
-                "default_theme": "system",
-                "ui": {},
-            },
-            headers={"cache-control": "no-store"},
-        )
+        return JSONResponse(_offered(entrance), headers={"cache-control": "no-store"})
 
     @router.get("/auth/oauth/{provider_id}")
     async def begin(request: Request, provider_id: str, back_to: str = "/") -> Response:
@@ -57,7 +47,10 @@ def sign_in_routes(entrance: Entrance) -> APIRouter:
         try:
             answer = dict(request.query_params)
             arrival = await entrance.oauth.finish(provider_id, answer, url, held)
-            return await enter(entrance, request, arrival.identity, arrival.back_to)
+            response = await enter(entrance, request, arrival.identity, arrival.back_to)
+            if cookie := await remember(entrance, provider_id, arrival.id_token):
+                response.headers.append("set-cookie", cookie)
+            return response
         except ParleyError as error:
             audit("sign_in_refused", provider=provider_id, code=error.code)
             return ways_in(entrance, request, "/", error)
@@ -65,11 +58,24 @@ def sign_in_routes(entrance: Entrance) -> APIRouter:
     @router.post("/logout")
     async def sign_out(request: Request) -> Response:
         await _sign_out(entrance, request)
-        if "text/html" in request.headers.get("accept", ""):
-            return _gone(entrance, redirect(SIGN_IN))
-        return _gone(entrance, JSONResponse({"success": True}))
+        opens = "text/html" in request.headers.get("accept", "")
+        response = redirect(SIGN_IN) if opens else JSONResponse({"success": True})
+        leave(entrance, request, response)
+        return _gone(entrance, response)
 
     return router
+
+
+def _offered(entrance: Entrance) -> dict[str, object]:
+    """Say what the page's own sign-in offers: it shows that where a session has ended."""
+    return {
+        "requireLogin": True,
+        "passwordAuth": False,
+        "headerAuth": False,
+        "oauthProviders": [config.id for config in entrance.oauth.providers],
+        "default_theme": "system",
+        "ui": {},
+    }
 
 
 async def _sign_out(entrance: Entrance, request: Request) -> None:

@@ -19,12 +19,21 @@ from parley.surfaces.revocation import Revocations
 logger = get_logger(__name__)
 
 SIGN_IN = "/login"
-
+# Whoever has this cookie signs out at their provider with the next page (leaving.py).
+LEAVING, LEAVING_PATH = "parley_leaving", "/logout/provider"
 
 # Who asks these is nobody's business, and must not depend on the database.
 _PROBES = {"/health", "/livez", "/readyz", "/metrics"}
 # What can be seen before one has signed in, so that one can.
-_BEFORE_SIGN_IN = (SIGN_IN, "/auth/oauth/", "/public/", "/assets/", "/logo", "/favicon")
+_BEFORE_SIGN_IN = (
+    SIGN_IN,
+    LEAVING_PATH,
+    "/auth/oauth/",
+    "/public/",
+    "/assets/",
+    "/logo",
+    "/favicon",
+)
 # Dozens of these are one page.
 _FILES = ("/public/", "/assets/", "/logo", "/favicon", "/avatars/")
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
@@ -53,6 +62,9 @@ class Visitors:
             await self._app(scope, receive, send)
             return
         connection = HTTPConnection(scope)
+        if _leaves(connection):
+            await RedirectResponse(LEAVING_PATH, 303)(scope, receive, send)
+            return
         try:
             principal = await self._recognised(connection)
         except ParleyError as error:
@@ -89,6 +101,12 @@ class Visitors:
             principal, cookie = welcome
             hand_cookie(connection, cookie)
         return principal
+
+
+def _leaves(connection: HTTPConnection) -> bool:
+    """Whether a browser that has signed out here opens a page next, and not its provider's."""
+    is_on_its_way = connection.scope["path"].startswith((LEAVING_PATH, *_FILES))
+    return LEAVING in connection.cookies and opens_page(connection) and not is_on_its_way
 
 
 def _opens_chat(connection: HTTPConnection) -> bool:

@@ -40,6 +40,7 @@ OURS: dict[str, Door] = {
     "GET /auth/oauth/{provider_id}": OPEN,
     "GET /auth/oauth/{provider_id}/callback": OPEN,
     "POST /logout": OPEN,
+    "GET /logout/provider": OPEN,
     # In a Space alone; elsewhere they are not there.
     "GET /login/framed": CLOSED,
     "POST /login/framed": CLOSED,

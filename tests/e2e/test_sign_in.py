@@ -1,9 +1,11 @@
 """Signing in at a real, certified provider: what fits lets in, and nothing else does."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -143,6 +145,46 @@ async def test_signing_out_everywhere(team: Team) -> None:
         await signed_in(there, "gil")
         await here.post("/account/sign-out-everywhere")
         assert await me(there) == {}
+
+
+async def test_who_signs_out_signs_out_at_the_provider_with_the_next_page(team: Team) -> None:
+    """The page signs out by a request of its script, which leads nowhere."""
+    async with browser(team) as client:
+        await signed_in(client, "hugo")
+        await client.post("/logout")
+        assert (await client.get("/api/v1/models")).status_code == 200, "it is no page"
+        page = await client.get("/thread/7", headers=HTML)
+        assert (page.status_code, page.headers["location"]) == (303, "/logout/provider")
+        away = await client.get("/logout/provider")
+        (goal,) = re.findall(r'content="0;url=([^"]+)"', away.text)
+        goal = unescape(goal)
+        assert goal.startswith(f"{team.provider.issuer}/session/end?")
+        asked = parse_qs(urlsplit(goal).query)
+        assert asked["client_id"] == ["parley"]
+        assert asked["post_logout_redirect_uri"] == [f"{team.url}/login"]
+        assert asked["id_token_hint"][0].count(".") == 2
+        assert asked["id_token_hint"][0] not in team.parley.log_text()
+        assert (await client.get(goal)).status_code == 200
+        assert (await client.get("/", headers=HTML)).status_code == 200, "once"
+        assert (await client.get("/logout/provider")).headers["location"] == "/login"
+
+
+@pytest.mark.parametrize("path", ["/logout", "/account/sign-out-everywhere"])
+async def test_a_form_signs_out_at_the_provider_too(team: Team, path: str) -> None:
+    async with browser(team) as client:
+        await signed_in(client, "ilse")
+        assert (await client.post(path, headers=HTML)).headers["location"] == "/login"
+        page = await client.get("/login", headers=HTML)
+        assert page.headers["location"] == "/logout/provider"
+
+
+@pytest.mark.parametrize("cookie", ["x", "https://evil.example", "gAAAAA", ""])
+async def test_nobody_is_led_elsewhere_by_a_made_up_cookie(team: Team, cookie: str) -> None:
+    async with browser(team) as client:
+        answer = await client.get(
+            "/logout/provider", headers={"cookie": f"parley_leaving={cookie}"}
+        )
+        assert (answer.status_code, answer.headers["location"]) == (303, "/login")
 
 
 async def refused(client: httpx2.AsyncClient, back: str) -> str:

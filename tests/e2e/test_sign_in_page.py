@@ -94,6 +94,9 @@ async def test_a_guest_signs_in_and_keeps_the_thread_and_signs_out(
     await menu(page)
     await expect(page.get_by_text("Ann", exact=True)).to_be_visible()
     await page.get_by_text("Logout").click()
+    await page.get_by_role("button", name="Yes, sign me out").click()  # the provider asks, too
+    await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    await page.get_by_text("Go on as a guest").click()
     await expect(page.get_by_text("No threads found")).to_be_visible()
     await expect(page.get_by_text("before I signed in")).to_have_count(0)
 
@@ -144,7 +147,7 @@ async def test_signing_out_everywhere_ends_an_open_page_elsewhere_at_once(
             await one.get_by_text("Sign out everywhere").click()
         await expect(other.get_by_text("still here")).to_have_count(0)
         await expect(other.get_by_text("Once upon")).to_have_count(0)
-        await expect(one.get_by_role("heading", name="Sign in")).to_be_visible()
+        await expect(one.get_by_text("sign-out from")).to_be_visible()  # at the provider, too
     finally:
         goes_on.set()
         model.replies[:] = usual

@@ -19,6 +19,7 @@ const provider = new Provider(issuer, {
       client_id: 'parley',
       client_secret: 'a-secret-of-the-tests-0123456789',
       redirect_uris: redirectUris,
+      post_logout_redirect_uris: redirectUris.map((uri) => new URL('/login', uri).href),
       grant_types: ['authorization_code'],
       response_types: ['code'],
       token_endpoint_auth_method: 'client_secret_basic',

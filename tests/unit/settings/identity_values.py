@@ -66,5 +66,6 @@ IDENTITY_VALUES: dict[str, tuple[str, object]] = {
     "oauth_keycloak_base_url": ("https://op.example/a/", "https://op.example/a"),
     "oauth_keycloak_realm": ("x-y", "x-y"),
     "oauth_keycloak_name": ("x-y", "x-y"),
+    "oauth_sign_out": ("false", False),
     "oauth_prompt": ("x-y", "x-y"),
 }
