@@ -23,7 +23,7 @@ from parley.chat.events import TextEvent
 from parley.live.memory_log import MemoryTurnLog
 from tests.e2e.replicas import Reading, Replicas, replicas
 
-_REATTACHED, _STOPPED, _STOPPED_ALONE, _KILLED = 60, 40, 6, 3
+_REATTACHED, _STOPPED, _STOPPED_ALONE, _KILLED = 100, 100, 10, 5
 _PACE_S, _WINDOW_S = 0.01, 0.02
 _TOKENS = 1000
 _BEGUN_CHARS = 200

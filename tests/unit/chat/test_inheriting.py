@@ -254,6 +254,24 @@ async def left_in_order(store: TroubledStore) -> list[Turn]:
     return turns
 
 
+async def test_what_is_handed_over_is_saved_once_the_database_is_back() -> None:
+    store = TroubledStore()
+    run = replace(SHARED.run, save_retry_s=3600)
+    config = replace(SHARED, checkpoint_s=3600, checkpoint_soon_s=3600, run=run)
+    async with bench(config, store) as one:
+        store.living.add("other")
+        turn = await one.submit()
+        (await one.provider.call()).say("Good ")
+        await one.first(turn, TextEvent)
+        store.down.add("checkpoint")
+        drained = asyncio.ensure_future(one.engine.drain())
+        await store.until(lambda: store.entered.count("checkpoint") > 2)
+        store.down.clear()
+        await drained
+        row = await one.row(turn)
+    assert (row.state, row.answer.text) == (TurnState.RUNNING, "Good ")
+
+
 async def test_an_answer_that_is_done_is_not_handed_over() -> None:
     store = TroubledStore()
     patient = replace(SHARED, grace_s=PATIENCE_S)
