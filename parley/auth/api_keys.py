@@ -120,6 +120,8 @@ class KeyWay(Way):
             raise _refused("AUTH_ALLOWED", key)
         name = key.profile.name if key.profile else ""
         scopes = frozenset(Scope(scope) for scope in key.scopes)
+        if key.profile is not None and Scope.ADMIN not in self._policy.scopes(key.profile):
+            scopes -= {Scope.ADMIN}  # who is no administrator any more is none by a key either
         if Scope.ADMIN in scopes:
             scopes |= {Scope.READ}
         return Principal(key.owner, Kind.USER, scopes, name or key.owner.identifier, key_id=key.id)

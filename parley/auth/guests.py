@@ -31,7 +31,7 @@ class Guests:
 
     def of_cookies(self, cookies: Mapping[str, str]) -> Owner | None:
         """Recognise a guest by the cookie; None where it is missing, forged or too old."""
-        value = cookies.get(COOKIE)
+        value = self._cookies.read(cookies, COOKIE)
         if not value:
             return None
         try:
@@ -42,11 +42,12 @@ class Guests:
 
     def cookie(self, guest: Owner) -> str:
         """Render the ``Set-Cookie`` header that makes a browser this guest."""
-        return self._cookies.render(COOKIE, self._signer.sign(guest.id).decode(), MAX_AGE_S)
+        value = self._signer.sign(guest.id).decode()
+        return self._cookies.render(self._cookies.host_only(COOKIE), value, MAX_AGE_S)
 
     def goodbye(self) -> str:
         """Render the ``Set-Cookie`` header by which a browser is no guest any more."""
-        return self._cookies.render(COOKIE, "", 0)
+        return self._cookies.render(self._cookies.host_only(COOKIE), "", 0)
 
 
 def guest_of_session(secret: Secret, session_id: str) -> Owner:

@@ -131,6 +131,17 @@ async def test_an_administrators_key_reads_too() -> None:
     assert principal.scopes == {Scope.ADMIN, Scope.READ}
 
 
+async def test_who_is_no_administrator_any_more_is_none_by_a_key() -> None:
+    new = a_key(Scope.ADMIN, Scope.CHAT, profile=Profile(email="ann@example.org"))
+    for admins, is_one in ((("ann@example.org",), True), ((), False)):
+        principal = await way(new, policy=Policy(admins=admins)).identify(
+            sent(f"Bearer {new.text}")
+        )
+        assert principal is not None
+        assert (Scope.ADMIN in principal.scopes) is is_one
+        assert Scope.CHAT in principal.scopes
+
+
 async def test_many_requests_read_once_and_a_revoked_key_is_read_again() -> None:
     kept = Kept(new := a_key())
     keys = KeyWay(cast(ApiKeys, kept), Policy(), allow_guests=False)

@@ -143,3 +143,13 @@ def test_a_session_id_remembers() -> None:
 def test_a_session_guest_does_not_tell_the_session_id() -> None:
     guest = guest_of_session(NEW, "my-session-id")
     assert "my-session-id" not in guest.identifier
+
+
+def test_behind_https_no_other_host_makes_a_browser_a_guest() -> None:
+    """A neighbour's guest would keep for himself what is said before a sign-in."""
+    guest = guests().new()
+    made = sent_back(guests(secure=True).cookie(guest))
+    (name,) = made
+    assert name == f"__Host-{COOKIE}"
+    assert guests(secure=True).of_cookies(made) == guest
+    assert guests(secure=True).of_cookies({COOKIE: made[name]}) is None
