@@ -6,7 +6,8 @@ left. The cookie of the guest leads to nothing then.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,7 +34,7 @@ from data_layer.tables import (
     users,
 )
 from data_layer.writer import Writer
-from parley.chat.errors import ParleyError, StorageUnavailable
+from parley.chat.errors import NotFound, ParleyError, StorageUnavailable
 from parley.chat.identities import Adopter
 from parley.chat.ports import ContextStore
 from parley.chat.turns import Owner
@@ -68,28 +69,27 @@ class SqlAdopter(Adopter):
 
     @override
     async def adopt(self, guest: Owner, owner: Owner) -> None:
-        try:
+        with _logged():
             await self._writer.write(lambda connection: _note(connection, guest.id, owner.id))
             await self._move(guest.id, owner.id)
-        except ParleyError as error:
-            logger.warning("What a guest made is not theirs yet", code=error.code)
 
     async def run(self) -> None:
         """Move what could not be moved before, again and again."""
         while True:
-            try:
-                for row in await self._database.read(_pending):
-                    await self._move(row.guest_id, row.owner_id)
-            except ParleyError as error:
-                logger.warning("What a guest made is not theirs yet", code=error.code)
+            with _logged():
+                await self.catch_up()
             await asyncio.sleep(_AGAIN_S)
+
+    async def catch_up(self) -> None:
+        """Move what can be moved by now; what cannot keeps nobody else waiting."""
+        for row in await self._database.read(_pending):
+            with _logged():
+                await self._move(row.guest_id, row.owner_id)
 
     async def _move(self, guest_id: str, owner_id: str) -> None:
         keys = await self._database.read(lambda connection: _object_keys(connection, guest_id))
         for key in keys:
-            # Kept twice for a moment: a crash here loses nothing, and a sweep finds what is left.
-            async with self._storage.put(owner_id, self._storage.read(guest_id, key)):
-                pass
+            await self._copy_file(guest_id, owner_id, key)
         while moved := await self._writer.write(
             lambda connection: _move_threads(connection, guest_id, owner_id, keys)
         ):
@@ -98,11 +98,31 @@ class SqlAdopter(Adopter):
         if await self._writer.write(lambda connection: _finish(connection, guest_id, owner_id)):
             await self._delete_files(guest_id)
 
+    async def _copy_file(self, guest_id: str, owner_id: str, key: str) -> None:
+        """Keep it twice for a moment: a crash here loses nothing, and a sweep finds what is left."""
+        try:
+            async with (
+                aclosing(self._storage.read(guest_id, key)) as content,
+                self._storage.put(owner_id, content),
+            ):
+                pass
+        except NotFound:  # lost, or moved by another server: the conversation goes without it
+            logger.warning("A file of a guest is not there any more", key=key)
+
     async def _delete_files(self, guest_id: str) -> None:
         try:
             await self._storage.delete_owner(guest_id)
         except StorageUnavailable as error:
             logger.warning("Files of a guest remain, twice", code=error.code)
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Go on where something cannot be moved: it is tried again."""
+    try:
+        yield
+    except ParleyError as error:
+        logger.warning("What a guest made is not theirs yet", code=error.code)
 
 
 def _note(connection: Connection, guest_id: str, owner_id: str) -> int:

@@ -23,7 +23,7 @@ from data_layer.turns import SqlTurnStore
 from data_layer.writer import Writer
 from parley.auth.api_keys import make_key
 from parley.auth.principal import Scope
-from parley.chat.attachments import NewAttachment
+from parley.chat.attachments import Attachment, NewAttachment
 from parley.chat.errors import NotFound
 from parley.chat.identities import Profile, SignIn, SignInState
 from parley.chat.turns import Owner
@@ -188,6 +188,13 @@ async def said(database: Database, writer: Writer, owner: Owner, text: str) -> s
     return thread_id
 
 
+async def attach_to(thread_id: str, owner: Owner, elements: SqlElements) -> Attachment:
+    attachment: AsyncIterable[bytes] = content()
+    return await elements.attach(
+        owner, NewAttachment(new_id(), thread_id, new_id(), "a.txt", "text/plain"), attachment
+    )
+
+
 async def test_a_guest_who_signs_in_keeps_everything(
     sign_ins: SqlSignIns, database: Database, writer: Writer, storage: LocalStorage
 ) -> None:
@@ -195,10 +202,7 @@ async def test_a_guest_who_signs_in_keeps_everything(
     thread_id = await said(database, writer, guest, "tell me of hedgehogs")
     elements = SqlElements(database, writer, storage)
     row = await SqlThreads(database, writer).thread(guest.id, thread_id)
-    attachment: AsyncIterable[bytes] = content()
-    kept = await elements.attach(
-        guest, NewAttachment(new_id(), thread_id, new_id(), "a.txt", "text/plain"), attachment
-    )
+    kept = await attach_to(thread_id, guest, elements)
     await SqlAdopter(database, writer, storage, MemoryContextStore()).adopt(guest, user)
 
     moved = SqlThreads(database, writer)
@@ -231,6 +235,36 @@ async def test_a_thread_that_is_being_answered_follows_later(
     await adopter.adopt(guest, user)
     assert await store.owns_thread(user.id, thread_id)
     assert not await store.owns_thread(guest.id, thread_id)
+
+
+async def test_a_file_that_is_gone_keeps_no_conversation_back(
+    sign_ins: SqlSignIns, database: Database, writer: Writer, storage: LocalStorage
+) -> None:
+    guest, user = a_guest(), await somebody(sign_ins)
+    thread_id = await said(database, writer, guest, "with a file")
+    await attach_to(thread_id, guest, SqlElements(database, writer, storage))
+    await storage.delete_owner(guest.id)
+    await SqlAdopter(database, writer, storage).adopt(guest, user)
+    assert await SqlTurnStore(database, writer).owns_thread(user.id, thread_id)
+
+
+async def test_what_cannot_be_moved_keeps_nobody_else_waiting(
+    sign_ins: SqlSignIns, database: Database, writer: Writer, storage: LocalStorage, tmp_path: Path
+) -> None:
+    of_less = LocalStorage(StorageConfig(tmp_path / "files", limit_bytes=1))
+    adopter = SqlAdopter(database, writer, of_less)
+    stuck, store = a_guest(), SqlTurnStore(database, writer)
+    thread_id = await said(database, writer, stuck, "with a file that is too large by now")
+    await attach_to(thread_id, stuck, SqlElements(database, writer, storage))
+    await adopter.adopt(stuck, await somebody(sign_ins))
+
+    guest, user = a_guest(), await somebody(sign_ins)
+    begun = await store.begin(a_turn(guest, new_id(), "a long story"))
+    await adopter.adopt(guest, user)
+    await store.finish(begun.turn, an_end("the end"))
+    await adopter.catch_up()
+    assert await store.owns_thread(stuck.id, thread_id)
+    assert await store.owns_thread(user.id, begun.turn.thread_id)
 
 
 async def test_guests_who_did_nothing_for_long_are_forgotten(
