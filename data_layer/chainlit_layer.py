@@ -175,11 +175,11 @@ class ChainlitLayer(BaseDataLayer):
     @override
     async def delete_thread(self, thread_id: str) -> None:
         owner = self._caller()
-        if await self._find(owner, thread_id):
-            keys = await self._threads.delete(owner.id, thread_id)
+        if found := await self._find(owner, thread_id):
+            keys = await self._threads.delete(owner.id, found.id)
             await self._elements.discard(owner.id, keys)
             if self._contexts:
-                await self._contexts.forget([uuid_of(thread_id)])
+                await self._contexts.forget([found.id])
 
     # Steps
 

@@ -243,7 +243,7 @@ def _after(
         place = (int(arrival), int(ordinal), str(UUID(step_id)))
     except ValueError:
         raise not_ours() from None
-    if max(place[:2]) >= _BEYOND_INTEGERS:
+    if not all(0 <= number < _BEYOND_INTEGERS for number in place[:2]):
         raise not_ours()
     columns = (steps.c.arrival, steps.c.ordinal, steps.c.id)
     values = [sa.literal(value, c.type) for value, c in zip(place, columns, strict=True)]

@@ -1,6 +1,7 @@
 """Chainlit's data layer on our tables: always the owner of the request, never anybody else."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -53,6 +54,16 @@ async def test_user_is_the_owner_of_the_request(layer: ChainlitLayer, owner: Own
             assert (found.id, found.identifier) == (owner.id, owner.identifier)
         assert await layer.get_user("someone else") is None
         assert await layer.create_user(User(identifier="someone else")) is None
+
+
+@pytest.mark.parametrize("spell", [str.upper, "{{{}}}".format, lambda id: id.replace("-", "")])
+async def test_thread_is_deleted_however_its_id_is_spelled(
+    layer: ChainlitLayer, owner: Owner, thread: str, spell: Callable[[str], str]
+) -> None:
+    with as_owner(owner):
+        assert await layer.get_thread_author(spell(thread)) == owner.identifier
+        await layer.delete_thread(spell(thread))
+        assert await layer.get_thread(thread) is None
 
 
 async def test_metadata_of_a_user_are_merged(layer: ChainlitLayer, owner: Owner) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -12,6 +12,7 @@ from data_layer.conversations import SqlConversations
 from data_layer.database import Database
 from data_layer.elements import SqlElements
 from data_layer.local_storage import LocalStorage
+from data_layer.pages import encode_cursor
 from data_layer.storage import StorageConfig
 from data_layer.threads import SqlThreads
 from data_layer.turns import SqlTurnStore
@@ -175,7 +176,18 @@ async def test_others_have_none(conversations: SqlConversations, owner: Owner) -
     assert (await conversations.read(owner.id, made.id)).title == "mine"
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "MXwy", "MXwyfHg=", "OTk5OTk5OTk5OTk5fDB8eA=="])
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "x",
+        "MXwy",
+        "MXwyfHg=",
+        "OTk5OTk5OTk5OTk5fDB8eA==",
+        encode_cursor(str(-(2**70)), "0", str(UUID(int=1))),
+        encode_cursor("0", str(-(2**40)), str(UUID(int=1))),
+    ],
+)
 async def test_cursors_of_others(
     conversations: SqlConversations, owner: Owner, cursor: str
 ) -> None:
