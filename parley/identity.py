@@ -94,6 +94,7 @@ async def open_identity(identity: Identity, kept: Kept) -> AsyncIterator[Sequenc
     keys = SqlApiKeys(kept.database, kept.writer)
     desk = Desk(sign_ins, identity.cookies)
     desk.on_end(identity.revocations.end)
+    identity.revocations.renew = desk.find
     seals = Seals(config.secret, _TOKENS)
     adopter = SqlAdopter(kept.database, kept.writer, kept.storage, kept.contexts)
     key_way = KeyWay(keys, policy, allow_guests=config.server.allow_guests)

@@ -6,11 +6,13 @@ noticed at once.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from time import monotonic
 from typing import TypeVar
 
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from parley.auth.principal import Principal
@@ -23,6 +25,9 @@ logger = get_logger(__name__)
 T = TypeVar("T")
 
 _EVERY_S = 1.0
+_RENEWED_EVERY_S = 60.0
+# What Engine.IO says by itself, and what ASGI does.
+_NO_USE = {"2", "3", None}
 # A client that takes nothing is not waited for.
 _GOODBYE_S = 2.0
 # Of the range that is free for applications: "sign in again".
@@ -38,9 +43,13 @@ def leave_with(scope: Scope, text: str) -> None:
 class Revocations:
     """Knows the open connections of those who can be revoked, and ends them."""
 
-    def __init__(self) -> None:
+    def __init__(self, renewed_every_s: float = _RENEWED_EVERY_S) -> None:
         """Know none yet."""
+        self._renewed_every_s = renewed_every_s
         self._open: dict[str, set[_Line]] = {}
+        # Has a sign-in last longer: what is said on a socket is a use of it, as a request is.
+        # app.py sets it before anybody is let in.
+        self.renew: Callable[[HTTPConnection], Awaitable[object]] | None = None
 
     async def run(
         self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, principal: Principal | None
@@ -72,17 +81,25 @@ class Revocations:
             for line in tuple(self._open.get(credential, ())):
                 line.end()
 
-    async def watch(self, store: SignIns) -> None:
+    async def watch(self, store: SignIns, every_s: float = _EVERY_S) -> None:
         """Look again and again which sign-ins and keys are over, also by another replica."""
         while True:
-            await asyncio.sleep(_EVERY_S)
+            await asyncio.sleep(every_s)
             if not self._open:
                 continue
             keys = {c for c, lines in self._open.items() if any(x.is_key for x in lines)}
             try:
                 self.end(await store.over(self._open.keys() - keys, keys, datetime.now(UTC)))
+                await self._renew_used()
             except StorageUnavailable as error:
                 logger.warning("Cannot see who was signed out", code=error.code)
+
+    async def _renew_used(self) -> None:
+        every_s = self._renewed_every_s
+        lines = [line for lines in self._open.values() for line in lines if line.is_due(every_s)]
+        for line in lines:
+            if self.renew:
+                await self.renew(line.connection)
 
 
 @asynccontextmanager
@@ -103,6 +120,9 @@ class _Line:
         self.is_key = is_key
         self._scope = scope
         self._is_socket = scope["type"] == "websocket"
+        self.connection = HTTPConnection(scope)
+        self._is_used = False
+        self._renewed_at = monotonic()
         self._receive = receive
         self._send = send
         self._is_cut = False
@@ -114,9 +134,18 @@ class _Line:
         """Take what the client says, or that it is gone once the line is cut."""
         message = None if self._is_cut else await self._until_cut(self._receive())
         if message is not None:
+            self._is_used |= message.get("text") not in _NO_USE
             return message
         await self.leave()
         return {"type": f"{self._scope['type']}.disconnect", "code": CLOSE_CODE}
+
+    def is_due(self, every_s: float) -> bool:
+        """Whether something was said since the sign-in was renewed, which is a while ago."""
+        now = monotonic()
+        is_due = self._is_used and self._is_socket and now - self._renewed_at >= every_s
+        if is_due:
+            self._is_used, self._renewed_at = False, now
+        return is_due
 
     async def send(self, message: Message) -> None:
         """Send, unless the line is cut: a response that is whole goes out all the same."""

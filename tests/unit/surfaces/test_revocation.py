@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import cast
 
 import pytest
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from parley.auth.principal import Kind, Principal
+from parley.chat.identities import SignIns
 from parley.chat.turns import Owner
 from parley.surfaces.revocation import CLOSE_CODE, Revocations, leave_with
 
@@ -43,7 +46,7 @@ async def served(
     principal: Principal | None = ANN,
 ) -> AsyncIterator["asyncio.Task[None]"]:
     """Serve one connection beside the block, which must have ended it at its end."""
-    scope: Scope = {"type": kind}
+    scope: Scope = {"type": kind, "headers": []}
     task = asyncio.create_task(revocations.run(app, scope, wire.receive, wire.send, principal))
     await asyncio.sleep(0)
     try:
@@ -174,7 +177,7 @@ async def test_a_client_that_left_before_is_no_failure() -> None:
             raise OSError("gone")
 
     task = asyncio.create_task(
-        revocations.run(listen, {"type": "websocket"}, wire.receive, gone, ANN)
+        revocations.run(listen, {"type": "websocket", "headers": []}, wire.receive, gone, ANN)
     )
     await asyncio.sleep(0)
     revocations.end(["ann's"])
@@ -244,8 +247,39 @@ async def test_every_connection_of_a_sign_in_ends(lines: int) -> None:
     wires, revocations = [Wire() for _ in range(lines)], Revocations()
     async with asyncio.timeout(WAIT_S), asyncio.TaskGroup() as tasks:
         for wire in wires:
-            scope = {"type": "websocket"}
+            scope = {"type": "websocket", "headers": []}
             tasks.create_task(revocations.run(listen, scope, wire.receive, wire.send, ANN))
         await asyncio.sleep(0)
         revocations.end(["ann's"])
     assert all(wire.sent[-1] == CLOSED for wire in wires)
+
+
+class Nobody:
+    """A store in which nothing is ever over."""
+
+    async def over(self, *_: object) -> set[str]:
+        return set()
+
+
+@pytest.mark.parametrize(
+    ("said", "is_use"), [('42["client_message",{}]', True), ("3", False), ("2", False)]
+)
+async def test_what_is_said_on_a_socket_is_a_use_and_what_keeps_it_open_is_not(
+    said: str, is_use: bool
+) -> None:
+    """Else who chats all day on one socket would be signed out in the evening."""
+    wire, revocations, renewed = Wire(), Revocations(renewed_every_s=0), asyncio.Event()
+
+    async def renew(_: HTTPConnection) -> None:
+        renewed.set()
+
+    revocations.renew = renew
+    async with served(listen, wire, revocations):
+        watch = asyncio.create_task(revocations.watch(cast(SignIns, Nobody()), every_s=0.001))
+        await wire.said.put({"type": "websocket.receive", "text": said})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WAIT_S if is_use else 0.05):
+                await renewed.wait()
+        assert renewed.is_set() is is_use
+        watch.cancel()
+        await wire.said.put({"type": "websocket.disconnect"})
