@@ -47,6 +47,8 @@ class AwayCounters:
         """Take note of what a turn took in Redis, and of what is taken there in all."""
         if turn_id is not None:
             self._there[turn_id] = _tokens(takes)
+            if len(self._there) > _MOST:  # of turns that ended on another replica
+                del self._there[next(iter(self._there))]
         for take, total in zip(takes, totals, strict=True):
             if take.counted is Counted.TOKENS:
                 self._see(take.key, total)

@@ -1,12 +1,14 @@
 """A Space: shown in another site's frame, in a real browser that keeps such frames' cookies apart."""
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
 import pytest
 from aiohttp import web
 from playwright.async_api import (
@@ -20,7 +22,7 @@ from playwright.async_api import (
 from tests.conftest import BROWSER_ARGUMENTS, chromium_program
 from tests.e2e.support import DEMO
 from tests.fakes.tls_proxy import Authority, tls_proxy
-from tests.identity_services import oidc_provider
+from tests.identity_services import oidc_provider, sign_in_at
 from tests.server import ParleyProcess
 
 pytestmark = pytest.mark.needs_browser
@@ -177,6 +179,54 @@ async def test_where_the_tab_cannot_tell_the_frame_its_code_is_typed(
         assert code.replace("-", "") not in space.parley.log_text()
         await page.reload()
         await expect(frame.locator("#chat-input")).to_be_visible()
+
+
+@asynccontextmanager
+async def client_of(space: Space) -> AsyncIterator[httpx2.AsyncClient]:
+    # The certificate is of the tests' own authority.
+    async with httpx2.AsyncClient(base_url=space.url, verify=False, timeout=30) as client:
+        yield client
+
+
+async def code_of(space: Space, client: httpx2.AsyncClient, name: str) -> str:
+    """Sign in as from the frame; gives the code that the tab shows."""
+    departed = await client.get("/auth/oauth/huggingface?back_to=/login/framed")
+    back = await client.get(await sign_in_at(client, departed.headers["location"], name))
+    shown = await client.get(back.headers["location"])
+    assert "script-src 'self'" in shown.headers["content-security-policy"]
+    assert shown.headers["cache-control"] == "no-store"
+    (code,) = re.findall(r'data-frame-code="(\w+)"', shown.text)
+    return str(code)
+
+
+async def redeemed(client: httpx2.AsyncClient, code: str, **headers: str) -> int:
+    return (await client.post("/login/framed", data={"code": code}, headers=headers)).status_code
+
+
+async def test_a_code_is_good_once_for_who_is_still_signed_in(space: Space) -> None:
+    async with client_of(space) as tab, client_of(space) as frame, client_of(space) as thief:
+        code = await code_of(space, tab, "dora")
+        assert await redeemed(thief, code, origin="https://evil.example") == 403
+        assert await redeemed(thief, "A" * 10) == 401
+        assert await redeemed(frame, f" {code[:5]}-{code[5:].lower()} ") == 303
+        assert (await frame.get("/api/v1/me")).json()["name"] == "Dora"
+        assert await redeemed(thief, code) == 401, "used"
+        late = re.findall(r'data-frame-code="(\w+)"', (await tab.get("/login/framed")).text)[0]
+        await tab.post("/account/sign-out-everywhere")
+        assert await redeemed(thief, late) == 401, "signed out meanwhile"
+        assert (await frame.get("/api/v1/me")).status_code == 401
+        assert (await thief.get("/api/v1/me")).status_code == 401
+
+
+async def test_a_code_is_for_those_alone_who_signed_in(space: Space) -> None:
+    async with client_of(space) as nobody, client_of(space) as ann:
+        assert (await nobody.get("/login/framed")).status_code == 404
+        await code_of(space, ann, "emil")
+        key = (await ann.post("/api/v1/keys", json={"name": "k"})).json()["key"]
+        bearer = {"authorization": f"Bearer {key}"}
+        assert (await nobody.get("/login/framed", headers=bearer)).status_code == 404
+        elsewhere = await ann.get("/login/framed", params={"back_to": "https://evil.example"})
+        assert "evil.example" not in elsewhere.text
 
 
 async def test_a_browser_that_keeps_nothing_in_frames_is_led_to_a_tab(
