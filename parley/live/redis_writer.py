@@ -2,8 +2,8 @@
 
 One task writes, so that no turn's cancellation ever lands in a command. A reader here gets an event
 once Redis has it, or has failed to take it: what was shown can be read elsewhere. A round trip
-begins when the one before is done and the window is over; what is not the middle of a text does not
-wait for that.
+begins a window after the one before is done; what is not the middle of a text does not wait for
+that.
 """
 
 import asyncio
@@ -112,10 +112,8 @@ class RedisWriter:
 
     async def write_forever(self) -> None:
         """Write, round trip by round trip."""
-        loop = asyncio.get_running_loop()
         while True:
             await self._something()
-            began_at = loop.time()
             await self._until_fresh()
             self._arrived.clear()
             self._urgent.clear()
@@ -125,8 +123,8 @@ class RedisWriter:
             finally:
                 self._is_writing = False
                 self._written.set()
-            pause_s = began_at + self._window_s - loop.time()
-            await _within(pause_s, self._urgent)
+            # After the round trip: so there are fewer than windows, what is urgent and all.
+            await _within(self._window_s, self._urgent)
 
     def _wake(self, *, urgent: bool) -> None:
         self._arrived.set()
