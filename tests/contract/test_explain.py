@@ -12,18 +12,29 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from data_layer.api_keys import _found as key_found
+from data_layer.api_keys import keys_over
 from data_layer.begin import begin_turn
 from data_layer.begin_statements import MAY_RUN
-from data_layer.database import Database
-from data_layer.pages import read_page
+from data_layer.conversations import _messages
+from data_layer.database import Database, DatabaseConfig, open_database
+from data_layer.migrate import migrate
+from data_layer.opened import open_thread
+from data_layer.ownership import _look
+from data_layer.pages import encode_cursor, read_page
+from data_layer.quota import check_room
 from data_layer.search import Effort, search_threads
-from data_layer.tables import feedbacks, steps, threads, users
+from data_layer.sign_ins import _found as signed_in
+from data_layer.sign_ins import _sign_ins_over
+from data_layer.steps import _FAVORITES
+from data_layer.storage import Quota
+from data_layer.tables import QUEUED, api_keys, feedbacks, sign_ins, steps, threads, turns, users
 from data_layer.turns import _history
 from parley.chat.turns import Owner
 from tests.contract.support import a_turn, an_owner
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
-THREADS, STEPS = 120, 10
+THREADS, STEPS, ANSWERED = 120, 10, 60
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +50,8 @@ def _fill(connection: sa.Connection, owners: list[Owner]) -> None:
     stamp = {"metadata": {}, "created_at": NOON}
     rows = [stamp | {"id": owner.id, "identifier": owner.identifier} for owner in owners]
     connection.execute(sa.insert(users), rows)
+    for owner in owners:
+        _let_in(connection, owner)
     made = [
         stamp
         | {
@@ -85,6 +98,16 @@ def _fill(connection: sa.Connection, owners: list[Owner]) -> None:
     connection.execute(sa.insert(feedbacks), rated)
 
 
+def _let_in(connection: sa.Connection, owner: Owner) -> None:
+    """Sign somebody in many times, and give them keys."""
+    stamp = {"owner_id": owner.id, "created_at": NOON, "expires_at": NOON + timedelta(days=9999)}
+    signed = {"provider": "p", "profile": {}, "seen_at": NOON}
+    named = {"name": "k", "hint": "h", "scopes": []}
+    for table, more in ((sign_ins, signed), (api_keys, named)):
+        rows = [stamp | more | {"id": (id := str(uuid4())), "digest": id} for _ in range(50)]
+        connection.execute(sa.insert(table), rows)
+
+
 async def plans(database: Database, operation: Callable[[sa.Connection], object]) -> list[str]:
     """Explain each SELECT that an operation sends."""
 
@@ -122,7 +145,9 @@ def _plan(connection: sa.Connection, statement: str, parameters: Any) -> str:
     return "\n".join(row[0] for row in rows)
 
 
-OUR_TABLES = "threads|steps|turns|feedbacks|search_documents"
+OUR_TABLES = (
+    "threads|steps|turns|feedbacks|elements|search_documents|users|sign_ins|api_keys|replicas"
+)
 # A whole table, or an index from end to end: not a search in one.
 SCAN = re.compile(rf"(Seq Scan on|^SCAN) ({OUR_TABLES})\b(?! VIRTUAL)", re.MULTILINE)
 
@@ -200,3 +225,55 @@ async def test_begin_counts_what_is_live_alone(database: Database, crowd: Owner)
     asked = {"new_owner_id": crowd.id, "max_running": 1}
     (plan,) = await plans(database, lambda connection: connection.execute(MAY_RUN, asked))
     assert_indexed(plan, "ix_turns_live|uq_turns_one_running")
+
+
+async def test_conversation_is_read_by_keys(empty_database_url: str) -> None:
+    """Where turns made the steps, as everywhere but in the crowd."""
+    owners, thread_ids = [an_owner() for _ in range(4)], [str(uuid4()) for _ in range(4)]
+    async with open_database(DatabaseConfig(url=empty_database_url)) as database:
+        await migrate(database)
+        for owner, thread_id in zip(owners, thread_ids, strict=True):
+            await database.write(partial(_answer, owner=owner, thread_id=thread_id))
+        await database.write(lambda connection: connection.exec_driver_sql("ANALYZE"))
+        reader, thread_id = owners[1], thread_ids[1]
+        _, in_turns, free, rated, attached = await plans(
+            database, lambda c: open_thread(c, reader, thread_id, 100)
+        )
+        assert_indexed(in_turns, "pk_turns|autoindex_turns_1", "ix_steps_turn")
+        assert_indexed(free, "ix_steps_place|ix_steps_turn")
+        assert_indexed(rated, "uq_feedbacks|autoindex_feedbacks_2|ix_feedbacks_value")
+        assert_indexed(attached, "ix_elements_thread")
+        for cursor in (None, encode_cursor("1", "0", thread_id)):
+            page = _messages(reader.id, thread_id, cursor, "asc").limit(20)
+            (plan,) = await plans(database, lambda c: c.execute(page))  # noqa: B023 - run now
+            assert_indexed(plan, "ix_steps_place")
+        (plan,) = await plans(database, lambda c: _look(c, "me", ["me", "other"]))
+        assert "uq_turns_one_running" in plan, plan  # which has no others
+
+
+def _answer(connection: sa.Connection, owner: Owner, thread_id: str) -> None:
+    """A conversation of many turns, of which one runs."""
+    for _ in range(ANSWERED):
+        begin_turn(connection, a_turn(owner, thread_id, max_queued=ANSWERED))
+    over = sa.and_(turns.c.owner_id == owner.id, turns.c.state == QUEUED)
+    connection.execute(sa.update(turns).where(over).values(state="completed"))
+
+
+async def test_favorites_and_kept_bytes_are_read_by_owner(database: Database, crowd: Owner) -> None:
+    (plan,) = await plans(database, lambda c: c.execute(_FAVORITES, {"owner": crowd.id}))
+    assert_indexed(plan, "ix_steps_favorite")
+    (plan,) = await plans(database, lambda c: check_room(c, crowd.id, Quota(), str(uuid4())))
+    assert_indexed(plan, "ix_elements_object")
+
+
+async def test_who_calls_is_found_by_a_digest(database: Database, crowd: Owner) -> None:
+    """What is asked with each request, and again and again for what is open."""
+    ids, now = [str(uuid4()), str(uuid4())], datetime.now(UTC)
+    (plan,) = await plans(database, lambda c: signed_in(c, "digest", now))
+    assert_indexed(plan, "uq_sign_ins_digest|autoindex_sign_ins_2", "pk_users|autoindex_users_1")
+    (plan,) = await plans(database, lambda c: key_found(c, "digest"))
+    assert_indexed(plan, "uq_api_keys_digest|autoindex_api_keys_2", "pk_users|autoindex_users_1")
+    (plan,) = await plans(database, lambda c: _sign_ins_over(c, ids, now))
+    assert_indexed(plan, "pk_sign_ins|autoindex_sign_ins_1")
+    (plan,) = await plans(database, lambda c: keys_over(c, ids, now))
+    assert_indexed(plan, "pk_api_keys|autoindex_api_keys_1")
