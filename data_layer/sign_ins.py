@@ -12,7 +12,7 @@ from data_layer.api_keys import keys_over
 from data_layer.database import Database
 from data_layer.people import profile_of, put_user
 from data_layer.rows import AnyRow
-from data_layer.storable import storable_json
+from data_layer.storable import storable_json, uuid_or_none
 from data_layer.tables import sign_in_states, sign_ins, users
 from data_layer.writer import Writer
 from parley.chat.identities import Profile, SignIn, SignIns, SignInState
@@ -81,7 +81,7 @@ class SqlSignIns(SignIns):
     async def end(self, owner_id: str, now: datetime, sign_in_id: str | None = None) -> list[str]:
         which = [sign_ins.c.owner_id == owner_id, sign_ins.c.ended_at.is_(None)]
         if sign_in_id is not None:
-            which.append(sign_ins.c.id == sign_in_id)
+            which.append(sign_ins.c.id == uuid_or_none(sign_in_id))
         # With it goes the user's own token.
         ended = sa.update(sign_ins).where(*which).values(ended_at=now, sealed_token=None)
         statement = ended.returning(sign_ins.c.id)

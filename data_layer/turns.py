@@ -25,6 +25,7 @@ from data_layer.rows import (
     turn_columns,
     turn_of,
 )
+from data_layer.storable import uuid_or_none
 from data_layer.tables import QUEUED, RUNNING, steps, threads, turns
 from data_layer.writer import Writer
 from parley.chat.deltas import FinishReason
@@ -125,16 +126,17 @@ class SqlTurnStore:
         return await self._writer.write(lambda connection: _finish(connection, turn, answer))
 
     async def request_stop(self, owner_id: str, turn_id: str) -> Turn:  # noqa: D102
-        return await self._writer.write(lambda connection: _stop(connection, owner_id, turn_id))
+        id = _known_id(turn_id)
+        return await self._writer.write(lambda connection: _stop(connection, owner_id, id))
 
     async def turn(self, owner_id: str, turn_id: str) -> Turn:  # noqa: D102
-        return await self._database.read(
-            lambda connection: load_turn(connection, owner_id, turn_id)
-        )
+        id = _known_id(turn_id)
+        return await self._database.read(lambda connection: load_turn(connection, owner_id, id))
 
     async def turn_of_step(self, owner_id: str, step_id: str) -> str:  # noqa: D102
+        id = _known_id(step_id)
         statement = sa.select(steps.c.turn_id).where(
-            steps.c.id == step_id, steps.c.owner_id == owner_id, steps.c.turn_id.is_not(None)
+            steps.c.id == id, steps.c.owner_id == owner_id, steps.c.turn_id.is_not(None)
         )
         found = await self._database.read(lambda connection: connection.execute(statement).scalar())
         if found is None:
@@ -183,6 +185,13 @@ class SqlTurnStore:
         )
         rows = await self._database.read(lambda connection: connection.execute(statement).all())
         return [exchange_of(row) for row in rows]
+
+
+def _known_id(text: str) -> str:
+    """Give an id as the databases take it; what cannot be one leads to nothing: `NotFound`."""
+    if (id := uuid_or_none(text)) is None:
+        raise NotFound(NO_TURN)
+    return id
 
 
 def _mine(turn: Turn) -> dict[str, Any]:

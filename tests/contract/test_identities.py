@@ -101,7 +101,8 @@ async def test_what_has_ended_stays_so(sign_ins: SqlSignIns) -> None:
 
 async def test_nobody_ends_anothers(sign_ins: SqlSignIns) -> None:
     mine = await signed_in(sign_ins, await somebody(sign_ins))
-    assert await sign_ins.end((await somebody(sign_ins)).id, NOW, mine.id) == []
+    for id in (mine.id, new_id(), "no id"):
+        assert await sign_ins.end((await somebody(sign_ins)).id, NOW, id) == []
     assert await sign_ins.find(f"digest of {mine.id}", NOW) is not None
 
 

@@ -115,7 +115,7 @@ async def test_foreign_turn_looks_like_a_missing_one(
 ) -> None:
     turn, other = await begun(turns, owner, thread_id), an_owner()
     messages = set()
-    for turn_id in (turn.id, str(uuid4())):
+    for turn_id in (turn.id, str(uuid4()), "no id"):
         for method in (turns.turn, turns.request_stop):
             with pytest.raises(NotFound) as missing:
                 await method(other.id, turn_id)
