@@ -130,7 +130,6 @@ async def test_what_took_no_tokens_is_not_counted(counters: Counters) -> None:
     turn_id = new_id()
     assert await counters.take(turn_id, [place(new_id(), 5)]) is None
     assert await counters.reserve(turn_id, Need(0, 1, 10**9)) is None
-    assert await counters.reserve(new_id(), Need(0, 1, 10**9)) is None
 
 
 async def test_a_rate_says_when_to_come_back(counters: Counters) -> None:
