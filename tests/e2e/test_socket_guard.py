@@ -153,6 +153,17 @@ async def test_a_thread_that_is_not_there_looks_the_same(
         assert await socket.next("resume_thread_error") == "Thread not found."
 
 
+async def test_a_lost_thread_is_told_to_every_socket_of_its_session(
+    parley: ParleyProcess, cookie: str
+) -> None:
+    """A socket that is replaced at once takes what it was told along."""
+    auth = {"sessionId": str(uuid4()), "threadId": str(uuid4()), "clientType": "webapp"}
+    for _ in range(2):
+        async with page_socket(parley, cookie, auth) as socket:
+            await socket.emit("connection_successful")
+            assert await socket.next("resume_thread_error") == "Thread not found."
+
+
 async def test_ones_own_thread_is_shown(parley: ParleyProcess, cookie: str) -> None:
     thread_id = await _thread_of(parley, cookie)
     auth = {"sessionId": str(uuid4()), "threadId": thread_id, "clientType": "webapp"}

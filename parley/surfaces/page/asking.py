@@ -49,7 +49,8 @@ class Asking:
         self._shown = shown
         self._following = following
         self._choices: WeakKeyDictionary[WebsocketSession, Choice] = WeakKeyDictionary()
-        # Sessions that asked for a thread which is not theirs, until they were told.
+        # Sessions that asked for a thread which is not theirs, until they begin one: a socket that
+        # is replaced at once takes what it was told along.
         self._lost_threads: WeakSet[WebsocketSession] = WeakSet()
 
     def has_lost_thread(self, session: WebsocketSession) -> None:
@@ -68,7 +69,6 @@ class Asking:
         emitter = ChainlitEmitter(session)
         await emitter.task_end()  # type: ignore[no-untyped-call]  # Chainlit has no type here
         if session in self._lost_threads:
-            self._lost_threads.discard(session)
             await emitter.send_resume_thread_error("Thread not found.")
             return
         # Also after a lost connection: what was said meanwhile is in the rows.
@@ -99,6 +99,7 @@ class Asking:
             extras=Extras(images=await images_of(session, files, room), use_tools=choice.forbidden),
         )
         self._following.sends(session, message_id)
+        self._lost_threads.discard(session)
         begun = await self._asked.engine.submit(request)
         is_first = not session.has_first_interaction
         if is_first:
