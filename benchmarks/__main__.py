@@ -20,6 +20,7 @@ from benchmarks.live import live_rows
 from benchmarks.load import chat_body, completion_body
 from benchmarks.page import page_rows
 from benchmarks.provider_figures import provider_rows
+from benchmarks.sockets import socket_rows
 from benchmarks.table import Row, print_rows, progress
 
 
@@ -45,6 +46,7 @@ _TABLES: dict[str, Callable[[], list[Row]]] = {
     "providers": provider_rows,
     "failures": failure_rows,
     "page": page_rows,
+    "sockets": socket_rows,
     "live": live_rows,
 }
 

@@ -76,6 +76,10 @@ class OtherApp:
     def stop(self, signal_number: int = signal.SIGTERM) -> None:
         stop(self._process, signal_number)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def log_text(self) -> str:
         return self._log.read_text(errors="replace")
 
