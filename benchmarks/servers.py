@@ -62,8 +62,10 @@ def child(name: str, *arguments: str, core: int = SERVER_CORE) -> Iterator[Serve
 
 
 @contextmanager
-def parley(upstream_port: int, **settings: str) -> Iterator[Server]:
-    """Run Parley as users do, in an empty directory, on the upstream."""
+def parley(
+    upstream_port: int, *, core: int | None = SERVER_CORE, **settings: str
+) -> Iterator[Server]:
+    """Run Parley as users do, in an empty directory, on the upstream; without a core on all."""
     port = _free_port()
     with tempfile.TemporaryDirectory() as directory:
         environment = {
@@ -88,7 +90,8 @@ def parley(upstream_port: int, **settings: str) -> Iterator[Server]:
             stdout=subprocess.DEVNULL,
         )
         try:
-            pin(process.pid, SERVER_CORE)
+            if core is not None:
+                pin(process.pid, core)
             _wait_ready(process, port)
             yield Server("parley", port, process.pid, monotonic() - began_at)
         finally:

@@ -89,7 +89,7 @@
 (() => {
   const clipboard = navigator.clipboard;
   if (!clipboard) return;
-  const FORMULA = /^([ \t]*)\$\$(\[?)([=<>]?)((?:\\.|[^$]|\$(?!\$))*?)\$\$/gm;
+  const FORMULA = /^([ \t]*)\$\$\u2063(\[?)([=<>]?)((?:\\.|[^$]|\$(?!\$))*?)\$\$/gm;
   const asWritten = (text) =>
     text
       .replace(FORMULA, formulaAsWritten)
@@ -105,7 +105,7 @@
   const write = clipboard.write.bind(clipboard);
   clipboard.write = async (items) => write(await Promise.all(items.map(mended)));
 
-  // Lines that its dollars were given go; which those are, the sign behind the first dollars says.
+  // Lines that its dollars were given go; which those are, the signs behind the first dollars say.
   function formulaAsWritten(_, indent, bracket, sign, content) {
     const line = '\n' + indent;
     if ('=<'.includes(sign || ' ')) content = content.slice(line.length);

@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 # Written so by no model: what is copied must be found again.
 DOLLAR = "&#x24;"
+# Before what stands behind the dollars above a formula: an invisible sign that no model writes.
+_NOTE = "\u2063"
 # No formula is longer, and no paragraph has more to look at.
 _MOST_CHARS = 10_000
 _MOST_SIGNS = 2000
@@ -195,7 +197,8 @@ def _on_lines_of_its_own(content: str, indent: str, bracket: str) -> str:
     begins, ends = not first.strip() and "\n" in content, content.rfind("\n")
     has_end = ends >= 0 and not content[ends:].strip()
     mark = {(True, True): "", (False, True): "<", (True, False): ">", (False, False): "="}
-    opening = "$$" + bracket + mark[begins, has_end] + ("" if begins else f"\n{indent}")
+    note = bracket + mark[begins, has_end]
+    opening = "$$" + (_NOTE + note if note else "") + ("" if begins else f"\n{indent}")
     return opening + content + ("" if has_end else f"\n{indent}") + "$$"
 
 

@@ -41,13 +41,15 @@ def test_colons_are_shown_whole(written: str, escaped: str) -> None:
         (r"\$5 and \$6", r"\$5 and \$6"),
         (r"so \(x\) and \[y\] are", r"so $\relax x\relax$ and $$\relax y\relax$$ are"),
         (r"not \\(x\\) and \(y", r"not \\(x\\) and \(y"),
-        ("$$x$$", "$$=\nx\n$$"),
-        ("- a\n  $$ x\n  $$\n", "- a\n  $$<\n   x\n  $$\n"),
-        ("$$\na\n+ b $$", "$$>\na\n+ b \n$$"),
+        ("$$x$$", "$$\u2063=\nx\n$$"),
+        ("- a\n  $$ x\n  $$\n", "- a\n  $$\u2063<\n   x\n  $$\n"),
+        ("$$\na\n+ b $$", "$$\u2063>\na\n+ b \n$$"),
         ("$$\na\n$$\nb", "$$\na\n$$\nb"),
-        ("\\[\na\n\\]", "$$[\na\n$$"),
-        ("\\[ a \\]\n", "$$[=\n a \n$$\n"),
+        ("\\[\na\n\\]", "$$\u2063[\na\n$$"),
+        ("\\[ a \\]\n", "$$\u2063[=\n a \n$$\n"),
         ("it is $$x$$ here", "it is $$x$$ here"),
+        ("\n$$<x\n$$a", "\n$$<x\n$$a"),
+        ("```\n$$>\na\n$$\n```", "```\n$$>\na\n$$\n```"),
         ("$$\nopen", "&#x24;&#x24;\nopen"),
         ("$$\na\n\nb\n$$", "&#x24;&#x24;\na\n\nb\n&#x24;&#x24;"),
         ("`$a` and $b$", "`$a` and $b$"),
@@ -71,7 +73,9 @@ def test_formula_that_grows_is_only_added_to() -> None:
         assert shown(text).startswith(shown(text[:end]))
 
 
-_FORMULA = re.compile(r"^([ \t]*)\$\$(\[?)([=<>]?)((?:\\.|[^$]|\$(?!\$))*?)\$\$", re.MULTILINE)
+_FORMULA = re.compile(
+    r"^([ \t]*)\$\$\u2063(\[?)([=<>]?)((?:\\.|[^$]|\$(?!\$))*?)\$\$", re.MULTILINE
+)
 
 
 def as_written(text: str) -> str:
