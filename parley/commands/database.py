@@ -13,14 +13,16 @@ import typer
 from data_layer.database import Database, open_database
 from data_layer.export import export_files, export_user, find_user
 from data_layer.faults import explained
-from data_layer.forget import count_rows, forget_user, scrub, thread_ids
+from data_layer.forget import count_rows, forget_user, scrub, thread_ids, unfinished_turn_ids
 from data_layer.local_storage import LocalStorage
 from data_layer.migrate import Migration, bring_up_to_date, check_schema, migrate, patient
 from data_layer.rows import AnyRow
 from data_layer.writer import open_writer
 from parley.chat.errors import ParleyError, StorageUnavailable
 from parley.commands.configuration import read_config
-from parley.context.redis_store import open_redis_store
+from parley.context.redis_guard import open_redis
+from parley.context.redis_store import RedisContextStore
+from parley.live.redis_commands import forget_logs
 from parley.observability.audit import audit
 from parley.observability.logs import configure_logs
 from parley.settings.build import Config
@@ -104,9 +106,10 @@ async def _forget(config: Config, who: str, *, ask: bool) -> None:
         with _said(config.storage.directory):
             await storage.delete_owner(user.id)  # first: without its row nobody would find them
         threads = await thread_ids(database, user.id)
+        running = await unfinished_turn_ids(database, user.id)
         async with open_writer(database) as writer:
             deleted = await forget_user(writer, user.id)
-        await _forget_contexts(config, threads)
+        await _forget_in_redis(config, threads, running)
         with _said(config.storage.directory):
             await storage.delete_owner(user.id)  # what arrived in the meantime
         _audit("user_forgotten", user, **deleted)
@@ -114,11 +117,12 @@ async def _forget(config: Config, who: str, *, ask: bool) -> None:
         await _scrub(database)
 
 
-async def _forget_contexts(config: Config, threads: Sequence[str]) -> None:
+async def _forget_in_redis(config: Config, threads: Sequence[str], running: Sequence[str]) -> None:
     if config.redis is None:
         return
-    async with open_redis_store(config.redis) as contexts:
-        if not await contexts.forget(threads):
+    async with open_redis(config.redis.address) as redis:
+        contexts = RedisContextStore(redis, config.redis.ttl_s)
+        if not (await contexts.forget(threads) and await forget_logs(redis, running)):
             typer.echo(
                 "Redis cannot be reached: it still has the latest conversations, until"
                 f" {config.redis.ttl_s} seconds (REDIS_TTL_SECONDS) after their last use.",

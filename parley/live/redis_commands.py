@@ -1,6 +1,6 @@
 """Redis as `live` uses it: handed in by app.py, which opens two clients of it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from redis.asyncio import Redis
@@ -36,6 +36,12 @@ class Commands(Protocol):
     async def insisted(self, name: str, command: Callable[[Redis], Awaitable[T]]) -> T | None:
         """Run a command as `tried` does, for a second again and again where Redis is away."""
         ...
+
+
+async def forget_logs(commands: Commands, turn_ids: Sequence[str]) -> bool:
+    """Delete the logs of turns whose writers are gone with their rows; says whether they are."""
+    keys = [log_key(turn_id) for turn_id in turn_ids]
+    return not keys or await commands.tried("forget", lambda r: r.unlink(*keys)) is not None
 
 
 async def in_one(redis: Redis, *commands: tuple[Any, ...], transaction: bool = False) -> list[Any]:

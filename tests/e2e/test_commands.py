@@ -11,9 +11,11 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from redis.asyncio import Redis
 
 from parley.auth.guests import guest_of_session
 from parley.auth.keys import Secret
+from parley.live.redis_commands import log_key
 from tests.e2e.support import DEMO, chat, client_of, row_counts, select, serving, until
 from tests.fakes.model_server import chunk, hang, model_server, sse
 from tests.server import ParleyProcess, run_module
@@ -125,6 +127,26 @@ async def test_nothing_of_them_stays_in_the_files(tmp_path: Path) -> None:
             await until(lambda: process.process.poll() is not None)
             assert set(row_counts(process).values()) == {0}
             assert b"xylophonist" not in on_disk(process).lower()
+
+
+@pytest.mark.needs_redis
+async def test_nothing_of_them_stays_in_redis(tmp_path: Path, redis_url: str) -> None:
+    """Nor of an answer whose server died: nobody would end it any more."""
+    async with model_server(sse(chunk("Xylophonist, I said"), hang)) as server:
+        environment = {"OPENAI_BASE_URL": server.base_url, "OPENAI_MODEL": "fake"}
+        environment["REDIS_URL"] = redis_url
+        async with serving(tmp_path, environment) as process, client_of(process) as client:
+            body = {"session_id": "ada", "message": "Say Xylophonist."}
+            async with client.stream("POST", "/chat", json=body) as response:
+                assert b"Xylophonist" in await anext(response.aiter_bytes())
+                key = log_key(response.headers["x-turn-id"])
+                process.process.kill()
+    user = ("--user", owner_of("ada", tmp_path), "--yes")
+    async with Redis.from_url(redis_url) as redis:
+        assert await redis.exists(key)
+        done = await asyncio.to_thread(parley, tmp_path, "forget", *user, **environment)
+        assert done.returncode == 0
+        assert not await redis.exists(key)
 
 
 def on_disk(process: ParleyProcess) -> bytes:
