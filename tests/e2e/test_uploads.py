@@ -309,6 +309,7 @@ async def test_attachments_are_seen_live_and_after_a_reload(
     await open_page(page, parley)
     await say(page, "Hello.")  # its session is there from now on
     await expect(answer_of(page)).to_contain_text("Hello there.")
+    await finished(page)  # while it answers the page takes no file
     files = {
         ("chart.png", "image/png"): chart(),
         ("Q3 report.pdf", "application/pdf"): b"%PDF-1.4 x",
