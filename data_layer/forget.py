@@ -6,16 +6,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from data_layer.database import Database
-from data_layer.tables import feedbacks, metadata, threads, turns, users
+from data_layer.tables import QUEUED, RUNNING, feedbacks, metadata, threads, turns, users
 from data_layer.writer import Writer
-from parley.chat.turns import TurnState
 
 # Each before what it refers to. A table without an owner goes with the thread that it refers to.
 _OWNED = [table for table in reversed(metadata.sorted_tables) if "owner_id" in table.c]
 # What is in a thread is its owner's, and found by an index of threads; but feedback is of whoever
 # gave it, and others gave theirs in this user's threads.
 _OF_OTHERS_TOO = {feedbacks}
-_UNFINISHED = [state.value for state in TurnState if not state.is_over]
 
 
 async def count_rows(database: Database, user_id: str) -> Mapping[str, int]:
@@ -32,8 +30,7 @@ async def thread_ids(database: Database, user_id: str) -> Sequence[str]:
 async def unfinished_turn_ids(database: Database, user_id: str) -> Sequence[str]:
     """Name the user's turns that are not over: what there is of them is not only in the rows."""
     statement = sa.select(turns.c.id).where(
-        turns.c.thread_id.in_(sa.select(threads.c.id).where(threads.c.owner_id == user_id)),
-        turns.c.state.in_(_UNFINISHED),
+        _of(user_id, turns), turns.c.state.in_((RUNNING, QUEUED))
     )
     return await database.read(lambda connection: connection.execute(statement).scalars().all())
 
