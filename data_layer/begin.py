@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from data_layer.begin_statements import (
+    BUSY,
     FIND_THREAD,
     HOLD_USER,
     INSERT_STEPS,
@@ -20,7 +21,7 @@ from data_layer.begin_statements import (
 )
 from data_layer.branches import mark_branch
 from data_layer.rows import AnyRow, load_turn
-from data_layer.tables import QUEUED, RUNNING, steps, threads, tombstones, turns, users
+from data_layer.tables import steps, threads, tombstones, turns, users
 from parley.chat.errors import Conflict, NotFound, RateLimited
 from parley.chat.extras import extras_json, with_tools_of
 from parley.chat.requests import begun_turn, too_many_running
@@ -85,22 +86,13 @@ def _insert(connection: Connection, new: NewTurn, arrival: int, parent_id: str |
 
 def _too_many(connection: Connection, new: NewTurn) -> RateLimited:
     """Say which limit a turn was refused by."""
-    if _runs_something(connection, new):
+    place = {"new_thread_id": new.thread_id, "new_owner_id": new.owner.id}
+    if connection.execute(BUSY, place).scalar():
         return RateLimited(
             "Too many of your messages wait for an answer. Wait for one, or stop one.",
             retry_after_s=5,
         )
     return too_many_running()
-
-
-def _runs_something(connection: Connection, new: NewTurn) -> bool:
-    """Whether the turn would have had to wait in its thread."""
-    running = sa.select(turns.c.id).where(
-        turns.c.thread_id == new.thread_id,
-        turns.c.owner_id == new.owner.id,
-        turns.c.state.in_((RUNNING, QUEUED)),
-    )
-    return connection.execute(running).first() is not None
 
 
 def _why_no_thread(

@@ -58,9 +58,8 @@ def _live(state: sa.ColumnElement[str]) -> sa.ScalarSelect[int]:
         sa.select(sa.func.count())
         .where(
             live.c.owner_id == _OWNER,
-            live.c.state.in_(
-                (RUNNING, QUEUED)
-            ),  # the words of the partial index, for SQLite's sake
+            # The words of the partial index, for SQLite's sake.
+            live.c.state.in_((RUNNING, QUEUED)),
             live.c.state == state,
         )
         .scalar_subquery()
@@ -148,6 +147,7 @@ INSERT_THREAD = {dialect: _insert_thread(dialect) for dialect in _DIALECTS}
 # Writes a turn that runs or waits, and says which; no row where it may do neither.
 INSERT_TURN = _insert_turn()
 INSERT_STEPS = sa.insert(steps)
+BUSY = sa.select(_BUSY)
 MAY_RUN = sa.select(_MAY_RUN)
 MOVE_HEAD = (
     sa.update(threads)
