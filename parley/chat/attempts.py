@@ -206,7 +206,7 @@ class Attempts:
         finally:
             self._recorder.flush()
             call.end(outcome)
-            counted = 0 if self.usage else self.counted_output()
+            counted = 0 if self.usage else self.records[-1].output_tokens
             if is_taken or self.usage or counted:
                 self._budget.ended(context, self.usage, counted)
 
