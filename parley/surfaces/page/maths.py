@@ -12,8 +12,7 @@ for what may be money. A formula of single dollars is on one line, and none cros
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import takewhile
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 # Written so by no model: what is copied must be found again.
@@ -67,14 +66,12 @@ def maths_in(prose: str, code: Sequence[tuple[int, int]]) -> list[Piece]:
     start, spans = 0, deque(code)
     for blank in [*_BLANK.finditer(prose), None]:
         end = blank.end() if blank else len(prose)
-        inside = [spans.popleft() for _ in range(sum(1 for _ in _until(spans, end)))]
+        inside = []
+        while spans and spans[0][0] < end:
+            inside.append(spans.popleft())
         pieces += _maths_of(prose, start, end, inside)
         start = end
     return pieces
-
-
-def _until(spans: Iterable[tuple[int, int]], end: int) -> Iterator[tuple[int, int]]:
-    return takewhile(lambda span: span[0] < end, spans)
 
 
 def _maths_of(prose: str, start: int, end: int, code: list[tuple[int, int]]) -> list[Piece]:
