@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qs
 
 import msgspec
 from fastapi import APIRouter, Request
@@ -28,7 +27,7 @@ from parley.surfaces.account_shapes import (
     SignInShape,
 )
 from parley.surfaces.answers import json_answer
-from parley.surfaces.bodies import decode_body, read_body
+from parley.surfaces.bodies import NO_FORM, decode_body, read_form
 from parley.surfaces.revocation import Revocations
 from parley.surfaces.schema import giving, taking
 from parley.surfaces.visitors import SIGN_IN
@@ -218,14 +217,13 @@ async def _page(
 
 
 async def _key_form(request: Request) -> NewKeyBody:
-    body = await read_body(request, _FORM_BYTES)
+    form = await read_form(request, _FORM_BYTES, 20)
     try:
-        form = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=20)
         days = form.get("days", [""])[0]
         scopes = [Scope(scope) for scope in form.get("scope", [])]
         return NewKeyBody(form.get("name", [""])[0], scopes, int(days) if days else None)
     except ValueError:
-        raise InvalidRequest("This form does not fit.") from None
+        raise InvalidRequest(NO_FORM) from None
 
 
 def _audit(event: str, principal: Principal, **details: Any) -> None:

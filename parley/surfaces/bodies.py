@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import TypeVar
+from urllib.parse import parse_qs
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -9,6 +10,8 @@ from starlette.requests import ClientDisconnect, Request
 from parley.chat.errors import InvalidRequest, TooLarge
 
 T = TypeVar("T")
+
+NO_FORM = "This form does not fit."
 
 
 async def decode_body(request: Request, shape: type[T], limit_bytes: int) -> T:
@@ -27,6 +30,15 @@ async def decode_body(request: Request, shape: type[T], limit_bytes: int) -> T:
         raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
     except RecursionError:
         raise InvalidRequest("The body is nested too deeply.") from None
+
+
+async def read_form(request: Request, limit_bytes: int, most_fields: int) -> dict[str, list[str]]:
+    """Read the body of a form; raises what `read_body` does, and `InvalidRequest`."""
+    body = await read_body(request, limit_bytes)
+    try:
+        return parse_qs(body.decode(), keep_blank_values=True, max_num_fields=most_fields)
+    except ValueError:
+        raise InvalidRequest(NO_FORM) from None
 
 
 def check_json(request: Request) -> None:

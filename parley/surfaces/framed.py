@@ -8,7 +8,6 @@ opened it, if that is of this very site; where that is lost on the way, people t
 
 import secrets
 from datetime import UTC, datetime, timedelta
-from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
@@ -17,11 +16,11 @@ from parley.auth.api_keys import digest_of
 from parley.auth.callers import Callers
 from parley.auth.principal import Kind
 from parley.auth.sign_ins import Identity
-from parley.chat.errors import InvalidRequest, NotFound, ParleyError, Unauthenticated
+from parley.chat.errors import NotFound, ParleyError, Unauthenticated
 from parley.chat.identities import SignIns, SignInState
 from parley.observability.audit import audit
 from parley.surfaces.account_html import frame_page, page_response
-from parley.surfaces.bodies import read_body
+from parley.surfaces.bodies import read_form
 from parley.surfaces.entrance import FRAMED, Entrance, enter, own_path, ways_in
 
 _LASTS = timedelta(minutes=2)
@@ -50,11 +49,7 @@ def frame_routes(entrance: Entrance, sign_ins: SignIns) -> APIRouter:
     @router.post(FRAMED)
     async def go_on(request: Request) -> Response:
         """Sign the frame in."""
-        body = await read_body(request, _FORM_BYTES)
-        try:
-            form = parse_qs(body.decode(), max_num_fields=5)
-        except ValueError:
-            raise InvalidRequest("This form does not fit.") from None
+        form = await read_form(request, _FORM_BYTES, 5)
         try:
             identity, back_to = await _take_code(sign_ins, form.get("code", [""])[0])
             return await enter(entrance, request, identity, back_to)
