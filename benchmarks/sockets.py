@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from typing_extensions import override
 
@@ -27,6 +28,8 @@ _CLIENTS, _TOKENS, _RATE = 500, 200, 20
 _PLAIN_CLIENTS = 100
 _PROCESSES = 4
 _APP = Path(__file__).with_name("socket_app.py")
+# What one process of clients saw, as it says it.
+_Seen = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +137,11 @@ def _paced(server: Server, count: int) -> Paced:
     return Paced(count, percentile(gaps, 50), percentile(gaps, 99), cpu_us, behind)
 
 
-def _all_there(seen: list["_Seen"], each: int) -> int:
+def _all_there(seen: list[_Seen], each: int) -> int:
     """A figure counts only if nothing was lost on the way."""
     tokens = [count for one in seen for count in one["tokens"]]
     assert all(count == each for count in tokens), tokens
     return len(tokens) * each
-
-
-class _Seen(dict):  # type: ignore[type-arg]
-    """What one process of clients saw, as it says it."""
 
 
 class _Clients:
@@ -154,7 +153,7 @@ class _Clients:
             assert process.stdin is not None
             process.stdin.write(script + "\n")
             process.stdin.flush()
-        return [_Seen(json.loads(_line(process))) for process in self._processes]
+        return [json.loads(_line(process)) for process in self._processes]
 
 
 def _line(process: subprocess.Popen[str]) -> str:
