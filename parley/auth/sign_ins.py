@@ -107,11 +107,20 @@ class Desk:
 
     async def end(self, owner_id: str, sign_in_id: str | None = None) -> Sequence[str]:
         """End a sign-in of this owner, or all of them; whoever asked `on_end` is told."""
+        ended = await self.end_untold(owner_id, sign_in_id)
+        self.tell(ended)
+        return ended
+
+    async def end_untold(self, owner_id: str, sign_in_id: str | None = None) -> Sequence[str]:
+        """End them as `end` does; `tell` of it once the browser has its answer."""
         ended = await self._store.end(owner_id, self._now(), sign_in_id)
         self._recent.clear()
+        return ended
+
+    def tell(self, ended: Sequence[str]) -> None:
+        """Tell whoever asked `on_end`."""
         for told in self._on_end:
             told(ended)
-        return ended
 
     def goodbye(self) -> str:
         """Render the ``Set-Cookie`` header that takes the cookie away."""

@@ -1,6 +1,9 @@
 """Sign-in: the page that offers the ways in, the way to a provider and back, and out again."""
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter, Request
+from starlette.background import BackgroundTask
 from starlette.responses import JSONResponse, Response
 
 from parley.auth.principal import Kind
@@ -57,10 +60,13 @@ def sign_in_routes(entrance: Entrance) -> APIRouter:
 
     @router.post("/logout")
     async def sign_out(request: Request) -> Response:
-        await _sign_out(entrance, request)
+        ended = await _sign_out(entrance, request)
         opens = "text/html" in request.headers.get("accept", "")
         response = redirect(SIGN_IN) if opens else JSONResponse({"success": True})
         leave(entrance, request, response)
+        # The open pages load anew when they are told. This one must have its answer before, whose
+        # cookies lead it to the provider.
+        response.background = BackgroundTask(_tell, entrance, ended)
         return _gone(entrance, response)
 
     return router
@@ -78,11 +84,17 @@ def _offered(entrance: Entrance) -> dict[str, object]:
     }
 
 
-async def _sign_out(entrance: Entrance, request: Request) -> None:
+async def _sign_out(entrance: Entrance, request: Request) -> Sequence[str]:
     principal = entrance.callers.known(request)
-    if principal and principal.sign_in_id:
-        await entrance.desk.end(principal.owner.id, principal.sign_in_id)
-        audit("signed_out", identifier=principal.owner.identifier)
+    if principal is None or not principal.sign_in_id:
+        return ()
+    ended = await entrance.desk.end_untold(principal.owner.id, principal.sign_in_id)
+    audit("signed_out", identifier=principal.owner.identifier)
+    return ended
+
+
+async def _tell(entrance: Entrance, ended: Sequence[str]) -> None:
+    entrance.desk.tell(ended)
 
 
 def _gone(entrance: Entrance, response: Response) -> Response:
