@@ -43,8 +43,14 @@ def leave(entrance: Entrance, request: Request, response: Response) -> None:
     response.headers.append("set-cookie", cookies.render(LEAVING, held, _LEAVING_S))
 
 
+def have_left(entrance: Entrance, request: Request, response: Response) -> None:
+    """Lead a browser to its provider no more."""
+    if LEAVING in request.cookies:
+        response.headers.append("set-cookie", entrance.cookies.render(LEAVING, "", 0))
+
+
 def leaving_routes(entrance: Entrance) -> APIRouter:
-    """Make the route that leads to the provider, once."""
+    """Make the route that leads to the provider."""
     router = APIRouter(include_in_schema=False)
 
     @router.get(LEAVING_PATH)
@@ -53,7 +59,11 @@ def leaving_routes(entrance: Entrance) -> APIRouter:
         # A page, and no redirect: a form of ours may be on its way here, and forms lead to
         # nobody else (form-action).
         response = page_response(leaving_page(goal)) if goal else redirect(SIGN_IN)
-        response.headers.append("set-cookie", entrance.cookies.render(LEAVING, "", 0))
+        # Two pages may be opened at once, of which the second is shown: the one that was signed out
+        # in loads anew and goes to the sign-in. So the cookie stays until the browser is back
+        # (visitors.py), where it says from where a page is opened.
+        if not goal or "sec-fetch-site" not in request.headers:
+            have_left(entrance, request, response)
         return response
 
     return router

@@ -10,7 +10,7 @@ from parley.auth.principal import Kind
 from parley.chat.errors import ParleyError
 from parley.observability.audit import audit
 from parley.surfaces.entrance import Entrance, enter, own_path, redirect, ways_in
-from parley.surfaces.leaving import leave, remember
+from parley.surfaces.leaving import have_left, leave, remember
 from parley.surfaces.visitors import SIGN_IN
 
 _BROWSER = "parley_signing_in"
@@ -25,8 +25,11 @@ def sign_in_routes(entrance: Entrance) -> APIRouter:
     async def sign_in(request: Request, back_to: str = "/") -> Response:
         principal = entrance.callers.known(request)
         if principal and principal.kind is Kind.USER:
-            return redirect(own_path(back_to))
-        return ways_in(entrance, request, own_path(back_to))
+            response = redirect(own_path(back_to))
+        else:
+            response = ways_in(entrance, request, own_path(back_to))
+        have_left(entrance, request, response)
+        return response
 
     @router.get("/auth/config")
     async def offered() -> Response:

@@ -105,8 +105,12 @@ class Visitors:
 
 def _leaves(connection: HTTPConnection) -> bool:
     """Whether a browser that has signed out here opens a page next, and not its provider's."""
+    if LEAVING not in connection.cookies or not opens_page(connection):
+        return False
     is_on_its_way = connection.scope["path"].startswith((LEAVING_PATH, *_FILES))
-    return LEAVING in connection.cookies and opens_page(connection) and not is_on_its_way
+    # It was at the provider, and is sent back by it.
+    is_back = connection.headers.get("sec-fetch-site") in {"cross-site", "same-site"}
+    return not is_on_its_way and not is_back
 
 
 def _opens_chat(connection: HTTPConnection) -> bool:

@@ -169,6 +169,24 @@ async def test_who_signs_out_signs_out_at_the_provider_with_the_next_page(team: 
         assert (await client.get("/logout/provider")).headers["location"] == "/login"
 
 
+async def test_of_two_pages_that_are_opened_at_once_either_leads_to_the_provider(
+    team: Team,
+) -> None:
+    """A page loads anew when it is signed out, and goes to the sign-in: only the last is shown."""
+    here, back = {"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "same-site"}
+    async with browser(team) as client:
+        await signed_in(client, "jana")
+        await client.post("/logout")
+        for path in ("/", "/login"):
+            page = await client.get(path, headers=HTML | here)
+            assert page.headers["location"] == "/logout/provider"
+            away = await client.get("/logout/provider", headers=HTML | here)
+            assert "/session/end?" in away.text
+        assert (await client.get("/login", headers=HTML | back)).status_code == 200
+        assert (await client.get("/login", headers=HTML | here)).status_code == 200, "it was there"
+        assert (await client.get("/logout/provider")).headers["location"] == "/login"
+
+
 @pytest.mark.parametrize("path", ["/logout", "/account/sign-out-everywhere"])
 async def test_a_form_signs_out_at_the_provider_too(team: Team, path: str) -> None:
     async with browser(team) as client:
