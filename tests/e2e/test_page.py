@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.async_api import Browser, BrowserContext, FrameLocator, Locator, Page, expect
 
 from tests.e2e.conftest import Faked
 from tests.e2e.line import line_to
@@ -60,7 +60,11 @@ async def chat_page(faked: Faked, page: Page) -> Page:
 async def open_page(page: Page, parley: ParleyProcess, path: str = "/") -> None:
     await page.goto(parley.url + path)
     await expect(page.locator("#chat-input")).to_be_visible()
-    # It comes over the socket: from now on the page does not change by itself.
+    await settled(page)
+
+
+async def settled(page: Page | FrameLocator) -> None:
+    """The page does not change by itself any more: what offers models comes over the socket."""
     await expect(page.locator("#mode-picker-trigger-model")).to_be_enabled()
 
 
@@ -279,7 +283,7 @@ async def test_it_looks_right(faked: Faked, chromium: Browser, size: str, theme:
         await finished(page)
         await expect(answer_of(page)).to_contain_text("for $5 or $6 a month")
         await expect(answer_of(page).locator(".katex-display")).to_have_count(2)
-        assert await page.evaluate("document.fonts.check('16px KaTeX_Main')")
+        await page.wait_for_function("document.fonts.check('16px KaTeX_Main')")
         await shot(page, f"chat-{size}-{theme}")
         wide = await page.evaluate("document.documentElement.scrollWidth > innerWidth")
         assert not wide, "nothing sticks out at the side"

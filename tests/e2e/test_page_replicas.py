@@ -13,6 +13,7 @@ from tests.e2e.balancer import balancer
 from tests.e2e.replicas import Replicas, replicas
 from tests.e2e.storyteller import story
 from tests.e2e.support import until
+from tests.e2e.test_page import settled
 
 pytestmark = [pytest.mark.needs_browser, pytest.mark.needs_postgres, pytest.mark.needs_redis]
 
@@ -45,6 +46,7 @@ async def asked(page: Page, it: Balanced, length: int) -> str:
     """Open a new chat and say something in it; the answer has begun, and stands still."""
     message = f"{uuid4().hex[:8]} {length}"
     await page.goto(it.url)
+    await settled(page)
     await page.locator("#chat-input").fill(message)
     it.replicas.teller.goes_on.clear()
     await page.locator("#chat-submit").click()

@@ -21,6 +21,7 @@ from playwright.async_api import (
 
 from tests.conftest import BROWSER_ARGUMENTS, chromium_program
 from tests.e2e.support import DEMO
+from tests.e2e.test_page import settled
 from tests.fakes.tls_proxy import Authority, tls_proxy
 from tests.identity_services import oidc_provider, sign_in_at
 from tests.server import ParleyProcess
@@ -127,6 +128,7 @@ async def opened_tab(context: BrowserContext, frame: FrameLocator) -> Page:
 
 
 async def chats_in(frame: FrameLocator, text: str) -> None:
+    await settled(frame)
     await frame.locator("#chat-input").fill(text)
     await frame.locator("#chat-submit").click()
     await expect(frame.locator("[data-step-type=assistant_message]").last).to_be_visible()
