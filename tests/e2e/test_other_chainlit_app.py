@@ -54,15 +54,19 @@ async def new_thread(person: Person, *said: str) -> str:
     return thread_id
 
 
-async def kept(person: Person, thread_id: str, count: int) -> Any:
-    """Wait until so many turns are there to be read: Chainlit does not wait for its writes."""
+async def kept(person: Person, thread_id: str, count: int, *, files: int = 0) -> Any:
+    """Wait until so many turns are there to be read, and the files that were sent with them.
+
+    Chainlit does not wait for its writes; a file is kept beside the turn, not before its end.
+    """
     async with asyncio.timeout(WAIT_S):
         while True:
             if (await person.http.get(f"/project/thread/{thread_id}")).status_code == 404:
                 continue
             thread = await person.opened(thread_id)
             ended = [run for run in steps_of(thread, "run") if run["end"]]
-            if len(ended) == len(steps_of(thread, "assistant_message")) == count:
+            answered = len(ended) == len(steps_of(thread, "assistant_message")) == count
+            if answered and len(thread["elements"]) == files:
                 return thread
 
 
@@ -162,7 +166,7 @@ async def test_attachment_lives_on(ada: Person, grace: Person) -> None:
         assert sent.status_code == 200, sent.text
         await say(socket, "Read this", fileReferences=[sent.json()])
         thread_id = (await socket.next("first_interaction"))["thread_id"]
-    await kept(ada, thread_id, 1)
+    await kept(ada, thread_id, 1, files=1)
     async with ada.chat(thread_id) as socket:
         (element,) = (await socket.next("resume_thread"))["elements"]
     assert (element["name"], element["mime"]) == ("notes.pdf", "application/pdf")
