@@ -23,7 +23,7 @@ from parley.chat.owner import current_owner
 from parley.chat.turns import Owner, TurnState
 from parley.surfaces.bodies import decode_body
 from parley.surfaces.page.runs import is_answer
-from parley.surfaces.page.texts import Texts, texts_of
+from parley.surfaces.texts import Texts, texts_of
 
 ABOUT, AGAIN, EARLIER, OFFER, FETCH = "about", "again", "earlier", "offer", "fetch"
 _BODY_LIMIT = 64 * 1024

@@ -16,8 +16,8 @@ from chainlit.session import WebsocketSession
 from parley.chat.errors import InvalidRequest
 from parley.chat.models import Health, HealthState, ModelInfo
 from parley.surfaces.models import Models
-from parley.surfaces.page.texts import Texts, texts_of
 from parley.surfaces.starters import Profile
+from parley.surfaces.texts import Texts, texts_of
 
 MODEL = "model"
 _PROMPT, _TEMPERATURE, _TOOLS = "system_prompt", "temperature", "tools"

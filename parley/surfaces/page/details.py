@@ -1,7 +1,7 @@
 """Details: what an answer was made by and what it cost, as Markdown for the panel beside it."""
 
 from parley.chat.turns import AttemptRecord, Turn
-from parley.surfaces.page.texts import Texts
+from parley.surfaces.texts import Texts
 
 
 def details_markdown(turn: Turn, texts: Texts) -> str:

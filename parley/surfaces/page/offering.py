@@ -16,7 +16,7 @@ from parley.chat.turns import Owner
 from parley.surfaces.page.buttons import FETCH, Button, offer_buttons, texts_for
 from parley.surfaces.page.markdown import shown
 from parley.surfaces.page.reader import assistant_step, socket_ready
-from parley.surfaces.page.texts import Texts
+from parley.surfaces.texts import Texts
 
 _LOOK_S = 0.3
 _MEGABYTE = 1_000_000

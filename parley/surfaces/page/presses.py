@@ -28,8 +28,8 @@ from parley.surfaces.page.buttons import (
 from parley.surfaces.page.details import details_markdown
 from parley.surfaces.page.offering import LocalModel, describe, fetch
 from parley.surfaces.page.showing import Shown
-from parley.surfaces.page.texts import texts_of
 from parley.surfaces.receipt_text import receipt_markdown
+from parley.surfaces.texts import texts_of
 
 ABOUT_PATH = "/page/turns/{turn_id}"
 # One's own words, also to a cache between us.

@@ -14,7 +14,7 @@ from parley.surfaces.page.markdown import show_steps
 from parley.surfaces.page.offering import LocalModel
 from parley.surfaces.page.reader import assistant_step, socket_ready
 from parley.surfaces.page.runs import with_runs
-from parley.surfaces.page.texts import Texts
+from parley.surfaces.texts import Texts
 
 # A thread opens at its last messages: more make the browser stall for seconds.
 SHOWN_MESSAGES = 100

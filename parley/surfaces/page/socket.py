@@ -41,6 +41,7 @@ from parley.surfaces.page.reader import SocketGone, room_in, show_error
 from parley.surfaces.page.sharing import Sharing
 from parley.surfaces.page.showing import Shown, Threads
 from parley.surfaces.starters import Profile, Starter
+from parley.surfaces.texts import language_of
 
 logger = get_logger(__name__)
 
@@ -230,6 +231,8 @@ class _Handlers:
             thread_id=wanted_id if has_thread else None,
             environ=kept,
         )
+        # Of all that a browser likes the first is not always one that we have.
+        session.language = language_of(kept["HTTP_ACCEPT_LANGUAGE"])
         if isinstance(auth, Mapping) and isinstance(profile := auth.get("chatProfile"), str):
             self._asking.begins_with(session, unquote(profile))
         if wanted_id is None:

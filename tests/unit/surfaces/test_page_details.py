@@ -7,7 +7,7 @@ from parley.chat.models import Sampling
 from parley.chat.turns import Answer, AttemptRecord, Turn, TurnState
 from parley.chat.usage import Usage
 from parley.surfaces.page.details import details_markdown
-from parley.surfaces.page.texts import ENGLISH
+from parley.surfaces.texts import texts_of
 
 _ID = "8e8c9b5e-7d52-4a37-9d3e-0d6d7f0f2f11"
 TURN = Turn(
@@ -40,7 +40,7 @@ def test_speed_is_that_of_the_writing() -> None:
         time_to_first_chunk_ms=500,
         duration_ms=2500,
     )
-    said = details_markdown(replace(TURN, answer=answer), ENGLISH)
+    said = details_markdown(replace(TURN, answer=answer), texts_of("en"))
     assert said == (
         "- Answered by: **small (tgi)**\n"
         "- Tokens in / out: **10 / 100 (estimated)**\n"
@@ -56,4 +56,4 @@ def test_speed_is_that_of_the_writing() -> None:
 
 
 def test_what_is_not_known_is_left_out() -> None:
-    assert details_markdown(TURN, ENGLISH) == "- Answered by: **fast**\n"
+    assert details_markdown(TURN, texts_of("en")) == "- Answered by: **fast**\n"

@@ -1,0 +1,94 @@
+"""Texts: what people read that Parley itself says, in the languages that it says it in.
+
+Chainlit brings its own texts in many languages; these are ours, a file for each language in
+languages/. A new one is a field here and a line in every file; tests/unit/surfaces/test_texts.py
+compares them. What programs read, the API's errors above all, is English.
+"""
+
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+import msgspec
+
+LANGUAGES: Final = ("en", "de", "fr", "es", "zh", "ja")
+_ENGLISH: Final = LANGUAGES[0]
+_MOST_ASKED = 20
+
+
+class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All that is said, in one language."""
+
+    run_again: str
+    stopped: str
+    failed: str
+    interrupted: str
+    not_begun: str
+    about: str
+    earlier_note: str
+    earlier: str
+    model: str
+    system_prompt: str
+    temperature: str
+    as_configured: str
+    settings_kept: str
+    tools: str
+    may_use_tools: str
+    images: str
+    reasoning: str
+    no_model: str
+    down: str
+    answered_by: str
+    tokens: str
+    tokens_in_out: str
+    estimated: str
+    first_text: str
+    duration: str
+    speed: str
+    attempts: str
+    seconds: str
+    per_second: str
+    offer: str
+    offer_button: str
+    fetch: str
+    fetching: str
+    fetched: str
+    size: str
+    licence: str
+    not_named: str
+    goes_to: str
+    missing: str
+
+
+def texts_of(asked: str) -> Texts:
+    """Give the texts for what a browser asks for: a language, or a whole Accept-Language."""
+    return _read(language_of(asked))
+
+
+def language_of(asked: str) -> str:
+    """Give the code of the language that somebody likes best of ours, else that of English.
+
+    ``de-CH`` is served by German, Chinese of every kind by the one that there is.
+    """
+    weighed = [_weighed(item) for item in asked.split(",")[:_MOST_ASKED]]
+    # Equal weights stay in their order.
+    for weight, code in sorted(weighed, key=lambda item: -item[0]):
+        if weight > 0 and code in LANGUAGES:
+            return code
+    return _ENGLISH
+
+
+def _weighed(item: str) -> tuple[float, str]:
+    tag, _, weight = item.partition(";")
+    code = tag.strip().replace("_", "-").partition("-")[0].lower()
+    try:
+        return float(weight.strip().removeprefix("q=") or 1), code
+    except ValueError:
+        return 0.0, code
+
+
+@cache
+def _read(code: str) -> Texts:
+    """Read a file of the package: once, in about a millisecond."""
+    content = files("parley.surfaces").joinpath("languages", f"{code}.toml").read_bytes()
+    return msgspec.toml.decode(content, type=Texts)

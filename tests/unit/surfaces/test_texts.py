@@ -1,0 +1,80 @@
+"""What Parley itself says: the same in every language, and nothing left in English by mistake."""
+
+import string
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from parley.surfaces.texts import LANGUAGES, language_of, texts_of
+
+# Words that are the same in some languages.
+_SHARED = {
+    "de": {"seconds"},
+    "fr": {"images", "seconds", "licence"},
+    "es": {"tokens", "seconds", "per_second"},
+}
+
+
+def said_in(language: str) -> dict[str, str]:
+    """Every text by its path."""
+    return dict(_leaves("", msgspec.to_builtins(texts_of(language))))
+
+
+def _leaves(path: str, value: object) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for name, below in value.items():
+            yield from _leaves(f"{path}.{name}" if path else name, below)
+    else:
+        assert isinstance(value, str)
+        yield path, value
+
+
+def _places(text: str) -> list[str]:
+    return sorted(name for _, name, _, _ in string.Formatter().parse(text) if name is not None)
+
+
+others = pytest.mark.parametrize("language", LANGUAGES[1:])
+
+
+@others
+def test_every_language_says_the_same_things(language: str) -> None:
+    assert said_in(language).keys() == said_in("en").keys()
+
+
+@others
+def test_no_text_is_left_in_english(language: str) -> None:
+    texts, english = said_in(language), said_in("en")
+    assert all(text.strip() for text in texts.values())
+    same = {name for name, text in texts.items() if text == english[name]}
+    assert same == _SHARED.get(language, set())
+
+
+@others
+def test_every_language_fills_in_the_same(language: str) -> None:
+    texts = said_in(language)
+    places = {name: _places(text) for name, text in said_in("en").items()}
+    assert {name: _places(text) for name, text in texts.items()} == places
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        ("de", "de"),
+        ("de-CH", "de"),
+        ("FR", "fr"),
+        ("zh-TW", "zh"),
+        ("zh-Hant-HK,en;q=0.5", "zh"),
+        ("pt-BR,pt;q=0.9,es;q=0.8,en;q=0.7", "es"),
+        ("en;q=0.3, ja;q=0.9", "ja"),
+        ("de;q=0, fr;q=0.1", "fr"),
+        ("pt-BR", "en"),
+        ("xx", "en"),
+        ("*", "en"),
+        ("", "en"),
+        ("de;q=much, ../../etc", "en"),
+        ("," * 10_000, "en"),
+    ],
+)
+def test_a_browser_gets_what_it_likes_best(asked: str, given: str) -> None:
+    assert language_of(asked) == given
