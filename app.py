@@ -169,7 +169,9 @@ async def _open(app: DescribedApp, stack: AsyncExitStack) -> Engine:
     sharing = SqlSharing(database, writer) if config.server.allow_sharing else None
     local = await stack.enter_async_context(open_suggestion(registry, config.providers))
     asked = (engine, callers, layer, layer, elements, receipts, registry, local, sharing)
-    _mount_page(app, Page(*asked, config.starters, config.profiles), places)
+    _mount_page(
+        app, Page(*asked, config.server.operators, config.starters, config.profiles), places
+    )
     return engine
 
 

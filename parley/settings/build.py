@@ -14,6 +14,7 @@ from parley.auth.header import HeaderConfig
 from parley.auth.keys import Secret
 from parley.auth.limits import LimitConfig
 from parley.auth.oauth_config import OAuthConfig
+from parley.auth.operators import Operators
 from parley.auth.policy import Policy
 from parley.chat.rounds import ToolUsage
 from parley.chat.running import RunConfig
@@ -55,6 +56,7 @@ class ServerConfig:
     sockets_per_user: int
     allow_guests: bool
     allow_sharing: bool
+    operators: Operators
     in_space: bool
     sealed_context_s: int
     frame_ancestors: tuple[str, ...]
@@ -167,6 +169,7 @@ def _server(environment: Environment) -> ServerConfig:
         sockets_per_user=environment.limit_sockets_per_user,
         allow_guests=_allow_guests(environment),
         allow_sharing=environment.allow_sharing,
+        operators=Operators(environment.local_model_offer, _is_for_oneself(environment)),
         in_space=environment.space_host is not None,
         sealed_context_s=environment.sealed_context_seconds,
         frame_ancestors=environment.frame_ancestors or _frame_ancestors(environment),
@@ -178,6 +181,12 @@ def _allow_guests(environment: Environment) -> bool:
     """Whether guests come in; nobody said so, then while nobody can sign in (problems.py)."""
     said = environment.allow_guests
     return not has_identity(environment) if said is None else said
+
+
+def _is_for_oneself(environment: Environment) -> bool:
+    """Whether nothing says that others use this server."""
+    said = environment.public_url or environment.space_host or has_identity(environment)
+    return environment.environment == "development" and not said
 
 
 def _frame_ancestors(environment: Environment) -> tuple[str, ...]:

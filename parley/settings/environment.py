@@ -202,6 +202,12 @@ class Environment(IdentityEnvironment, AllowanceEnvironment):
         description="A GGUF that Parley serves itself: a path, or org/repo:file.gguf"
         " (docs/local-models.md).",
     )
+    local_model_offer: bool | None = Field(
+        None,
+        description="While no model is connected, everyone in the page may have a small one fetched"
+        " to this machine (386 MB); false: nobody. By default administrators, and where nobody can"
+        " sign in and PUBLIC_URL is not set, a browser of this machine itself.",
+    )
     parley_config: Path | None = Field(
         None,
         description="Models, fallbacks, plug-ins and starters as a file (docs/models.md);"

@@ -17,7 +17,7 @@ from parley.chat.errors import NotFound, ParleyError
 from parley.chat.news import Named, News
 from parley.chat.turns import Owner, Turn, TurnState
 from parley.observability.logs import get_logger
-from parley.surfaces.page.offering import LocalModel
+from parley.surfaces.page.offering import Offering
 from parley.surfaces.page.reader import SocketGone, read_turn
 from parley.surfaces.page.showing import Shown, list_anew
 
@@ -38,9 +38,9 @@ class _Socket:
 class Following:
     """Reads turns into sockets: each turn once in each socket."""
 
-    def __init__(self, engine: Engine, shown: Shown, local: LocalModel) -> None:
+    def __init__(self, engine: Engine, shown: Shown, offering: Offering) -> None:
         """Follow the turns of this engine."""
-        self._local = local
+        self._offering = offering
         self._engine = engine
         self._shown = shown
         self._sockets: dict[str, _Socket] = {}
@@ -55,7 +55,7 @@ class Following:
         if turn.id in socket.seen:
             return
         socket.seen.add(turn.id)
-        events, offers_local = self._engine.follow(turn), self._local.is_offered
+        events, offers_local = self._engine.follow(turn), self._offering.is_for(session)
         if not await read_turn(session, turn, events, offers_local=offers_local):
             socket.seen.discard(turn.id)
 

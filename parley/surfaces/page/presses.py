@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
 
 from chainlit.session import WebsocketSession
 from starlette.requests import Request
@@ -26,7 +25,7 @@ from parley.surfaces.page.buttons import (
     texts_for,
 )
 from parley.surfaces.page.details import details_markdown
-from parley.surfaces.page.offering import LocalModel, describe, fetch
+from parley.surfaces.page.offering import Offering
 from parley.surfaces.page.showing import Shown
 from parley.surfaces.receipt_text import receipt_markdown
 from parley.surfaces.texts import texts_of
@@ -45,11 +44,11 @@ class Presses:
         receipts: Receipts,
         shown: Shown,
         asking: Asking,
-        local: LocalModel,
+        offering: Offering,
     ) -> None:
         """Work on these."""
         self._asking = asking
-        self._local = local
+        self._offering = offering
         self._engine = engine
         self._receipts = receipts
         self._shown = shown
@@ -61,7 +60,7 @@ class Presses:
             ABOUT: self.about,
             AGAIN: self.again,
             EARLIER: self.earlier,
-            OFFER: partial(describe, self._local),
+            OFFER: self._offering.describe,
             FETCH: self.fetch,
         }
 
@@ -82,9 +81,9 @@ class Presses:
         self._shown.look_further_back(session)
         await self._asking.show(session)
 
-    async def fetch(self, session: WebsocketSession, owner: Owner, step_id: str) -> None:
+    async def fetch(self, session: WebsocketSession, _: Owner, step_id: str) -> None:
         """Fetch the local model; the page chooses it once it answers."""
-        if await fetch(self._local, session, owner, step_id):
+        if await self._offering.fetch(session, step_id):
             await self._asking.offer_choices(session)
 
     async def _turn(self, session: WebsocketSession, owner: Owner, answer_id: str) -> Turn:

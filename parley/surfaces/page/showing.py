@@ -11,7 +11,7 @@ from chainlit.types import ThreadDict
 
 from parley.surfaces.page.buttons import EARLIER, Button, buttons_of, offer_buttons, texts_for
 from parley.surfaces.page.markdown import show_steps
-from parley.surfaces.page.offering import LocalModel
+from parley.surfaces.page.offering import Offering
 from parley.surfaces.page.reader import assistant_step, socket_ready
 from parley.surfaces.page.runs import with_runs
 from parley.surfaces.texts import Texts
@@ -33,9 +33,9 @@ class Threads(Protocol):
 class Shown:
     """How far back each session looks, and what it was shown."""
 
-    def __init__(self, threads: Threads, local: LocalModel) -> None:
+    def __init__(self, threads: Threads, offering: Offering) -> None:
         """Read threads here."""
-        self._local = local
+        self._offering = offering
         self._threads = threads
         self._windows: WeakKeyDictionary[WebsocketSession, int] = WeakKeyDictionary()
 
@@ -47,7 +47,7 @@ class Shown:
         """Put the thread in place of what the page has; raises `SocketGone`."""
         texts = texts_for(session)
         steps: list[StepDict] = thread["steps"]
-        buttons = buttons_of(steps, texts, offers_local=self._local.is_offered)
+        buttons = buttons_of(steps, texts, offers_local=self._offering.is_for(session))
         _say_what_stopped(steps, texts)
         await show_steps(steps)
         if _messages(steps) >= self._window(session):

@@ -23,6 +23,7 @@ from starlette.requests import HTTPConnection
 from starlette.routing import Route
 
 from parley.auth.callers import Callers
+from parley.auth.operators import Operators
 from parley.chat.attachments import Attachments
 from parley.chat.engine import Engine
 from parley.chat.errors import InvalidRequest, ParleyError, Unauthenticated
@@ -35,7 +36,7 @@ from parley.surfaces.page.asking import Asked, Asking, owner_of, uuid_of
 from parley.surfaces.page.buttons import button_routes
 from parley.surfaces.page.favorites import Favorites
 from parley.surfaces.page.following import Following
-from parley.surfaces.page.offering import LocalModel
+from parley.surfaces.page.offering import LocalModel, Offering
 from parley.surfaces.page.presses import Presses, about_route
 from parley.surfaces.page.reader import SocketGone, room_in, show_error
 from parley.surfaces.page.sharing import Sharing
@@ -71,6 +72,7 @@ class Page:
     models: Models
     local: LocalModel
     sharing: Sharing | None
+    operators: Operators
     starters: Sequence[Starter] = ()
     profiles: Sequence[Profile] = ()
 
@@ -92,11 +94,12 @@ def take_over_socket(page: Page) -> list[Route]:
 
     Gives the routes of the buttons, which work on the same sessions.
     """
-    shown = Shown(page.threads, page.local)
-    following = Following(page.engine, shown, page.local)
+    offering = Offering(page.local)
+    shown = Shown(page.threads, offering)
+    following = Following(page.engine, shown, offering)
     asking = Asking(page.asked, shown, following)
-    handlers = _Handlers(page, asking, following, sio.handlers["/"]["disconnect"])
-    presses = Presses(page.engine, page.receipts, shown, asking, page.local)
+    handlers = _Handlers(page, asking, following, offering, sio.handlers["/"]["disconnect"])
+    presses = Presses(page.engine, page.receipts, shown, asking, offering)
     sio.on("connect", handlers.connect)
     sio.on("disconnect", handlers.disconnect)
     sio.on("clear_session", handlers.clear_session)
@@ -120,11 +123,13 @@ class _Handlers:
         page: Page,
         asking: Asking,
         following: Following,
+        offering: Offering,
         clean_up: Callable[[str], Awaitable[None]],
     ) -> None:
         self._page = page
         self._asking = asking
         self._following = following
+        self._offering = offering
         self._clean_up = clean_up
         # Sockets that are being shown their thread: once at a time is enough.
         self._resuming: set[str] = set()
@@ -137,11 +142,19 @@ class _Handlers:
         if WebsocketSession.get(sid):
             # python-socketio also runs this for an event that a client names "connect".
             return False
+        environ = sio.get_environ(sid)
+        connection = HTTPConnection(environ["asgi.scope"])
         try:
-            return await self._connect(sid, sio.get_environ(sid), auth)
+            principal = self._page.callers.known(connection)
+            if principal is None:
+                raise Unauthenticated("Open the page first.")
+            session = await self._connect(sid, environ, auth, principal.owner)
         except ParleyError as error:
             logger.warning("Socket refused", code=error.code, reason=error.message)
             raise ConnectionRefusedError(error.message) from None
+        is_operator = self._page.operators.include(principal, connection)
+        self._offering.set_operator(session, is_one=is_operator)
+        return True
 
     async def disconnect(self, sid: str, *_: object) -> None:
         """Let Chainlit clean up after a socket that is gone, and not after one that says so."""
@@ -195,11 +208,9 @@ class _Handlers:
         session = WebsocketSession.require(sid)
         await self._do(session, self._favorites.mark(session, payload))
 
-    async def _connect(self, sid: str, environ: dict[str, Any], auth: object) -> bool:
-        principal = self._page.callers.known(HTTPConnection(environ["asgi.scope"]))
-        if principal is None:
-            raise Unauthenticated("Open the page first.")
-        owner = principal.owner
+    async def _connect(
+        self, sid: str, environ: dict[str, Any], auth: object, owner: Owner
+    ) -> WebsocketSession:
         session_id, wanted_id = _session_ids(auth)
         with _as_owner(owner):
             user = await self._page.data_layer.get_user(owner.identifier)
@@ -215,7 +226,8 @@ class _Handlers:
         # A session outlives its socket: of the request's headers it keeps what Chainlit reads.
         kept = {"HTTP_ACCEPT_LANGUAGE": environ.get("HTTP_ACCEPT_LANGUAGE", "en-US")}
         if restore_existing_session(sid, session_id, emit, emit_call, kept, user=user):
-            return True
+            restored: WebsocketSession = WebsocketSession.require(sid)
+            return restored
         own_id = thread_of_session(owner.id, session_id)
         if wanted_id is None and await self._page.engine.owns_thread(owner.id, own_id):
             # It was connected to another server, or to this one before a restart.
@@ -239,7 +251,7 @@ class _Handlers:
             session.thread_id = own_id
         if wanted_id and not has_thread:
             self._asking.has_lost_thread(session)
-        return True
+        return session
 
     async def _do(self, session: WebsocketSession, asked: Coroutine[Any, Any, None]) -> None:
         """Do what a client asked for, unless it asks for too much at once."""

@@ -63,6 +63,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "gemini_model": ("gemini-3", "gemini-3"),
     "gemini_temperature": ("0.1", 0.1),
     "local_model": ("/m/a.gguf", "/m/a.gguf"),
+    "local_model_offer": ("true", True),
     "parley_config": ("/etc/parley.toml", Path("/etc/parley.toml")),
     "default_model": ("openai:m", "openai:m"),
     "llm_provider": ("openai", "openai"),
