@@ -122,3 +122,49 @@
     return new ClipboardItem(parts);
   }
 })();
+
+/* A new chat has its thread's address from its first message on, so that a reload comes back to it. Chainlit's list
+   gives it, once it was fetched and only where it is drawn: on a phone it is not. */
+(() => {
+  const FIRST = '42["first_interaction",'; // an event as Socket.IO writes it
+  const home = new URL('..', document.currentScript.src).pathname;
+  const known = new WeakSet();
+  const { send } = WebSocket.prototype;
+  let chat = {}; // the chat that is shown; `thread` is its thread, once it has begun one here
+
+  const tellRouter = (path) => {
+    // The page has taken what it heard by then: else it would open its own thread anew.
+    if (location.pathname === path) dispatchEvent(new PopStateEvent('popstate', { state: history.state }));
+  };
+
+  const hear = (said, itsChat) => {
+    if (itsChat !== chat || typeof said !== 'string' || !said.startsWith(FIRST)) return;
+    if (location.pathname !== home) return;
+    chat.thread = JSON.parse(said.slice(2))[1].thread_id;
+    const path = `${home}thread/${chat.thread}`;
+    history.replaceState(history.state, '', path);
+    requestAnimationFrame(() => requestAnimationFrame(() => tellRouter(path)));
+  };
+
+  // Whoever makes a socket sends by it first.
+  WebSocket.prototype.send = function (data) {
+    if (!known.has(this)) {
+      known.add(this);
+      const itsChat = chat;
+      this.addEventListener('message', (event) => hear(event.data, itsChat));
+    }
+    return send.call(this, data);
+  };
+
+  const leave = (event) => {
+    if (!event.target.closest?.('#new-chat-button')) return;
+    const list = document.getElementById('thread-history');
+    const isListed = !chat.thread || !list || document.getElementById(`thread-${chat.thread}`);
+    chat = {};
+    if (isListed) return;
+    // The list is still being fetched, and would lead back to the old thread when it is there.
+    event.stopPropagation();
+    location.assign(home);
+  };
+  document.addEventListener('click', leave, { capture: true });
+})();

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, FrameLocator, Locator, Page, expect
+from playwright.async_api import Browser, BrowserContext, FrameLocator, Locator, Page, Route, expect
 
 from tests.e2e.conftest import Faked
 from tests.e2e.line import line_to
@@ -126,9 +126,15 @@ async def test_text_streams_and_stop_stops(faked: Faked, chat_page: Page) -> Non
     assert "manually stopped" not in await chat_page.inner_text("body")
 
 
-async def test_an_answer_goes_on_over_a_reload(faked: Faked, chat_page: Page) -> None:
+@pytest.mark.parametrize("sidebar", ["open", "closed", "phone"])
+async def test_an_answer_goes_on_over_a_reload(faked: Faked, chat_page: Page, sidebar: str) -> None:
+    """Wherever Chainlit's list is: it would give the new thread its address."""
     gate = asyncio.Event()
     faked.will_reply(sse(chunk("Once upon"), wait(gate), *answer(" a time.")))
+    width, height = SIZES["phone" if sidebar == "phone" else "desktop"]
+    await chat_page.set_viewport_size({"width": width, "height": height})
+    if sidebar == "closed":
+        await chat_page.locator("#sidebar-trigger-button").click()
     await say(chat_page, "Tell me a story.")
     await expect(answer_of(chat_page)).to_contain_text("Once upon")
     await load_again(chat_page)
@@ -137,8 +143,38 @@ async def test_an_answer_goes_on_over_a_reload(faked: Faked, chat_page: Page) ->
     gate.set()
     await expect(answer_of(chat_page)).to_contain_text("Once upon a time.")
     await finished(chat_page)
+    await chat_page.reload()
+    await expect(answer_of(chat_page)).to_contain_text("Once upon a time.")
     await expect(chat_page.locator("[data-step-type=assistant_message]")).to_have_count(1)
     assert len(faked.server.requests) == 1
+
+
+async def test_a_new_chat_has_its_address_at_once(faked: Faked, chat_page: Page) -> None:
+    """Chainlit's list, which would give it late, is being fetched all the while."""
+    listed = asyncio.Event()
+    sockets: list[str] = []
+    chat_page.on("websocket", lambda socket: sockets.append(socket.url))
+
+    async def hold(route: Route) -> None:
+        await listed.wait()
+        await route.continue_()
+
+    await chat_page.route("**/project/threads", hold)
+    faked.will_reply(sse(*answer("hm")))
+    await say(chat_page, "first thread")
+    await expect(answer_of(chat_page)).to_contain_text("hm")
+    await expect(chat_page).to_have_url(re.compile("/thread/"))
+    await finished(chat_page)
+    assert sockets == [], "the page goes on as it is"
+    await chat_page.locator("#new-chat-button").click()
+    await expect(chat_page.locator("[data-step-type=user_message]")).to_have_count(0)
+    listed.set()
+    sidebar = chat_page.locator("#thread-history")
+    await expect(sidebar.get_by_text("first thread").first).to_be_visible()
+    await expect(chat_page).not_to_have_url(re.compile("/thread/"))
+    await say(chat_page, "second thread")
+    await expect(answer_of(chat_page)).to_contain_text("hm")
+    assert "first thread" not in faked.server.requests[-1].body.decode()
 
 
 @pytest.mark.parametrize("back", ["before the end", "after the end"])
