@@ -14,14 +14,16 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.e2e.conftest import Faked
 from tests.e2e.page_socket import PageSocket, new_guest, page_socket
-from tests.e2e.support import select
+from tests.e2e.support import row_counts, select, until
 from tests.e2e.visit import visit
-from tests.fakes.model_server import answer, sse
+from tests.fakes.model_server import answer, chunk, sse, wait
 from tests.server import ParleyProcess
 
 MIB = 1024 * 1024
 FAVORITES = 20
 ROUNDS = 100
+# Of one thread: one that runs, and LIMIT_QUEUED_TURNS.
+ACCEPTED = 51
 
 
 @pytest.fixture
@@ -35,6 +37,12 @@ def memory(parley: ParleyProcess) -> int:
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert found
     return int(found[1]) * 1024
+
+
+def memory_from_now_on(parley: ParleyProcess) -> int:
+    """Forget the peak so far: what it was before a test says nothing of what the test does."""
+    Path(f"/proc/{parley.process.pid}/clear_refs").write_text("5")
+    return memory(parley)
 
 
 @asynccontextmanager
@@ -77,7 +85,7 @@ async def test_deaf_socket_fills_no_memory(parley: ParleyProcess, event: str) ->
     cookie = await new_guest(parley)
     async with page_socket(parley, cookie) as socket:
         await have_favorites(socket)
-        before = memory(parley)
+        before = memory_from_now_on(parley)
         async with deaf_socket(parley, cookie) as deaf:
             await flood(deaf, event, 1000)
             # Meanwhile the process gets to all of it, and serves others.
@@ -88,6 +96,60 @@ async def test_deaf_socket_fills_no_memory(parley: ParleyProcess, event: str) ->
     shown = socket.all("set_favorites")[-1]
     assert len(shown) == FAVORITES
     assert {len(step["output"]) for step in shown} == {4000}
+
+
+async def test_a_thousand_messages_are_refused_but_for_a_few(faked: Faked) -> None:
+    """Somebody else's answer is written meanwhile; all in one thread, so that they queue."""
+    parley, theirs, ours = faked.parley, asyncio.Event(), asyncio.Event()
+    faked.will_reply(
+        sse(chunk("Once upon"), wait(theirs), *answer(" a time.")),
+        sse(chunk("Hello "), wait(ours), *answer("there.")),
+    )
+    async with (
+        page_socket(parley, await new_guest(parley)) as other,
+        page_socket(parley, await new_guest(parley)) as socket,
+    ):
+        await other.say("Tell me a story.")
+        await other.next("new_message", 2)
+        rows, bytes_before = row_counts(parley), memory_from_now_on(parley)
+        refused = 0
+        for said in range(20, 1020, 20):
+            await asyncio.gather(*(socket.say("Me!") for _ in range(20)))
+            refused = max(0, said - ACCEPTED)
+            if refused:
+                assert "wait for an answer" in await socket.next_error(refused)
+            if said == 500:
+                theirs.set()
+                await other.next("task_end")
+        assert refused == 1000 - ACCEPTED
+        assert len(socket.errors()) == refused
+        assert other.all("update_message")[0]["output"] == "Once upon a time."
+        assert row_counts(parley)["turns"] - rows["turns"] == ACCEPTED
+        assert row_counts(parley)["steps"] - rows["steps"] <= 2 * ACCEPTED
+        assert memory(parley) - bytes_before < 20 * MIB
+        ours.set()
+        await socket.next("task_end", ACCEPTED)
+
+
+async def test_a_thousand_messages_at_once_close_the_socket(faked: Faked) -> None:
+    parley, gate = faked.parley, asyncio.Event()
+    faked.will_reply(sse(chunk("Hello "), wait(gate), *answer("there.")))
+    async with (
+        page_socket(parley, await new_guest(parley)) as other,
+        page_socket(parley, await new_guest(parley)) as socket,
+    ):
+        await other.say("hi")
+        await other.next("new_message", 2)
+        before = row_counts(parley)["turns"]
+        await asyncio.gather(*(socket.say("Me!") for _ in range(1000)), return_exceptions=True)
+        await socket.until_closed()
+        gate.set()
+        await other.next("task_end")
+        await other.say("and now?")
+        await other.next("task_end", 2)
+        assert other.errors() == []
+        await until(lambda: not select(parley, "SELECT 1 FROM turns WHERE state <> 'completed'"))
+        assert row_counts(parley)["turns"] - before - 1 <= ACCEPTED
 
 
 async def test_name_of_a_thread_is_cut(parley: ParleyProcess) -> None:
