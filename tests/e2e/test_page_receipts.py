@@ -98,7 +98,10 @@ async def test_buttons_of_others_do_nothing(faked: Faked) -> None:
             assert not any(socket.all("set_sidebar_elements"))
         assert (await press(ada.client, ada.session_id, action)).status_code == 200
         opened = await ada.socket.next("set_sidebar_elements")
-        assert "Which animal?" in (await ada.client.get(opened["elements"][0]["url"])).text
+        url = opened["elements"][0]["url"]
+        assert "Which animal?" in (await ada.client.get(url)).text
+        assert (await grace.client.get(url)).status_code == 404
+        assert (await nobody.get(url)).status_code == 401
 
 
 async def press(client: httpx2.AsyncClient, session_id: str, action: object) -> httpx2.Response:

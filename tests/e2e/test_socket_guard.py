@@ -260,6 +260,13 @@ async def test_only_own_questions_are_edited(parley: ParleyProcess, cookie: str)
             await socket.next_error(count)
         await socket.emit("edit_message")
         await socket.next_error(4)
+        ((question_id,),) = select(
+            parley, "SELECT user_step_id FROM turns WHERE answer_step_id = ?", _hex(answer["id"])
+        )
+    async with page_socket(parley, await new_guest(parley)) as socket:
+        edited = {"message": {"id": str(UUID(question_id)), "output": "other"}}
+        await socket.emit("edit_message", edited)
+        await socket.next_error()
     assert select(parley, "SELECT id, output FROM steps") == before
 
 
