@@ -1,10 +1,10 @@
-"""Sockets that read nothing, and say much: they fill no memory, and cost nobody else anything."""
+"""Sockets that read nothing, say much, or nonsense: they fill no memory, and cost nobody else anything."""
 
 import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,6 +22,20 @@ from tests.server import ParleyProcess
 MIB = 1024 * 1024
 FAVORITES = 20
 ROUNDS = 100
+FRAMES: dict[str, str | bytes] = {
+    "nothing": "",
+    "no kind": "x",
+    "an unknown kind": "9",
+    "base64 that is none": "b64",
+    "bytes": b"\xff",
+    "a message of nothing": "4",
+    "a message nested deeply": "4" + "[" * 100_000,
+    "no packet": '42["stop"',
+    "a packet nested deeply": '42["stop",' + "[" * 100_000,
+    "an attachment announced": '451-["stop"]',
+    "a server's packet": "44{}",
+    "an event without a name": "42[]",
+}
 # Of one thread: one that runs, and LIMIT_QUEUED_TURNS.
 ACCEPTED = 51
 
@@ -150,6 +164,23 @@ async def test_a_thousand_messages_at_once_close_the_socket(faked: Faked) -> Non
         assert other.errors() == []
         await until(lambda: not select(parley, "SELECT 1 FROM turns WHERE state <> 'completed'"))
         assert row_counts(parley)["turns"] - before - 1 <= ACCEPTED
+
+
+@pytest.mark.parametrize("what", FRAMES)
+async def test_a_frame_that_makes_no_sense_is_ignored_or_ends_the_socket(
+    parley: ParleyProcess, what: str
+) -> None:
+    """In the log it is a line at the most, and no traceback."""
+    logged = len(parley.log_text())
+    async with deaf_socket(parley, await new_guest(parley)) as socket:
+        with suppress(ConnectionClosed):
+            await socket.send(FRAMES[what])
+            await socket.send('42["edit_message"]')
+            assert "Request id" in str(await asyncio.wait_for(socket.recv(), 10))
+    async with page_socket(parley, await new_guest(parley)) as other:
+        await other.say("hi")
+        await other.next("task_end")
+    assert "Traceback" not in parley.log_text()[logged:]
 
 
 async def test_name_of_a_thread_is_cut(parley: ParleyProcess) -> None:

@@ -1,10 +1,11 @@
 """Gate, sockets: what one must do to stay.
 
-Engine.IO waits for ever for a socket to say who it is, and answers whatever it sends, also one
-that reads nothing: the answers would fill the memory.
+Engine.IO waits for ever for a socket to say who it is, answers whatever it sends, also one that
+reads nothing, and has a traceback for what makes no sense: they would fill memory and disk.
 """
 
 import asyncio
+import re
 from contextlib import suppress
 
 from starlette.types import Message, Receive, Send
@@ -17,6 +18,9 @@ logger = get_logger(__name__)
 _CONNECT_S = 15.0
 # Socket.IO's CONNECT inside of Engine.IO's MESSAGE, as the server confirms it.
 _CONNECTED = "40{"
+# What a client says in Engine.IO: a message that holds a packet of Socket.IO, or one of these.
+_MESSAGE = re.compile("4[0-9]")
+_OTHERS = {"1", "2", "2probe", "3", "3probe", "5", "6"}
 
 
 class Wire:
@@ -38,11 +42,11 @@ class Wire:
         if not self._is_connected:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(self._connect_by):
-                    return await self._receive()
+                    return _understood(await self._receive())
             if not self._is_connected:
                 logger.warning("Socket closed that did not connect")
                 return {"type": "websocket.disconnect", "code": 1008}
-        return await self._receive()
+        return _understood(await self._receive())
 
     async def send(self, message: Message) -> None:
         """Send, however long the socket takes for it."""
@@ -55,3 +59,12 @@ class Wire:
             self._sending -= 1
             if not self._sending:
                 self._sent.set()
+
+
+def _understood(message: Message) -> Message:
+    """Give the message, or say that a socket is gone which says what no page does."""
+    text = message.get("text")
+    if text is None or text in _OTHERS or _MESSAGE.match(text):
+        return message
+    logger.warning("Socket closed that makes no sense")
+    return {"type": "websocket.disconnect", "code": 1007}

@@ -68,14 +68,34 @@ async def test_body_that_does_not_come_is_refused() -> None:
         await read_body(request, 10, within_s=0.01)
 
 
-@pytest.mark.parametrize("sent", ['51-["client_message",{}]', '599999-["x",1]', b"\x00attached"])
-def test_what_is_binary_is_an_event_that_nobody_handles(sent: str | bytes) -> None:
+NO_PACKETS = {
+    "an attachment is announced": '51-["client_message",{}]',
+    "many are": '599999-["x",1]',
+    "an attachment": b"\x00attached",
+    "data that is no text": ["stop"],
+    "no kind": "x",
+    "an unknown kind": "9",
+    "a server's kind": "4{}",
+    "an event without a name": "2[]",
+    "an event named by an object": "2[{}]",
+    "an event of no list": "2{}",
+    "an event that ends early": '2["stop"',
+    "an event without anything": "2",
+    "an id too long": "2" + "9" * 5000 + '["stop"]',
+    "a strange id": '2²["stop"]',
+    "nested deeply": '2["stop",' + "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("sent", NO_PACKETS.values(), ids=NO_PACKETS)
+def test_what_is_no_packet_is_an_event_that_nobody_handles(sent: object) -> None:
     packet = TextPacket(encoded_packet=sent)
-    assert (packet.packet_type, packet.data, packet.attachment_count) == (2, ["binary"], 0)
+    assert (packet.packet_type, packet.data, packet.attachment_count) == (2, ["not understood"], 0)
 
 
-def test_text_packets_are_taken() -> None:
-    assert TextPacket(encoded_packet='2["stop"]').data == ["stop"]
+@pytest.mark.parametrize("sent", ['2["stop"]', '27["stop"]', '2/,["stop"]'])
+def test_text_packets_are_taken(sent: str) -> None:
+    assert TextPacket(encoded_packet=sent).data == ["stop"]
 
 
 SOMEBODY = Owner("6d1f8d2e-5a35-4b43-9f0e-0d7b1c1c2a11", "guest:somebody")
