@@ -21,7 +21,7 @@ _OPENAI_TYPES = {
     "forbidden": "permission_error",
     "rate_limited": "rate_limit_error",
 }
-_INTERNAL = "Something went wrong here. The log has it under the id of this request."
+INTERNAL = "Something went wrong here. The log has it under the id of this request."
 
 
 def add_failure_handlers(app: FastAPI) -> None:
@@ -126,7 +126,7 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _unexpected(request: Request, _error: Exception) -> JSONResponse:
     """Starlette raises the error again once this is sent, and the server logs it."""
-    response = failure(InternalError(_INTERNAL), request.url.path)
+    response = failure(InternalError(INTERNAL), request.url.path)
     # This answer goes out beyond the middleware that adds the header to every other.
     response.headers["x-request-id"] = correlation_id.get() or ""
     return response

@@ -11,14 +11,15 @@ from typing import Final
 
 import msgspec
 
-LANGUAGES: Final = ("en", "de", "fr", "es", "zh", "ja")
-_ENGLISH: Final = LANGUAGES[0]
+ENGLISH: Final = "en"
+LANGUAGES: Final = (ENGLISH, "de", "fr", "es", "zh", "ja")
 _MOST_ASKED = 20
 
 
 class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All that is said, in one language."""
+    """All that is said, in one language; `tag` names it to a browser."""
 
+    tag: str
     run_again: str
     stopped: str
     failed: str
@@ -58,6 +59,14 @@ class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     not_named: str
     goes_to: str
     missing: str
+    request_id: str
+    no_thread: str
+    not_read: str
+    tried: str
+    # Of errors: what their codes mean, the sentences that tell them, and parts of those.
+    codes: dict[str, str]
+    errors: dict[str, str]
+    parts: dict[str, str]
 
 
 def texts_of(asked: str) -> Texts:
@@ -75,7 +84,7 @@ def language_of(asked: str) -> str:
     for weight, code in sorted(weighed, key=lambda item: -item[0]):
         if weight > 0 and code in LANGUAGES:
             return code
-    return _ENGLISH
+    return ENGLISH
 
 
 def _weighed(item: str) -> tuple[float, str]:

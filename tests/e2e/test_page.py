@@ -274,7 +274,7 @@ async def test_another_guest_sees_nothing_of_it(
         await open_page(other, faked.parley)
         assert "secret" not in await other.inner_text("body")
         await other.goto(chat_page.url)
-        await expect(other.get_by_text("Thread not found.").first).to_be_visible()
+        await expect(other.get_by_text("This conversation is not here").first).to_be_visible()
         assert "secret" not in await other.inner_text("body")
         await shot(other, "foreign-thread-desktop-light")
         thread_id = thread_path.rsplit("/", 1)[1]

@@ -14,6 +14,8 @@ from tests.e2e.support import chat, client_of, row_counts, select, until
 from tests.fakes.model_server import answer, sse
 from tests.server import ParleyProcess
 
+_LOST = "This conversation is not here: it was deleted, or it is somebody else's."
+
 NO_UUIDS = {
     "a path": "../../x",
     "upper case": str(uuid4()).upper(),
@@ -136,7 +138,7 @@ async def test_anothers_thread_is_not_found(parley: ParleyProcess, cookie: str) 
     auth = {"sessionId": str(uuid4()), "threadId": thread_id, "clientType": "webapp"}
     async with page_socket(parley, await new_guest(parley), auth) as socket:
         await socket.emit("connection_successful")
-        assert await socket.next("resume_thread_error") == "Thread not found."
+        assert await socket.next("resume_thread_error") == _LOST
         await _talk(socket, "let me in")
         assert socket.all("resume_thread") == []
         assert socket.all("update_message")[0]["threadId"] != thread_id
@@ -150,7 +152,7 @@ async def test_a_thread_that_is_not_there_looks_the_same(
     auth = {"sessionId": str(uuid4()), "threadId": str(uuid4()), "clientType": "webapp"}
     async with page_socket(parley, cookie, auth) as socket:
         await socket.emit("connection_successful")
-        assert await socket.next("resume_thread_error") == "Thread not found."
+        assert await socket.next("resume_thread_error") == _LOST
 
 
 async def test_a_lost_thread_is_told_to_every_socket_of_its_session(
@@ -161,7 +163,7 @@ async def test_a_lost_thread_is_told_to_every_socket_of_its_session(
     for _ in range(2):
         async with page_socket(parley, cookie, auth) as socket:
             await socket.emit("connection_successful")
-            assert await socket.next("resume_thread_error") == "Thread not found."
+            assert await socket.next("resume_thread_error") == _LOST
 
 
 async def test_ones_own_thread_is_shown(parley: ParleyProcess, cookie: str) -> None:

@@ -69,7 +69,7 @@ class Asking:
         emitter = ChainlitEmitter(session)
         await emitter.task_end()  # type: ignore[no-untyped-call]  # Chainlit has no type here
         if session in self._lost_threads:
-            await emitter.send_resume_thread_error("Thread not found.")
+            await emitter.send_resume_thread_error(texts_for(session).no_thread)
             return
         # Also after a lost connection: what was said meanwhile is in the rows.
         known = session.has_first_interaction or session.thread_id_to_resume

@@ -24,6 +24,7 @@ from parley.chat.extras import MOST_IMAGES, image_type
 from parley.chat.messages import ImagePart
 from parley.chat.turns import Owner, Turn
 from parley.observability.logs import get_logger
+from parley.surfaces.page.buttons import texts_for
 from parley.surfaces.page.reader import show_error
 from parley.surfaces.page.uploads import FILES_LIMIT
 
@@ -31,9 +32,6 @@ logger = get_logger(__name__)
 
 _PIECE_BYTES = 256 * 1024
 _BEGINNING_BYTES = 16
-_NOT_READ = (
-    "Kept with the conversation. Models see images, where they can, and read no other files yet."
-)
 _WORDLESS = (
     "Write something with your files, and attach them again: without a word there is nothing"
     " to answer."
@@ -101,13 +99,14 @@ async def attach_files(
             found = await _kept(attachments, owner, turn, file)
         except ParleyError as error:
             logger.warning("An attached file is not kept", turn_id=turn.id, code=error.code)
-            name = f"{file['name']}: " if file else ""
-            await show_error(session, str(uuid4()), turn.thread_id, name + error.message)
+            name = file["name"] if file else ""
+            told = (error.message, error.code, name)
+            await show_error(session, str(uuid4()), turn.thread_id, *told)
         else:
             await emitter.send_element(_element(found, turn))
             kept += 1
     if kept > len(turn.extras.images):
-        await emitter.send_toast(_NOT_READ)
+        await emitter.send_toast(texts_for(session).not_read)
 
 
 async def _kept(

@@ -14,10 +14,10 @@ from parley.chat.errors import NotFound, ParleyError
 from parley.chat.owner import current_owner
 from parley.observability.logs import get_logger
 from parley.surfaces.bodies import read_body
-from parley.surfaces.failures import refused
 from parley.surfaces.page.doors import is_closed, is_upload
 from parley.surfaces.page.gate_socket import Wire
 from parley.surfaces.page.html import allowed_scripts
+from parley.surfaces.page.refusals import refusal
 from parley.surfaces.places import Places
 from parley.surfaces.revocation import leave_with
 
@@ -72,7 +72,7 @@ class Gate:
             try:
                 receive = await self._checked(scope, receive)
             except ParleyError as error:
-                await refused(scope["path"], error)(scope, receive, send)
+                await refusal(scope, error)(scope, receive, send)
                 return
             await self._app(scope, receive, self._with_headers(send))
         elif scope["type"] == "websocket":

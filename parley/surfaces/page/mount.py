@@ -13,12 +13,14 @@ from chainlit.utils import mount_chainlit
 from fastapi import FastAPI, HTTPException
 from starlette.requests import Request
 
+from parley.chat.errors import ParleyError
 from parley.surfaces.failures import add_refusal_handlers
 from parley.surfaces.page.assets import asset_route
 from parley.surfaces.page.gate import Gate, GateConfig
 from parley.surfaces.page.html import in_frame, without_foreign
 from parley.surfaces.page.packets import TextPacket
 from parley.surfaces.page.ratings import rating_routes
+from parley.surfaces.page.refusals import refusal_handler
 from parley.surfaces.page.sharing import sharing_routes
 from parley.surfaces.page.socket import Page, take_over_socket
 from parley.surfaces.page.uploads import FILES_LIMIT, UploadConfig, Uploads
@@ -35,6 +37,7 @@ def mount_page(app: FastAPI, page: Page, gate: GateConfig, uploads: UploadConfig
     chainlit_app.dependency_overrides[get_current_user] = _page_user
     # What the data layer refuses goes through Chainlit's routes.
     add_refusal_handlers(chainlit_app)
+    chainlit_app.add_exception_handler(ParleyError, refusal_handler)
     # Before Chainlit's own, of the same paths.
     chainlit_app.router.routes[:0] = [
         asset_route(Path(chainlit.server.build_dir, "assets")),

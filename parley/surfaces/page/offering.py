@@ -16,6 +16,7 @@ from chainlit.step import StepDict
 from parley.chat.errors import Conflict, Forbidden
 from parley.chat.models import FetchProgress, OfferedModel
 from parley.chat.turns import Owner
+from parley.surfaces.error_texts import error_text
 from parley.surfaces.page.buttons import FETCH, Button, offer_buttons, texts_for
 from parley.surfaces.page.markdown import shown
 from parley.surfaces.page.reader import assistant_step, socket_ready
@@ -88,7 +89,8 @@ class Offering:
             await _update(session, step, _shown_progress(self._local.progress, texts))
             await asyncio.sleep(_LOOK_S)
         error = self._local.progress.error
-        await _update(session, step, shown(error) if error else texts.fetched)
+        told = shown(error_text(texts, error)) if error else texts.fetched
+        await _update(session, step, told)
         if error:
             return False
         await emitter.emit("remove_action", Button(FETCH, step_id, step_id).action)

@@ -32,6 +32,7 @@ from parley.chat.events import (
 from parley.chat.tool_display import result_markdown, step_title
 from parley.chat.turns import Turn, TurnState, error_step_id, tool_step_id
 from parley.observability.logs import get_logger
+from parley.surfaces.error_texts import error_text
 from parley.surfaces.page.buttons import buttons_of, offer_buttons, texts_for
 from parley.surfaces.page.markdown import Escaper, shown
 from parley.surfaces.page.runs import run_around, run_id_of
@@ -78,11 +79,17 @@ async def read_turn(
     return True
 
 
-async def show_error(session: WebsocketSession, step_id: str, thread_id: str, text: str) -> None:
-    """Show an error as a bubble of its own, with the id that the log has it under."""
-    step = assistant_step(
-        step_id, thread_id, f"{shown(text)}\n\nRequest id: `{correlation_id.get() or '-'}`"
-    )
+async def show_error(
+    session: WebsocketSession, step_id: str, thread_id: str, message: str, code: str, of: str = ""
+) -> None:
+    """Show an error as a bubble of its own, with the id that the log has it under.
+
+    `of` names what it is about, where that is not the whole message that was sent.
+    """
+    texts = texts_for(session)
+    told = f"{of}: {error_text(texts, message, code)}" if of else error_text(texts, message, code)
+    request = f"{texts.request_id}: `{correlation_id.get() or '-'}`"
+    step = assistant_step(step_id, thread_id, f"{shown(told)}\n\n{request}")
     step["isError"] = True
     await ChainlitEmitter(session).send_step(step)
 
@@ -161,8 +168,8 @@ class _Reader:
                 await self._show("")
             case ToolStart() | ToolEnd():
                 await self._show_tool(event)
-            case ErrorEvent(message=message):
-                await self._error(message)
+            case ErrorEvent():
+                await self._error(event)
             case Done(finish_reason=reason):
                 self._end = _ENDS.get(reason, TurnState.COMPLETED)
             case _:
@@ -233,11 +240,12 @@ class _Reader:
         # What arrives meanwhile comes merged, as one event.
         await asyncio.sleep(FRAME_S)
 
-    async def _error(self, message: str) -> None:
+    async def _error(self, event: ErrorEvent) -> None:
         turn = self._bubble.turn
+        step_id = error_step_id(turn.answer_step_id)
         self._has_failed = True
         await self._frame_ready()
-        await show_error(self._session, error_step_id(turn.answer_step_id), turn.thread_id, message)
+        await show_error(self._session, step_id, turn.thread_id, event.message, event.code)
 
     async def _frame_ready(self) -> None:
         await socket_ready(self._session, self._socket_id)

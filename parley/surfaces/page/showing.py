@@ -9,6 +9,7 @@ from chainlit.session import WebsocketSession
 from chainlit.step import StepDict
 from chainlit.types import ThreadDict
 
+from parley.surfaces.error_texts import error_text
 from parley.surfaces.page.buttons import EARLIER, Button, buttons_of, offer_buttons, texts_for
 from parley.surfaces.page.markdown import show_steps
 from parley.surfaces.page.offering import Offering
@@ -48,7 +49,7 @@ class Shown:
         texts = texts_for(session)
         steps: list[StepDict] = thread["steps"]
         buttons = buttons_of(steps, texts, offers_local=self._offering.is_for(session))
-        _say_what_stopped(steps, texts)
+        _say_what_ended(steps, texts)
         await show_steps(steps)
         if _messages(steps) >= self._window(session):
             note, button = _earlier(session.thread_id, steps, texts)
@@ -81,9 +82,13 @@ def _messages(steps: list[StepDict]) -> int:
     return sum(step["type"] in {"user_message", "assistant_message"} for step in steps)
 
 
-def _say_what_stopped(steps: list[StepDict], texts: Texts) -> None:
+def _say_what_ended(steps: list[StepDict], texts: Texts) -> None:
     for step in steps:
-        if step["type"] == "assistant_message" and not step["output"]:
+        if step["type"] != "assistant_message":
+            continue
+        if step["isError"]:
+            step["output"] = error_text(texts, step["output"])
+        elif not step["output"]:
             step["output"] = texts.not_begun
 
 

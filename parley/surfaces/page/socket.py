@@ -26,11 +26,12 @@ from parley.auth.callers import Callers
 from parley.auth.operators import Operators
 from parley.chat.attachments import Attachments
 from parley.chat.engine import Engine
-from parley.chat.errors import InvalidRequest, ParleyError, Unauthenticated
+from parley.chat.errors import InternalError, InvalidRequest, ParleyError, Unauthenticated
 from parley.chat.owner import current_owner
 from parley.chat.receipts import Receipts
 from parley.chat.turns import Owner
 from parley.observability.logs import get_logger
+from parley.surfaces.failures import INTERNAL
 from parley.surfaces.models import Models
 from parley.surfaces.page.asking import Asked, Asking, owner_of, uuid_of
 from parley.surfaces.page.buttons import button_routes
@@ -46,7 +47,6 @@ from parley.surfaces.texts import language_of
 
 logger = get_logger(__name__)
 
-_FAILED = "Something went wrong here. The log has it under the id below."
 # What a socket may ask for before it is answered: every message that waits for its turn, and more.
 _AT_ONCE = 100
 # Chainlit's events that Parley has no use for; unhandled, they are ignored.
@@ -280,10 +280,14 @@ class _Handlers:
             logger.info("Socket left")
         except ParleyError as error:
             logger.warning("Refused", code=error.code)
-            await show_error(session, str(uuid4()), session.thread_id, error.message)
+            await _tell(session, error)
         except Exception:  # the process's edge: the user is told, the log has the story
             logger.exception("Request of the page failed")
-            await show_error(session, str(uuid4()), session.thread_id, _FAILED)
+            await _tell(session, InternalError(INTERNAL))
+
+
+async def _tell(session: WebsocketSession, error: ParleyError) -> None:
+    await show_error(session, str(uuid4()), session.thread_id, error.message, error.code)
 
 
 def _session_ids(auth: object) -> tuple[str, str | None]:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-import msgspec
 from chainlit.server import validate_file_upload
 from chainlit.session import WebsocketSession
 from chainlit.user import PersistedUser
@@ -40,9 +39,9 @@ from parley.chat.errors import (
 from parley.chat.owner import current_owner
 from parley.observability.logs import get_logger
 from parley.surfaces.downloads import safe_headers
-from parley.surfaces.failures import refused
 from parley.surfaces.page.arrivals import Patience, Slots, bounded
 from parley.surfaces.page.doors import UPLOADS
+from parley.surfaces.page.refusals import refusal
 from parley.surfaces.page.waiting import check_disk, check_share
 
 logger = get_logger(__name__)
@@ -85,7 +84,7 @@ class Uploads:
         try:
             response = await self._answer(scope, receive)
         except ParleyError as error:
-            response = _shown(refused(scope["path"], error), error)
+            response = refusal(scope, error)
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
@@ -145,13 +144,6 @@ def _waiting(session: WebsocketSession, file_id: str) -> Response:
     if file is None:
         raise NotFound("There is no such file.")
     return FileResponse(file["path"], headers=safe_headers(file["name"], file["type"]))
-
-
-def _shown(response: JSONResponse, error: ParleyError) -> JSONResponse:
-    """Add what the page shows of a refusal: it knows Chainlit's own shape only."""
-    shown = {**msgspec.json.decode(response.body), "detail": error.message}
-    headers = {"retry-after": after} if (after := response.headers.get("retry-after")) else None
-    return JSONResponse(shown, response.status_code, headers)
 
 
 @asynccontextmanager

@@ -1,0 +1,96 @@
+"""Error texts: what went wrong, said to people in their language.
+
+An error is written in English where it is raised, and travels so: to programs, into rows and to
+other replicas. For people its sentence is looked up among those of languages/en.toml, as gettext
+looks up its messages, and said again in another language with what it was filled in with: what a
+model server said stays as it is. A sentence that is not there is shown in English, below what its
+code means. Errors that were stored before are translated too. See docs/decisions/0074.
+
+A part in brackets is there where what it is filled in with is; ``{_name}`` stands for English words
+that no other language needs.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+
+from parley.surfaces.texts import ENGLISH, Texts, texts_of
+
+# What is longer is nothing that was foreseen, and is not searched for sentences.
+_MOST_CHARS = 4000
+_PIECE = re.compile(r"\{(\w+)\}|\[([^\]]*)\]")
+_Table = Callable[[Texts], dict[str, str]]
+
+
+def error_text(texts: Texts, message: str, code: str = "") -> str:
+    """Say an error's message in the language of `texts`; `code` is for one that is not known."""
+    said = _translated(texts, message) if len(message) <= _MOST_CHARS else None
+    if said is not None:
+        return said
+    general = texts.codes.get(code, "")
+    if texts.tag == ENGLISH:
+        return message or general
+    return "\n\n".join(filter(None, (general, message)))
+
+
+def _translated(texts: Texts, message: str) -> str | None:
+    """Find the sentence; None for one that is not known. An error after failovers has two."""
+    failed = _tried().fullmatch(message)
+    said = _said(texts, _errors, failed["before"] if failed else message)
+    return said + _filled_in(texts.tried, failed.groupdict()) if said and failed else said
+
+
+def _said(texts: Texts, table: _Table, message: str) -> str | None:
+    for key, sentence in _sentences(table).items():
+        if found := sentence.fullmatch(message):
+            return _filled_in(table(texts)[key], _own_parts(texts, found.groupdict()))
+    return None
+
+
+def _own_parts(texts: Texts, found: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Some of what a sentence is filled in with are words of ours."""
+    return {name: value and (_said(texts, _parts, value) or value) for name, value in found.items()}
+
+
+def _filled_in(sentence: str, values: Mapping[str, str | None]) -> str:
+    """Fill in a sentence; what is missing is left out, with the brackets around it."""
+
+    def fill(piece: re.Match[str]) -> str:
+        name, bracketed = piece.groups()
+        if name:
+            return values.get(name) or ""
+        is_there = all(values.get(inner) for inner, _ in _PIECE.findall(bracketed))
+        return _PIECE.sub(fill, bracketed) if is_there else ""
+
+    return _PIECE.sub(fill, sentence)
+
+
+def _errors(texts: Texts) -> dict[str, str]:
+    return texts.errors
+
+
+def _parts(texts: Texts) -> dict[str, str]:
+    return texts.parts
+
+
+@cache
+def _sentences(table: _Table) -> dict[str, re.Pattern[str]]:
+    """Make a pattern of each English sentence; those that say most come first."""
+    english = table(texts_of(ENGLISH))
+    ordered = sorted(english.items(), key=lambda item: -len(_PIECE.sub("", item[1])))
+    return {key: re.compile(_pattern(sentence), re.DOTALL) for key, sentence in ordered}
+
+
+@cache
+def _tried() -> re.Pattern[str]:
+    return re.compile(f"(?P<before>.+){_pattern(texts_of(ENGLISH).tried)}", re.DOTALL)
+
+
+def _pattern(sentence: str) -> str:
+    pattern, end = "", 0
+    for piece in _PIECE.finditer(sentence):
+        name, bracketed = piece.groups()
+        pattern += re.escape(sentence[end : piece.start()])
+        pattern += f"(?P<{name}>.+?)" if name else f"(?:{_pattern(bracketed)})?"
+        end = piece.end()
+    return pattern + re.escape(sentence[end:])

@@ -1,0 +1,184 @@
+"""What errors say to people: the sentences that are raised, in every language."""
+
+import ast
+import itertools
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from parley.auth.limits import Allowance, LimitConfig, open_limits
+from parley.chat.errors import ParleyError, ProviderError, TimedOut
+from parley.chat.limits import Need, Refusal, Take
+from parley.chat.turns import Owner, TurnRequest
+from parley.surfaces.error_texts import error_text
+from parley.surfaces.texts import LANGUAGES, texts_of
+from providers.config import Connection
+from providers.faults import fault, timed_out
+from tests.shape.source import PRODUCT, ROOT
+
+# What only programs are told, or who looks at requests: no page of ours asks for it.
+_FOR_PROGRAMS = {
+    "parley/chat/extras.py": (
+        "A message has at most ⟨⟩ tools.",
+        "A tool's name",
+        "T",
+        "There is a",
+    ),
+    "parley/context/seen.py": ("There is no receipt",),  # the panel does without
+    "parley/surfaces/page/choices.py": ("These are no settings.", "A model is named by its id."),
+    "parley/surfaces/page/socket.py": ("Open the page first.", "sessionId and threadId"),
+    "parley/surfaces/page/asking.py": ("A message needs a UUID",),
+    "parley/surfaces/page/attached.py": ("A message names its files",),
+    "parley/surfaces/page/assets.py": ("There is nothing at",),
+    "parley/surfaces/page/gate.py": ("There is nothing at",),
+    "parley/surfaces/page/ratings.py": ("The value of feedback",),
+    "parley/surfaces/page/uploads.py": ("⟨⟩ is not possible", "Send ", "The form cannot be read."),
+}
+GERMAN = texts_of("de")
+OWNER = Owner("8e8c9b5e-7d52-4a37-9d3e-0d6d7f0f2f11", "github:1")
+REQUEST = TurnRequest(OWNER, "8e8c9b5e-7d52-4a37-9d3e-0d6d7f0f2f12", "hi")
+HOUSE = Connection("house", "http://house/v1", model_setting="HOUSE_MODEL")
+PHASES = ("connect", "first_event", "idle", "total")
+
+
+class Refusing:
+    """Counters of which nothing is left."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        self._retry_after_s = retry_after_s
+
+    async def take(self, key: str | None, takes: Sequence[Take]) -> Refusal | None:
+        return Refusal(takes[0], self._retry_after_s)
+
+    async def settle(self, key: str, tokens: int | None) -> None:
+        raise NotImplementedError
+
+    async def reserve(self, key: str, need: Need) -> int | Refusal:
+        raise NotImplementedError
+
+
+def tree(error: type[ParleyError]) -> Iterator[type[ParleyError]]:
+    yield error
+    for below in error.__subclasses__():
+        yield from tree(below)
+
+
+FAULTS = [kind for kind in ProviderError.__subclasses__() if kind is not TimedOut]
+
+
+@cache
+def sentences(path: Path) -> tuple[list[str], list[str]]:
+    """What a file raises errors with, and all the text in it; ⟨⟩ for what is filled in."""
+    module = ast.parse(path.read_text())
+    named = {
+        target.id: said
+        for node in module.body
+        if isinstance(node, ast.Assign) and (said := _text(node.value))
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    classes = {error.__name__ for error in tree(ParleyError)}
+    first = [
+        node.args[0]
+        for node in ast.walk(module)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in classes and node.args
+    ]
+    raised = [_text(one) or named.get(getattr(one, "id", ""), "") for one in first]
+    return list(filter(None, raised)), [said for node in ast.walk(module) if (said := _text(node))]
+
+
+def _text(node: ast.AST) -> str:
+    match node:
+        case ast.Constant(value=str() as text):
+            return text
+        case ast.JoinedStr(values=values):
+            return "".join(_text(value) or "⟨⟩" for value in values)
+    return ""
+
+
+async def refusals() -> list[str]:
+    """Every refusal of limits."""
+    kinds = ("turns_a_minute", "running_turns", "tokens_a_day")
+    every = itertools.product((12.0, 10_000.0), kinds, ("user", "everyone"))
+    return [await refusal(*one) for one in every]
+
+
+async def refusal(retry_after_s: float, kind: str, who: str) -> str:
+    allowance = Allowance(**{kind: 5})
+    config = LimitConfig(user=allowance) if who == "user" else LimitConfig(everyone=allowance)
+    async with open_limits(config, Refusing(retry_after_s)) as limits:
+        refused = await limits.admit("turn", REQUEST)
+        assert refused
+        return refused.message
+
+
+def provider_faults() -> list[str]:
+    """Every error of a model server, bare and with all that it can say."""
+    bare = [fault(kind, HOUSE).message for kind in FAULTS]
+    said = [fault(kind, HOUSE, "the server's own words", status=418).message for kind in FAULTS]
+    return [*bare, *said, *(timed_out(HOUSE, phase).message for phase in PHASES)]
+
+
+def test_every_code_has_a_text() -> None:
+    assert texts_of("en").codes.keys() == {error.code for error in tree(ParleyError)}
+
+
+@pytest.mark.parametrize("folder", ["parley/chat", "parley/context", "parley/surfaces/page"])
+def test_what_the_page_can_be_told_is_translated(folder: str) -> None:
+    missing = [
+        f"{name}: {said}"
+        for path in sorted((ROOT / folder).glob("*.py"))
+        for name in [path.relative_to(ROOT).as_posix()]
+        for said in sentences(path)[0]
+        if not said.startswith(_FOR_PROGRAMS.get(name, "\0")) and error_text(GERMAN, said) == said
+    ]
+    assert not missing, "each needs a line in every file of parley/surfaces/languages"
+
+
+@pytest.mark.parametrize("language", LANGUAGES[1:])
+@pytest.mark.anyio
+async def test_a_model_server_and_limits_are_told_of_in_every_language(language: str) -> None:
+    texts = texts_of(language)
+    for message in [*provider_faults(), *await refusals()]:
+        said = error_text(texts, message)
+        assert said != message
+        assert ("the server's own words" in said) == ("the server's own words" in message)
+        assert not set("{}[]") & set(said)
+
+
+@pytest.mark.anyio
+async def test_every_sentence_is_one_that_is_raised() -> None:
+    files = [path for part in PRODUCT for path in (ROOT / part).rglob("*.py")]
+    written = {said for path in files for said in sentences(path)[1]}
+    written |= {f"{name} {said}" for name in ("The Hub", "⟨⟩") for said in written}
+    told = [*written, *provider_faults(), *await refusals()]
+    keys = replace(GERMAN, errors={key: f"\1{key}\1" for key in GERMAN.errors})
+    found = {
+        said.split("\1")[1] for said in (error_text(keys, one) for one in told) if "\1" in said
+    }
+    assert GERMAN.errors.keys() - found == set()
+
+
+def test_what_is_not_known_is_said_in_general_and_in_english() -> None:
+    said = error_text(GERMAN, "The cat sat on it.", "invalid_request")
+    assert said == "Die Anfrage passt so nicht.\n\nThe cat sat on it."
+    assert error_text(texts_of("en"), "The cat sat on it.", "internal") == "The cat sat on it."
+    assert error_text(GERMAN, "", "internal") == "Hier ist etwas schiefgegangen."
+    assert error_text(GERMAN, "x" * 100_000) == "x" * 100_000
+
+
+def test_what_was_tried_before_is_said_too() -> None:
+    message = (
+        f"{fault(FAULTS[0], HOUSE).message} Tried before it: a:b (TimedOut), c:d (Unreachable)."
+    )
+    said = error_text(GERMAN, message)
+    assert said.startswith("house ist nicht erreichbar")
+    assert said.endswith("Vorher versucht: a:b (TimedOut), c:d (Unreachable).")
+
+
+def test_words_of_ours_inside_a_sentence_are_said_too() -> None:
+    said = error_text(GERMAN, "house does not accept the key. Check the provider's key.")
+    assert said == "house akzeptiert den Schlüssel nicht. Prüfe den Schlüssel des Anbieters."
