@@ -33,6 +33,11 @@ def error_text(texts: Texts, message: str, code: str = "") -> str:
     return "\n\n".join(filter(None, (general, message)))
 
 
+def attempt_text(texts: Texts, said: str) -> str:
+    """Say how an attempt at an answer ended, or why there was one."""
+    return _said(texts, _attempts, said) or said
+
+
 def _translated(texts: Texts, message: str) -> str | None:
     """Find the sentence; None for one that is not known. An error after failovers has two."""
     failed = _tried().fullmatch(message)
@@ -71,6 +76,10 @@ def _errors(texts: Texts) -> dict[str, str]:
 
 def _parts(texts: Texts) -> dict[str, str]:
     return texts.parts
+
+
+def _attempts(texts: Texts) -> dict[str, str]:
+    return texts.attempts_said
 
 
 @cache

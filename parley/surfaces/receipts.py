@@ -12,6 +12,7 @@ from parley.chat.receipts import DroppedTurn, Receipts, Seen
 from parley.surfaces.owners import PRIVATE, first_found, owners_of_turn, uuid_or_missing
 from parley.surfaces.receipt_text import receipt_markdown
 from parley.surfaces.schema import giving
+from parley.surfaces.texts import ENGLISH, texts_of
 
 
 class SeenMessage(msgspec.Struct):
@@ -59,7 +60,7 @@ def receipt_routes(receipts: Receipts, callers: Callers, prefix: str) -> APIRout
         known_id = uuid_or_missing(turn_id, "turn")
         seen = await first_found(owners, lambda owner_id: receipts.seen(owner_id, known_id))
         if format == "markdown":
-            return PlainTextResponse(receipt_markdown(seen), headers=PRIVATE)
+            return PlainTextResponse(receipt_markdown(seen, texts_of(ENGLISH)), headers=PRIVATE)
         return JSONResponse(seen_json(seen), headers=PRIVATE)
 
     return router

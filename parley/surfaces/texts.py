@@ -16,6 +16,27 @@ LANGUAGES: Final = (ENGLISH, "de", "fr", "es", "zh", "ja")
 _MOST_ASKED = 20
 
 
+class ReceiptTexts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is said of what the model saw; forms for one and for many have a bar between them."""
+
+    saw: str
+    could_call: str
+    messages: str
+    tokens: str
+    turns: str
+    estimate: str
+    and_: str
+    you: str
+    answer: str
+    tool: str
+    not_proved: str
+    left_out: str
+    dropped: str
+    no_answer: str
+    older: str
+    digest: str
+
+
 class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that is said, in one language; `tag` names it to a browser."""
 
@@ -63,10 +84,24 @@ class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     no_thread: str
     not_read: str
     tried: str
+    thousands: str
+    decimal: str
     # Of errors: what their codes mean, the sentences that tell them, and parts of those.
     codes: dict[str, str]
     errors: dict[str, str]
     parts: dict[str, str]
+    attempts_said: dict[str, str]
+    receipt: ReceiptTexts
+
+    def number(self, value: float, decimals: int = 0) -> str:
+        """Write a number as people of the language do."""
+        marks = {",": self.thousands, ".": self.decimal}
+        return "".join(marks.get(sign, sign) for sign in f"{value:,.{decimals}f}")
+
+    def count(self, forms: str, number: int) -> str:
+        """Say how many there are, by the form for one or the one for many."""
+        one, _, many = forms.partition(" | ")
+        return (one if number == 1 or not many else many).format(count=self.number(number))
 
 
 def texts_of(asked: str) -> Texts:

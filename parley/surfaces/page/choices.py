@@ -15,6 +15,7 @@ from chainlit.session import WebsocketSession
 
 from parley.chat.errors import InvalidRequest
 from parley.chat.models import Health, HealthState, ModelInfo
+from parley.surfaces.error_texts import error_text
 from parley.surfaces.models import Models
 from parley.surfaces.starters import Profile
 from parley.surfaces.texts import Texts, texts_of
@@ -156,7 +157,7 @@ def _described(info: ModelInfo, health: Health | None, texts: Texts) -> str:
     can = info.capabilities
     words = [info.provider if can.is_model else texts.no_model]
     if can.context_window:
-        words.append(f"{can.context_window:,} {texts.tokens}")
+        words.append(f"{texts.number(can.context_window)} {texts.tokens}")
     abilities = (
         (can.tools, texts.tools),
         (can.vision, texts.images),
@@ -164,7 +165,8 @@ def _described(info: ModelInfo, health: Health | None, texts: Texts) -> str:
     )
     words += [word for able, word in abilities if able]
     if health and health.state is HealthState.DOWN:
-        words.append(f"{texts.down}: {health.reason}" if health.reason else texts.down)
+        reason = error_text(texts, health.reason)
+        words.append(f"{texts.down}: {reason}" if reason else texts.down)
     return " · ".join(words)
 
 

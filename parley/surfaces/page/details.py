@@ -1,6 +1,7 @@
 """Details: what an answer was made by and what it cost, as Markdown for the panel beside it."""
 
 from parley.chat.turns import AttemptRecord, Turn
+from parley.surfaces.error_texts import attempt_text
 from parley.surfaces.texts import Texts
 
 
@@ -19,7 +20,7 @@ def _facts(turn: Turn, texts: Texts) -> list[tuple[str, str]]:
     by = f"{last.model} ({last.provider})" if last else turn.model
     facts = [(texts.answered_by, by)]
     if usage:
-        counts = f"{usage.input_tokens} / {usage.output_tokens}"
+        counts = f"{texts.number(usage.input_tokens)} / {texts.number(usage.output_tokens)}"
         counts += f" ({texts.estimated})" if usage.estimated else ""
         facts.append((texts.tokens_in_out, counts))
     if answer.time_to_first_chunk_ms is not None:
@@ -27,7 +28,7 @@ def _facts(turn: Turn, texts: Texts) -> list[tuple[str, str]]:
     if answer.duration_ms is not None:
         facts.append((texts.duration, _seconds(answer.duration_ms, texts)))
     if speed := _speed(turn):
-        facts.append((texts.speed, f"{speed:.1f} {texts.per_second}"))
+        facts.append((texts.speed, f"{texts.number(speed, 1)} {texts.per_second}"))
     return facts
 
 
@@ -42,9 +43,10 @@ def _speed(turn: Turn) -> float | None:
 
 def _attempt(attempt: AttemptRecord, texts: Texts) -> str:
     who = f"{attempt.model} ({attempt.provider})"
-    reason = f" — {attempt.reason}" if attempt.reason else ""
-    return f"{who}: {attempt.outcome}, {_seconds(attempt.duration_ms, texts)}{reason}"
+    reason = f" — {attempt_text(texts, attempt.reason)}" if attempt.reason else ""
+    outcome = attempt_text(texts, attempt.outcome)
+    return f"{who}: {outcome}, {_seconds(attempt.duration_ms, texts)}{reason}"
 
 
 def _seconds(milliseconds: int, texts: Texts) -> str:
-    return f"{milliseconds / 1000:.2f} {texts.seconds}"
+    return f"{texts.number(milliseconds / 1000, 2)} {texts.seconds}"

@@ -107,9 +107,10 @@ def about_route(engine: Engine, receipts: Receipts) -> Route:
         if owner is None:
             raise Unauthenticated("Nobody is known to be calling. Open the page first.")
         turn = await engine.turn(owner.id, request.path_params["turn_id"])
-        said = details_markdown(turn, texts_of(request.query_params.get("language", "")))
+        texts = texts_of(request.query_params.get("language", ""))
+        said = details_markdown(turn, texts)
         with suppress(NotFound):  # no model was asked
-            said += "\n" + receipt_markdown(await receipts.seen(owner.id, turn.id))
+            said += "\n" + receipt_markdown(await receipts.seen(owner.id, turn.id), texts)
         return PlainTextResponse(said, headers=_PRIVATE)
 
     return Route(ABOUT_PATH, about, methods=["GET"])

@@ -49,4 +49,4 @@ def test_no_text_ends_its_block(text: str) -> None:
 
 
 def test_long_result_is_cut_for_the_eye() -> None:
-    assert "… (6,000 more characters)" in result_markdown("x" * 10_000)
+    assert "… (+6,000)" in result_markdown("x" * 10_000)

@@ -57,3 +57,16 @@ def test_speed_is_that_of_the_writing() -> None:
 
 def test_what_is_not_known_is_left_out() -> None:
     assert details_markdown(TURN, texts_of("en")) == "- Answered by: **fast**\n"
+
+
+def test_numbers_and_attempts_are_those_of_the_language() -> None:
+    answer = Answer(
+        usage=Usage(12_345, 100),
+        attempts=(
+            AttemptRecord("openai", "big", "", "TimedOut", 0, 1200),
+            AttemptRecord("tgi", "small", "failover after TimedOut", "completed", 100, 2500),
+        ),
+    )
+    said = details_markdown(replace(TURN, answer=answer), texts_of("de"))
+    assert "12.345 / 100" in said
+    assert "2. small (tgi): fertig, 2,50 s — ein anderes Modell, nach TimedOut" in said
