@@ -90,7 +90,7 @@ class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     codes: dict[str, str]
     errors: dict[str, str]
     parts: dict[str, str]
-    attempts_said: dict[str, str]
+    phrases: dict[str, str]
     receipt: ReceiptTexts
 
     def number(self, value: float, decimals: int = 0) -> str:

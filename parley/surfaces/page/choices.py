@@ -15,8 +15,8 @@ from chainlit.session import WebsocketSession
 
 from parley.chat.errors import InvalidRequest
 from parley.chat.models import Health, HealthState, ModelInfo
-from parley.surfaces.error_texts import error_text
 from parley.surfaces.models import Models
+from parley.surfaces.sentences import error_text
 from parley.surfaces.starters import Profile
 from parley.surfaces.texts import Texts, texts_of
 

@@ -1,7 +1,7 @@
 """Details: what an answer was made by and what it cost, as Markdown for the panel beside it."""
 
 from parley.chat.turns import AttemptRecord, Turn
-from parley.surfaces.error_texts import attempt_text
+from parley.surfaces.sentences import phrase_text
 from parley.surfaces.texts import Texts
 
 
@@ -43,8 +43,8 @@ def _speed(turn: Turn) -> float | None:
 
 def _attempt(attempt: AttemptRecord, texts: Texts) -> str:
     who = f"{attempt.model} ({attempt.provider})"
-    reason = f" — {attempt_text(texts, attempt.reason)}" if attempt.reason else ""
-    outcome = attempt_text(texts, attempt.outcome)
+    reason = f" — {phrase_text(texts, attempt.reason)}" if attempt.reason else ""
+    outcome = phrase_text(texts, attempt.outcome)
     return f"{who}: {outcome}, {_seconds(attempt.duration_ms, texts)}{reason}"
 
 

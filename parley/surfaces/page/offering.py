@@ -16,10 +16,10 @@ from chainlit.step import StepDict
 from parley.chat.errors import Conflict, Forbidden
 from parley.chat.models import FetchProgress, OfferedModel
 from parley.chat.turns import Owner
-from parley.surfaces.error_texts import error_text
 from parley.surfaces.page.buttons import FETCH, Button, offer_buttons, texts_for
 from parley.surfaces.page.markdown import shown
 from parley.surfaces.page.reader import assistant_step, socket_ready
+from parley.surfaces.sentences import error_text
 from parley.surfaces.texts import Texts
 
 _LOOK_S = 0.3
@@ -112,9 +112,9 @@ async def _update(session: WebsocketSession, step: StepDict, text: str) -> None:
 
 def _described(offered: OfferedModel, texts: Texts) -> str:
     left = offered.size_bytes - offered.done_bytes
-    size = f"{offered.size_bytes / _MEGABYTE:,.0f} MB"
+    size = f"{texts.number(offered.size_bytes / _MEGABYTE)} MB"
     if 0 < left < offered.size_bytes:
-        size += f" ({texts.missing}: {left / _MEGABYTE:,.0f} MB)"
+        size += f" ({texts.missing}: {texts.number(left / _MEGABYTE)} MB)"
     facts = (
         (texts.model, offered.name),
         (texts.size, size),
@@ -130,4 +130,4 @@ def _shown_progress(progress: FetchProgress, texts: Texts) -> str:
         return f"{texts.fetching} …"
     percent = progress.done_bytes * 100 // progress.total_bytes
     total = progress.total_bytes / _MEGABYTE
-    return f"{texts.fetching}: {percent} % / {total:,.1f} MB"
+    return f"{texts.fetching}: {percent} % / {texts.number(total, 1)} MB"

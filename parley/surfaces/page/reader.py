@@ -32,10 +32,10 @@ from parley.chat.events import (
 from parley.chat.tool_display import result_markdown, step_title
 from parley.chat.turns import Turn, TurnState, error_step_id, tool_step_id
 from parley.observability.logs import get_logger
-from parley.surfaces.error_texts import error_text
 from parley.surfaces.page.buttons import buttons_of, offer_buttons, texts_for
 from parley.surfaces.page.markdown import Escaper, shown
 from parley.surfaces.page.runs import run_around, run_id_of
+from parley.surfaces.sentences import error_text, title_text
 
 logger = get_logger(__name__)
 
@@ -210,7 +210,8 @@ class _Reader:
         step["id"] = tool_step_id(self._bubble.turn.answer_step_id, event.id)
         step["type"], step["name"], step["showInput"] = "tool", event.name, "json"
         if isinstance(event, ToolStart):
-            step["name"] = step_title(event.name, event.action)
+            title = step_title(event.name, event.action)
+            step["name"] = title_text(texts_for(self._session), title)
             step["input"], step["output"], step["end"] = event.arguments, "", None
             self._called[event.id] = step
             await self._emitter.send_step(step)

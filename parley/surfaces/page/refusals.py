@@ -6,8 +6,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
 from parley.chat.errors import ParleyError
-from parley.surfaces.error_texts import error_text
 from parley.surfaces.failures import refused
+from parley.surfaces.sentences import error_text
 from parley.surfaces.texts import texts_of
 
 

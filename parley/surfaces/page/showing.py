@@ -9,12 +9,12 @@ from chainlit.session import WebsocketSession
 from chainlit.step import StepDict
 from chainlit.types import ThreadDict
 
-from parley.surfaces.error_texts import error_text
 from parley.surfaces.page.buttons import EARLIER, Button, buttons_of, offer_buttons, texts_for
 from parley.surfaces.page.markdown import show_steps
 from parley.surfaces.page.offering import Offering
 from parley.surfaces.page.reader import assistant_step, socket_ready
 from parley.surfaces.page.runs import with_runs
+from parley.surfaces.sentences import error_text, title_text
 from parley.surfaces.texts import Texts
 
 # A thread opens at its last messages: more make the browser stall for seconds.
@@ -49,7 +49,7 @@ class Shown:
         texts = texts_for(session)
         steps: list[StepDict] = thread["steps"]
         buttons = buttons_of(steps, texts, offers_local=self._offering.is_for(session))
-        _say_what_ended(steps, texts)
+        _say_in(texts, steps)
         await show_steps(steps)
         if _messages(steps) >= self._window(session):
             note, button = _earlier(session.thread_id, steps, texts)
@@ -82,11 +82,14 @@ def _messages(steps: list[StepDict]) -> int:
     return sum(step["type"] in {"user_message", "assistant_message"} for step in steps)
 
 
-def _say_what_ended(steps: list[StepDict], texts: Texts) -> None:
+def _say_in(texts: Texts, steps: list[StepDict]) -> None:
+    """Say in the page's language what is not a model's or a user's own."""
     for step in steps:
-        if step["type"] != "assistant_message":
+        if step["type"] == "tool":
+            step["name"] = title_text(texts, step["name"])
+        elif step["type"] != "assistant_message":
             continue
-        if step["isError"]:
+        elif step["isError"]:
             step["output"] = error_text(texts, step["output"])
         elif not step["output"]:
             step["output"] = texts.not_begun

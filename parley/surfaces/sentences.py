@@ -1,4 +1,4 @@
-"""Error texts: what went wrong, said to people in their language.
+"""Sentences: what is said in English elsewhere, errors above all, said to people in their language.
 
 An error is written in English where it is raised, and travels so: to programs, into rows and to
 other replicas. For people its sentence is looked up among those of languages/en.toml, as gettext
@@ -33,9 +33,15 @@ def error_text(texts: Texts, message: str, code: str = "") -> str:
     return "\n\n".join(filter(None, (general, message)))
 
 
-def attempt_text(texts: Texts, said: str) -> str:
-    """Say how an attempt at an answer ended, or why there was one."""
-    return _said(texts, _attempts, said) or said
+def phrase_text(texts: Texts, said: str) -> str:
+    """Say what a tool does, how an attempt at an answer ended, or why there was one."""
+    return _said(texts, _phrases, said) or said
+
+
+def title_text(texts: Texts, title: str) -> str:
+    """Say the title of a tool's step: its name, and what it does."""
+    name, colon, action = title.partition(": ")
+    return f"{name}{colon}{phrase_text(texts, action)}"
 
 
 def _translated(texts: Texts, message: str) -> str | None:
@@ -78,8 +84,8 @@ def _parts(texts: Texts) -> dict[str, str]:
     return texts.parts
 
 
-def _attempts(texts: Texts) -> dict[str, str]:
-    return texts.attempts_said
+def _phrases(texts: Texts) -> dict[str, str]:
+    return texts.phrases
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from parley.auth.limits import Allowance, LimitConfig, open_limits
 from parley.chat.errors import ParleyError, ProviderError, TimedOut
 from parley.chat.limits import Need, Refusal, Take
 from parley.chat.turns import Owner, TurnRequest
-from parley.surfaces.error_texts import error_text
+from parley.surfaces.sentences import error_text, title_text
 from parley.surfaces.texts import LANGUAGES, texts_of
 from providers.config import Connection
 from providers.faults import fault, timed_out
@@ -182,3 +183,19 @@ def test_what_was_tried_before_is_said_too() -> None:
 def test_words_of_ours_inside_a_sentence_are_said_too() -> None:
     said = error_text(GERMAN, "house does not accept the key. Check the provider's key.")
     assert said == "house akzeptiert den Schlüssel nicht. Prüfe den Schlüssel des Anbieters."
+
+
+def test_what_a_tool_does_is_said() -> None:
+    said = title_text(GERMAN, "web_search: Searching the web for “a: b”")
+    assert said == "web_search: Sucht im Web nach „a: b“"
+    assert title_text(GERMAN, "my_tool") == "my_tool"
+    assert title_text(GERMAN, "my_tool: Doing what it does") == "my_tool: Doing what it does"
+
+
+@pytest.mark.parametrize("table", ["phrases", "parts"])
+def test_every_phrase_is_one_that_is_said(table: str) -> None:
+    files = [path for part in PRODUCT for path in (ROOT / part).rglob("*.py")]
+    written = {said for path in files for said in sentences(path)[1]}
+    phrases = getattr(texts_of("en"), table).values()
+    fits = {re.compile(re.sub(r"\\{\w+\\}", "(⟨⟩|{.+})", re.escape(phrase))) for phrase in phrases}
+    assert not [fit for fit in fits if not any(map(fit.fullmatch, written))]
