@@ -17,7 +17,7 @@ from typing import Self
 from tests.services import DidNotStart, find_free_port, stop, wait_until
 
 ROOT = Path(__file__).parents[1]
-PROBE_TIMEOUT_S = 1
+PROBE_TIMEOUT_S = 5
 
 
 def bare_environment(directory: Path, more: Mapping[str, str]) -> dict[str, str]:
@@ -43,7 +43,7 @@ def run_module(
         env=bare_environment(directory, environment),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 

@@ -14,7 +14,8 @@ from uuid import uuid4
 import httpx2
 
 from tests.e2e.page_socket import PageSocket, page_socket
-from tests.server import ROOT, bare_environment
+from tests.patience import PATIENCE_S
+from tests.server import PROBE_TIMEOUT_S, ROOT, bare_environment
 from tests.services import find_free_port, stop, wait_until
 
 APP = ROOT / "examples" / "other_chainlit_app" / "app.py"
@@ -84,7 +85,7 @@ class OtherApp:
         return self._log.read_text(errors="replace")
 
     def _answers(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PROBE_TIMEOUT_S)
         with closing(connection), suppress(OSError, http.client.HTTPException):
             connection.request("GET", "/health")
             return connection.getresponse().status == 200
@@ -141,7 +142,7 @@ class Person:
 
 @asynccontextmanager
 async def signed_in(app: OtherApp, name: str, password: str) -> AsyncIterator[Person]:
-    async with httpx2.AsyncClient(base_url=app.url, timeout=30) as client:
+    async with httpx2.AsyncClient(base_url=app.url, timeout=PATIENCE_S) as client:
         got = await client.post("/login", data={"username": name, "password": password})
         assert got.status_code == 200, got.text
         yield Person(app, client)

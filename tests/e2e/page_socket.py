@@ -9,14 +9,13 @@ from uuid import uuid4
 import httpx2
 import socketio  # type: ignore[import-untyped]  # it ships no types
 
+from tests.patience import PATIENCE_S
 from tests.server import ParleyProcess
-
-WAIT_S = 15.0
 
 
 async def new_guest(parley: ParleyProcess) -> str:
     """Open the page as a new browser does; gives its Cookie header."""
-    async with httpx2.AsyncClient(base_url=parley.url) as client:
+    async with httpx2.AsyncClient(base_url=parley.url, timeout=PATIENCE_S) as client:
         await client.get("/", headers={"accept": "text/html"})
         return "; ".join(f"{name}={value}" for name, value in client.cookies.items())
 
@@ -63,13 +62,13 @@ class PageSocket:
 
     async def next(self, event: str, count: int = 1) -> Any:
         """Wait for the `count`-th event of this name, and give its data."""
-        async with asyncio.timeout(WAIT_S), self._changed:
+        async with asyncio.timeout(PATIENCE_S), self._changed:
             await self._changed.wait_for(lambda: len(self.all(event)) >= count or self.closed)
         return self.all(event)[count - 1]
 
     async def next_error(self, count: int = 1) -> str:
         """Wait for the `count`-th error that is shown, and give its text."""
-        async with asyncio.timeout(WAIT_S), self._changed:
+        async with asyncio.timeout(PATIENCE_S), self._changed:
             await self._changed.wait_for(lambda: len(self.errors()) >= count or self.closed)
         return self.errors()[count - 1]
 
@@ -77,7 +76,7 @@ class PageSocket:
         return [step["output"] for step in self.all("new_message") if step["isError"]]
 
     async def until_closed(self) -> None:
-        async with asyncio.timeout(WAIT_S), self._changed:
+        async with asyncio.timeout(PATIENCE_S), self._changed:
             await self._changed.wait_for(lambda: self.closed)
 
 
@@ -98,7 +97,7 @@ async def page_socket(
             auth={"sessionId": str(uuid4()), "clientType": "webapp"} if auth is None else auth,
             transports=["websocket"],
             socketio_path="/ws/socket.io",
-            wait_timeout=5,
+            wait_timeout=int(PATIENCE_S),
         )
         yield socket
     except socketio.exceptions.ConnectionError as error:

@@ -19,7 +19,7 @@ import msgspec
 from parley.chat.inherited import REASON
 from tests.e2e.line import Line, line_to_port
 from tests.e2e.storyteller import Storyteller, story, storyteller
-from tests.e2e.support import WAIT_S
+from tests.patience import PATIENCE_S, eventually
 from tests.server import ParleyProcess
 from tests.services import DidNotStart, Postgres, RedisProcess, postgres_at_rest, redis_process
 
@@ -111,7 +111,7 @@ class Replicas:
         self._postgres = postgres
         self._postgres_runs = postgres_runs
         self.clients = [
-            httpx2.AsyncClient(base_url=p.url, timeout=httpx2.Timeout(30, connect=2))
+            httpx2.AsyncClient(base_url=p.url, timeout=httpx2.Timeout(PATIENCE_S, connect=5))
             for p in parleys
         ]
 
@@ -242,18 +242,20 @@ class Replicas:
 
     async def saved(self, reading: Reading) -> None:
         """Wait until a checkpoint has what a reader has."""
-        async with asyncio.timeout(WAIT_S):
-            while (await self.answer(reading))["output"] != reading.text:  # noqa: ASYNC110 - elsewhere
-                await asyncio.sleep(_AGAIN_S)
+
+        async def has_it() -> bool:
+            return bool((await self.answer(reading))["output"] == reading.text)
+
+        await eventually(has_it)
 
     async def kept(self, reading: Reading) -> Any:
         """Wait until the row of a turn says that it is over, and give it."""
-        async with asyncio.timeout(WAIT_S):
-            while True:
-                row = await self.answer(reading)
-                if row["state"] not in {"running", "queued"}:
-                    return row
-                await asyncio.sleep(_AGAIN_S)
+
+        async def over() -> Any:
+            row = await self.answer(reading)
+            return None if row["state"] in {"running", "queued"} else row
+
+        return await eventually(over)
 
     async def check(self, reading: Reading) -> Any:
         """Check that a turn has one answer, in its row and for its reader, and nothing was lost."""

@@ -8,6 +8,8 @@ from typing import Any
 import httpx2
 import msgspec
 
+from tests.patience import PATIENCE_S
+
 
 @dataclass(frozen=True)
 class Received:
@@ -38,7 +40,7 @@ async def say(
     """Send a message to a conversation and give the events of the answer."""
     path = f"/api/v1/conversations/{conversation_id}/messages"
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(PATIENCE_S),
         client.stream("POST", path, json={"message": message}, headers=headers) as response,
     ):
         assert response.status_code == 200, await response.aread()

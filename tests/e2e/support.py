@@ -2,22 +2,20 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx2
 import msgspec
 
 from tests.fakes.model_server import ModelServer
+from tests.patience import PATIENCE_S
 from tests.server import ParleyProcess
 from tests.sse_reader import read_events
 
-T = TypeVar("T")
 TABLES = ("users", "threads", "turns", "steps")
-WAIT_S = 15.0
-POLL_S = 0.02
 # Tests are one guest who says more in a minute than people do.
 PATIENT = {
     "LIMIT_GUEST_REQUESTS_PER_MINUTE": "1000000",
@@ -27,14 +25,6 @@ PATIENT = {
 DEMO = {"DETECT_LOCAL_MODELS": "false"} | PATIENT
 # Where every test asks for what it needs, and nothing waits for a name that is not there.
 JSON = {"content-type": "application/json"}
-
-
-async def until(condition: Callable[[], T], within_s: float = WAIT_S) -> T:
-    """Poll until the condition is true, and give what it gave; fail when time is up."""
-    async with asyncio.timeout(within_s):
-        while not (value := condition()):  # noqa: ASYNC110 - it happens in another process
-            await asyncio.sleep(POLL_S)
-        return value
 
 
 @asynccontextmanager
@@ -55,7 +45,7 @@ def asks(server: ModelServer) -> dict[str, str]:
 
 @asynccontextmanager
 async def client_of(parley: ParleyProcess) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=parley.url, timeout=30) as client:
+    async with httpx2.AsyncClient(base_url=parley.url, timeout=PATIENCE_S) as client:
         yield client
 
 

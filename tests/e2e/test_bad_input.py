@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from tests.e2e.support import JSON, row_counts
+from tests.patience import PATIENCE_S, until
 from tests.server import ParleyProcess
 
 MIB = 1024 * 1024
@@ -110,7 +111,7 @@ async def test_an_announced_body_is_refused_unsent(demo: ParleyProcess) -> None:
     """Nobody has to send a gigabyte to hear that it is too much."""
 
     def ask() -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", demo.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", demo.port, timeout=PATIENCE_S)
         connection.putrequest("POST", "/chat")
         connection.putheader("content-type", "application/json")
         connection.putheader("content-length", str(1024 * MIB))
@@ -134,10 +135,9 @@ async def test_a_client_that_leaves_while_it_sends_is_no_failure(demo: ParleyPro
     await writer.drain()
     writer.close()
     await writer.wait_closed()
-    async with asyncio.timeout(10):
-        while "[left-early]" not in (log := demo.log_text()):  # noqa: ASYNC110 - another process
-            await asyncio.sleep(0.02)
-    assert not [line for line in log.splitlines() if "[left-early]" in line and "ERROR" in line]
+    await until(lambda: "[left-early]" in demo.log_text())
+    lines = demo.log_text().splitlines()
+    assert not [line for line in lines if "[left-early]" in line and "ERROR" in line]
     assert row_counts(demo) == before
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.page_socket import new_guest, page_socket
-from tests.e2e.support import DEMO, chat, client_of, until
+from tests.e2e.support import DEMO, chat, client_of
+from tests.patience import until
 from tests.server import ROOT, ParleyProcess
 from tests.services import DidNotStart
 

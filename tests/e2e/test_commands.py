@@ -16,8 +16,9 @@ from redis.asyncio import Redis
 from parley.auth.guests import guest_of_session
 from parley.auth.keys import Secret
 from parley.live.redis_commands import log_key
-from tests.e2e.support import DEMO, chat, client_of, row_counts, select, serving, until
+from tests.e2e.support import DEMO, chat, client_of, row_counts, select, serving
 from tests.fakes.model_server import chunk, hang, model_server, sse
+from tests.patience import until
 from tests.server import ParleyProcess, run_module
 from tests.services import Postgres
 

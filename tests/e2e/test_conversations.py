@@ -12,6 +12,7 @@ from tests.e2e.conftest import Faked
 from tests.e2e.resumable import new_conversation, received, say
 from tests.e2e.support import client_of, text_of
 from tests.fakes.model_server import answer, chunk, sse, wait
+from tests.patience import PATIENCE_S, until
 
 API = "/api/v1"
 
@@ -197,8 +198,7 @@ async def test_stop_keeps_what_there_is(faked: Faked, ada: httpx2.AsyncClient) -
                 stopped = await ada.post(f"{API}/turns/{each.event['turn_id']}/stop")
                 assert stopped.status_code == 202
     assert events[-1]["content"]["finish_reason"] == "stopped"
-    async with asyncio.timeout(5):
-        await faked.server.left.wait()
+    await until(faked.server.left.is_set)
     again = await ada.post(f"{API}/turns/{events[0]['turn_id']}/stop")
     assert (again.status_code, again.json()["state"]) == (200, "stopped")
     (_, said) = (await ada.get(path)).json()["data"]
@@ -243,7 +243,7 @@ async def test_a_cursor_from_the_future_gets_all_of_it(
 
 async def _events(client: httpx2.AsyncClient, turn_id: str, **headers: str) -> list[dict[str, Any]]:
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(PATIENCE_S),
         client.stream("GET", f"{API}/turns/{turn_id}/events", headers=headers) as response,
     ):
         return [each.event async for each in received(response)]

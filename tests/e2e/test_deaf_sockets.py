@@ -14,9 +14,10 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.e2e.conftest import Faked
 from tests.e2e.page_socket import PageSocket, new_guest, page_socket
-from tests.e2e.support import row_counts, select, until
+from tests.e2e.support import row_counts, select
 from tests.e2e.visit import visit
 from tests.fakes.model_server import answer, chunk, sse, wait
+from tests.patience import PATIENCE_S, until
 from tests.server import ParleyProcess
 
 MIB = 1024 * 1024
@@ -65,7 +66,12 @@ async def deaf_socket(parley: ParleyProcess, cookie: str) -> AsyncIterator[Clien
     url = parley.url.replace("http", "ws") + "/ws/socket.io/?EIO=4&transport=websocket"
     headers = {"cookie": cookie}
     async with connect(
-        url, additional_headers=headers, max_queue=1, ping_interval=None, close_timeout=0.1
+        url,
+        additional_headers=headers,
+        max_queue=1,
+        open_timeout=PATIENCE_S,
+        ping_interval=None,
+        close_timeout=0.1,
     ) as socket:
         await socket.recv()
         await socket.send("40" + json.dumps({"sessionId": str(uuid4()), "clientType": "webapp"}))

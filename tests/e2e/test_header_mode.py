@@ -11,6 +11,7 @@ from typing_extensions import override
 from tests.e2e.page_socket import page_socket
 from tests.e2e.support import DEMO, chat
 from tests.identity_services import nginx
+from tests.patience import PATIENCE_S
 from tests.server import ParleyProcess
 from tests.services import find_free_port
 
@@ -73,7 +74,7 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
 @asynccontextmanager
 async def through(proxied: Proxied, user: str) -> AsyncIterator[httpx2.AsyncClient]:
     """A browser that is signed in at the proxy."""
-    async with httpx2.AsyncClient(base_url=proxied.url, timeout=30) as client:
+    async with httpx2.AsyncClient(base_url=proxied.url, timeout=PATIENCE_S) as client:
         if user:
             client.cookies.set("signed_in_at_proxy", user)
         yield client
@@ -132,7 +133,7 @@ async def test_a_stolen_cookie_is_worth_nothing_past_the_proxy(proxied: Proxied)
     async with through(proxied, "emil") as emil:
         await emil.get("/", headers=HTML)
         stolen = {"cookie": f"parley_sign_in={emil.cookies['parley_sign_in']}"}
-        async with httpx2.AsyncClient(base_url=proxied.parley.url) as thief:
+        async with httpx2.AsyncClient(base_url=proxied.parley.url, timeout=PATIENCE_S) as thief:
             assert (await thief.get("/api/v1/me", headers=stolen)).status_code == 401
         assert await me(emil) == "header:emil", "and takes nothing from its owner"
 
@@ -189,7 +190,9 @@ async def test_a_forged_header_opens_no_door(proxied: Proxied, forged: str, door
     headers = [(name.encode(), value.encode("latin-1")) for name, value in sent]
     headers += [(name.encode(), value.encode()) for name, value in more.items()]
     transport = httpx2.AsyncHTTPTransport(local_address=peer, verify=False)
-    async with httpx2.AsyncClient(base_url=proxied.parley.url, transport=transport) as client:
+    async with httpx2.AsyncClient(
+        base_url=proxied.parley.url, transport=transport, timeout=PATIENCE_S
+    ) as client:
         response = await client.request(method, path, headers=headers, json=body)
     # A handshake that is not accepted is 403, whatever the reason.
     assert response.status_code == (403 if door == "socket" else 401), response.text
@@ -197,20 +200,22 @@ async def test_a_forged_header_opens_no_door(proxied: Proxied, forged: str, door
 
 async def test_both_secrets_are_right_while_they_are_exchanged(proxied: Proxied) -> None:
     transport = httpx2.AsyncHTTPTransport(local_address=PROXY)
-    async with httpx2.AsyncClient(base_url=proxied.parley.url, transport=transport) as client:
+    async with httpx2.AsyncClient(
+        base_url=proxied.parley.url, transport=transport, timeout=PATIENCE_S
+    ) as client:
         for secret in (SECRET, OLD_SECRET):
             headers = {NAME: "bob", "X-Proxy-Secret": secret}
             assert (await client.get("/api/v1/me", headers=headers)).status_code == 200
 
 
 async def test_probes_need_no_proxy(proxied: Proxied) -> None:
-    async with httpx2.AsyncClient(base_url=proxied.parley.url) as client:
+    async with httpx2.AsyncClient(base_url=proxied.parley.url, timeout=PATIENCE_S) as client:
         for path in ("/health", "/livez", "/readyz"):
             assert (await client.get(path, headers={NAME: "root"})).status_code == 200
 
 
 async def test_refusals_are_in_the_audit_log(proxied: Proxied, tmp_path: Path) -> None:
-    async with httpx2.AsyncClient(base_url=proxied.parley.url) as client:
+    async with httpx2.AsyncClient(base_url=proxied.parley.url, timeout=PATIENCE_S) as client:
         await client.get("/api/v1/me", headers={NAME: "root@example.org"})
     assert "audit: header_refused" in proxied.parley.log_text()
     assert SECRET not in proxied.parley.log_text()

@@ -23,6 +23,7 @@ from tests.fakes.model_server import (
     usage,
     wait,
 )
+from tests.patience import eventually, until
 
 LIMITS = {
     "LIMIT_GUEST_REQUESTS_PER_MINUTE": "20",
@@ -97,18 +98,23 @@ async def test_turns_a_minute(guest: httpx2.AsyncClient, door: Door) -> None:
 async def test_running_turns(strict: Faked, guest: httpx2.AsyncClient, door: Door) -> None:
     goes_on, begun = asyncio.Event(), [asyncio.Event(), asyncio.Event()]
     strict.will_reply(*(sse(chunk("Once"), tell(b), wait(goes_on), *answer(".")) for b in begun))
+    streams: list[httpx2.Response] = []
     async with AsyncExitStack() as stack:
         for number in range(2):
             held = await stack.enter_async_context(_streaming(guest, await door(guest)))
             assert held.status_code == 200
-            async with asyncio.timeout(20):
-                await begun[number].wait()
+            await until(begun[number].is_set)
+            streams.append(held)
         refused(await guest.send(await door(guest)), "2 answers being written or waiting", 60)
         goes_on.set()
+        for held in streams:  # to their end: a guest has few requests to look for it with
+            await held.aread()
     strict.will_reply(sse(*answer("Hello.")))
-    async with asyncio.timeout(20):
-        while (await guest.send(await door(guest))).status_code != 200:  # settled a moment later
-            pass
+
+    async def is_let_in() -> bool:
+        return (await guest.send(await door(guest))).status_code == 200
+
+    await eventually(is_let_in)  # settled a moment later
 
 
 @asynccontextmanager

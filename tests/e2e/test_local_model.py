@@ -8,8 +8,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.e2e.support import answers, chat, chat_events, client_of, serving, text_of, until
+from tests.e2e.support import answers, chat, chat_events, client_of, serving, text_of
 from tests.fakes.hub import PIECE_BYTES, FakeHub, Repo, fake_hub
+from tests.patience import until
 from tests.server import ParleyProcess, run_module
 from tests.services import find_free_port
 
@@ -43,6 +44,14 @@ def models_of(parent: int) -> list[int]:
     children = Path(f"/proc/{parent}/task").glob("*/children")
     pids = [int(pid) for path in children for pid in path.read_text().split()]
     return [pid for pid in pids if b"llama_child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def is_over(pid: int) -> bool:
+    """Whether a process has ended; who inherited it may not have noticed yet."""
+    try:
+        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 async def parley(directory: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -85,7 +94,7 @@ async def test_killed_parley_takes_the_model_along(tmp_path: Path, tiny_model: P
             await chat(client, "Hello?")
         (child,) = models_of(process.process.pid)
         process.kill()
-        await until(lambda: not Path(f"/proc/{child}").exists())
+        await until(lambda: is_over(child))
 
 
 async def test_missing_file_is_said_in_the_chat(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from tests.fakes.model_server import (
     usage,
     wait,
 )
+from tests.patience import until
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"\0" * 20).decode()
 WEATHER: Any = {
@@ -265,13 +266,11 @@ async def test_leaving_stops_it(faked: Faked, stream: bool) -> None:
 
     async with client_of(faked.parley) as client:
         reading = asyncio.create_task(read(client))
-        async with asyncio.timeout(5):
-            await faked.server.asked.wait()
+        await until(faked.server.asked.is_set)
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
-        async with asyncio.timeout(5):
-            await faked.server.left.wait()
+        await until(faked.server.left.is_set)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ import pytest
 
 from tests.e2e.other_app import OtherApp, Person, running, say, signed_in
 from tests.e2e.page_socket import page_socket
+from tests.patience import eventually
 from tests.services import Postgres
 
 SESSIONS, TURNS = 10, 20
-WAIT_S = 15
 BOTH = ["sqlite", pytest.param("postgres", marks=pytest.mark.needs_postgres)]
 
 
@@ -59,15 +59,16 @@ async def kept(person: Person, thread_id: str, count: int, *, files: int = 0) ->
 
     Chainlit does not wait for its writes; a file is kept beside the turn, not before its end.
     """
-    async with asyncio.timeout(WAIT_S):
-        while True:
-            if (await person.http.get(f"/project/thread/{thread_id}")).status_code == 404:
-                continue
-            thread = await person.opened(thread_id)
-            ended = [run for run in steps_of(thread, "run") if run["end"]]
-            answered = len(ended) == len(steps_of(thread, "assistant_message")) == count
-            if answered and len(thread["elements"]) == files:
-                return thread
+
+    async def opened() -> Any:
+        if (await person.http.get(f"/project/thread/{thread_id}")).status_code == 404:
+            return None
+        thread = await person.opened(thread_id)
+        ended = [run for run in steps_of(thread, "run") if run["end"]]
+        answered = len(ended) == len(steps_of(thread, "assistant_message")) == count
+        return thread if answered and len(thread["elements"]) == files else None
+
+    return await eventually(opened)
 
 
 def steps_of(thread: Any, kind: str) -> list[Any]:

@@ -15,8 +15,8 @@ import pytest
 from tests.e2e.conftest import Faked
 from tests.e2e.doors import QUESTION, SAID, SCRIPT, STATEFUL, TEXT, THOUGHT, WANTED, Talk, folded
 from tests.e2e.page_socket import new_guest, page_socket
-from tests.e2e.resumable import new_conversation, say
-from tests.e2e.support import PATIENT, asks, client_of, row_counts, select, serving, until
+from tests.e2e.resumable import new_conversation, received, say
+from tests.e2e.support import PATIENT, asks, client_of, row_counts, select, serving
 from tests.e2e.ws_client import events_until, next_event, socket_of
 from tests.e2e.ws_client import say as say_on
 from tests.fakes.model_server import (
@@ -26,6 +26,7 @@ from tests.fakes.model_server import (
     sse,
     wait,
 )
+from tests.patience import PATIENCE_S, until
 from tests.server import ParleyProcess
 
 CLOCK = """from parley.tools import tool
@@ -131,15 +132,25 @@ def hold(house: Faked) -> None:
     house.will_reply(sse(chunk(HELD), wait(asyncio.Event())))
 
 
+async def held_id(house: Faked, talk: Talk) -> str:
+    """The turn that is held, once there is what the model has said."""
+    turn_id = await running_id(house)
+    async with talk.client.stream("GET", f"/api/v1/turns/{turn_id}/events") as response:
+        async for each in received(response):
+            if each.event["type"] == "text":
+                return turn_id
+    raise AssertionError("it ended")
+
+
 async def running_id(house: Faked) -> str:
     ((turn_id,),) = await until(lambda: select(house.parley, RUNNING))
-    await asyncio.wait_for(house.server.asked.wait(), 10)
+    await until(house.server.asked.is_set)
     return str(turn_id)
 
 
 async def stopped(house: Faked, turn_id: str) -> None:
     """The provider's stream is closed, and the rows say why."""
-    await asyncio.wait_for(house.server.left.wait(), 10)
+    await until(house.server.left.is_set)
     row = (await until(lambda: select(house.parley, ENDED, turn_id)))[0]
     assert row == ("stopped", "stopped", HELD)
 
@@ -258,10 +269,11 @@ async def test_what_was_begun_at_any_door_ends_there_when_it_is_stopped(
 ) -> None:
     hold(house)
     reading = asyncio.create_task(door(talk))
-    turn_id = await running_id(house)
+    turn_id = await held_id(house, talk)
     house.server.replies[:] = [sse(*answer("fine"))]
     await stop_by_api(talk, turn_id)
-    await asyncio.wait_for(reading, 20)
+    async with asyncio.timeout(PATIENCE_S):
+        await reading
     await stopped(house, turn_id)
 
 
@@ -291,5 +303,5 @@ async def test_where_nothing_is_kept_leaving_stops_it(house: Faked, talk: Talk, 
         async for line in response.aiter_lines():
             if HELD in line:
                 break
-    await asyncio.wait_for(house.server.left.wait(), 10)
+    await until(house.server.left.is_set)
     assert row_counts(house.parley) == before

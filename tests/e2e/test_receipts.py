@@ -11,8 +11,9 @@ from uuid import uuid4
 import httpx2
 
 from tests.e2e.conftest import Faked
-from tests.e2e.support import asks, client_of, select, serving, until
+from tests.e2e.support import asks, client_of, select, serving
 from tests.fakes.model_server import answer, chunk, hang, model_server, sse
+from tests.patience import until
 
 
 async def become_guest(client: httpx2.AsyncClient) -> None:

@@ -12,8 +12,9 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from tests.e2e.support import DEMO, POLL_S, WAIT_S, asks, chat, client_of, select, serving
+from tests.e2e.support import DEMO, asks, chat, client_of, select, serving
 from tests.fakes.model_server import ModelServer, answer, model_server, sse
+from tests.patience import eventually
 from tests.server import ParleyProcess, run_module
 from tests.services import RedisProcess, find_free_port, redis_process
 
@@ -43,9 +44,10 @@ class Served:
         return status
 
     async def until_ready_says(self, status: str) -> None:
-        async with asyncio.timeout(WAIT_S):
-            while (await self.ready())["status"] != status:  # noqa: ASYNC110 - over there
-                await asyncio.sleep(POLL_S)
+        async def says() -> bool:
+            return (await self.ready())["status"] == status
+
+        await eventually(says)
 
     async def key(self) -> str:
         (key,) = await self.redis.keys("chat:session:*:history")

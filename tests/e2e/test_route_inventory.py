@@ -15,6 +15,7 @@ import pytest
 from tests.e2e.inventory import EVENTS, OURS, PAGE, Door, Guard
 from tests.e2e.page_socket import page_socket
 from tests.e2e.support import DEMO
+from tests.patience import PATIENCE_S
 from tests.server import ParleyProcess, bare_environment, run_module
 
 _ID = "11111111-1111-4111-8111-111111111111"
@@ -101,7 +102,7 @@ def made_key(directory: object, settings: Mapping[str, str], *options: str) -> s
 def bobs_thread(parley: ParleyProcess) -> str:
     """Have Bob say something, as the proxy's user."""
     transport = httpx2.HTTPTransport(local_address=PROXY)
-    with httpx2.Client(base_url=parley.url, transport=transport, timeout=30) as bob:
+    with httpx2.Client(base_url=parley.url, transport=transport, timeout=PATIENCE_S) as bob:
         bob.headers[USER] = "bob"
         said = bob.post("/chat", json={"session_id": "b", "message": "only for Bob"})
         assert said.status_code == 200, said.text
@@ -134,7 +135,7 @@ async def knock(
         body = body | {"threadId": house.thread_id}
     transport = httpx2.AsyncHTTPTransport(local_address=peer, verify=False)
     async with httpx2.AsyncClient(
-        base_url=house.parley.url, transport=transport, timeout=30
+        base_url=house.parley.url, transport=transport, timeout=PATIENCE_S
     ) as client:
         if row.form:
             return await client.request(method, path, headers=sent, data=row.form)
@@ -230,7 +231,9 @@ async def test_who_does_not_administrate_sees_nothing_of_others(house: House, do
 async def test_administrators_see_numbers_and_no_words(house: House) -> None:
     async def asked(path: str) -> httpx2.Response:
         transport = httpx2.AsyncHTTPTransport(local_address=PROXY, verify=False)
-        async with httpx2.AsyncClient(base_url=house.parley.url, transport=transport) as root:
+        async with httpx2.AsyncClient(
+            base_url=house.parley.url, transport=transport, timeout=PATIENCE_S
+        ) as root:
             return await root.get(f"/api/v1/admin/{path}", headers={USER: "root@example.org"})
 
     usage = await asked("usage")

@@ -10,8 +10,9 @@ import pytest
 
 from tests.e2e.conftest import Faked
 from tests.e2e.page_socket import PageSocket, new_guest, page_socket
-from tests.e2e.support import chat, client_of, row_counts, select, until
+from tests.e2e.support import chat, client_of, row_counts, select
 from tests.fakes.model_server import answer, sse
+from tests.patience import until
 from tests.server import ParleyProcess
 
 _LOST = "This conversation is not here: it was deleted, or it is somebody else's."

@@ -21,6 +21,7 @@ from tests.fakes.model_server import (
     sse,
     wait,
 )
+from tests.patience import eventually, until
 from tests.sse_reader import read_events
 
 PATHS = ["/api/v1/chat", "/api/chat"]
@@ -137,9 +138,11 @@ async def test_each_wrong_context_has_its_error(tmp_path: Path) -> None:
 
 async def _until_expired(client: httpx2.AsyncClient, context: Any) -> None:
     body = {"message": "hi", "context": context}
-    async with asyncio.timeout(10):
-        while (await client.post(PATHS[0], json=body)).is_success:
-            pass
+
+    async def is_expired() -> bool:
+        return not (await client.post(PATHS[0], json=body)).is_success
+
+    await eventually(is_expired)
 
 
 async def _refused(client: httpx2.AsyncClient, context: Any, status: int, code: str) -> None:
@@ -154,5 +157,4 @@ async def test_leaving_stops_it(faked: Faked) -> None:
         client.stream("POST", PATHS[0], json={"message": "hi"}) as response,
     ):
         await anext(response.aiter_bytes())
-    async with asyncio.timeout(5):
-        await faked.server.left.wait()
+    await until(faked.server.left.is_set)

@@ -20,9 +20,9 @@ from tests.e2e.support import (
     row_counts,
     serving,
     text_of,
-    until,
 )
 from tests.fakes.model_server import answer, chunk, hang, model_server, sse, wait
+from tests.patience import until
 from tests.server import ParleyProcess
 from tests.services import postgres_at_rest
 from tests.sse_reader import read_events
@@ -64,7 +64,7 @@ async def test_messages_of_a_session_are_answered_in_order(
     gate = asyncio.Event()
     faked.will_reply(sse(wait(gate), *answer("first")), sse(*answer("second")))
     one = asyncio.ensure_future(chat(faked_client, "1", session_id="queue"))
-    await faked.server.asked.wait()
+    await until(faked.server.asked.is_set)
     before = row_counts(faked.parley)["turns"]
     other = asyncio.ensure_future(chat(faked_client, "2", session_id="queue"))
     await until(lambda: row_counts(faked.parley)["turns"] == before + 1)
@@ -96,14 +96,14 @@ async def test_sigterm_interrupts_what_takes_too_long(tmp_path: Path) -> None:
             async with client.stream("POST", "/chat", json=body) as response:
                 pieces = response.aiter_bytes()
                 assert b"turn_start" in await anext(pieces)
-                await server.asked.wait()
+                await until(server.asked.is_set)
                 parley.process.terminate()
                 rest = b"".join([piece async for piece in pieces])
             await until(lambda: parley.process.poll() is not None)
         assert b'"code":"shutting_down"' in rest, "its reader sees why"
         assert b'"finish_reason":"interrupted"' in rest, "and the end"
         assert answers(parley) == [("interrupted", "interrupted", "Once upon")]
-        await asyncio.wait_for(server.left.wait(), 5)
+        await until(server.left.is_set)
 
 
 async def test_a_reader_of_text_sees_that_it_is_not_all(tmp_path: Path) -> None:

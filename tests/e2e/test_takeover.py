@@ -17,8 +17,9 @@ import pytest
 from tests.e2e.page_socket import new_guest, page_socket
 from tests.e2e.replicas import Reading, Replicas, replicas
 from tests.e2e.storyteller import story
-from tests.e2e.support import PATIENT, WAIT_S, until
+from tests.e2e.support import PATIENT
 from tests.e2e.ws_client import events_until, say, socket_of
+from tests.patience import PATIENCE_S, eventually, until
 
 pytestmark = [pytest.mark.needs_postgres, pytest.mark.needs_redis]
 
@@ -53,7 +54,7 @@ async def begun(trio: Replicas, reading: Reading, on: int = 0) -> asyncio.Task[R
 
 async def ended(trio: Replicas, reading: Reading, reader: asyncio.Task[Reading]) -> None:
     trio.teller.goes_on.set()
-    async with asyncio.timeout(2 * WAIT_S):
+    async with asyncio.timeout(2 * PATIENCE_S):
         await reader
     await trio.check(reading)
     assert reading.text == story(reading.message)
@@ -100,7 +101,7 @@ async def test_a_frozen_owner_writes_nothing_when_it_wakes_up(trio: Replicas) ->
     trio.signal(0, signal.SIGSTOP)
     try:
         trio.teller.goes_on.set()  # it has much to say when it wakes up
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             await reader
         row = await trio.check(reading)
         assert (row["fence"], reading.text) == (2, story(reading.message))
@@ -159,7 +160,7 @@ async def test_an_owner_cut_off_from_redis_goes_on(trio: Replicas) -> None:
     await trio.lines[0].cut()
     try:
         trio.teller.goes_on.set()
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             await reader
         await trio.check(reading)
         assert reading.text == story(reading.message)
@@ -189,7 +190,7 @@ async def test_what_an_owner_without_redis_has_shown_outlives_it(trio: Replicas)
         trio.signal(0, signal.SIGCONT)
         await trio.lines[0].mend()
         trio.teller.goes_on.set()
-    async with asyncio.timeout(WAIT_S):
+    async with asyncio.timeout(PATIENCE_S):
         await reader
     assert (await trio.check(reading))["output"] == reading.text
 
@@ -221,10 +222,11 @@ async def test_several_surfaces_wait_in_one_queue(trio: Replicas) -> None:
     thread_id = made.json()["conversation_id"]
 
     async def arrived(count: int) -> None:
-        async with asyncio.timeout(WAIT_S):
+        async def are_there() -> bool:
             statement = "SELECT 1 FROM turns WHERE thread_id = $1"
-            while len(await trio.rows(statement, thread_id)) < count:  # noqa: ASYNC110 - elsewhere
-                await asyncio.sleep(0.02)
+            return len(await trio.rows(statement, thread_id)) >= count
+
+        await eventually(are_there)
 
     auth = {"sessionId": str(uuid4()), "threadId": thread_id, "clientType": "webapp"}
     async with (
@@ -305,7 +307,7 @@ async def test_a_queued_turn_is_stopped_elsewhere_before_it_starts(trio: Replica
     waits = asyncio.ensure_future(trio.read(queued, 0))
     await until(lambda: queued.turn_id)
     await trio.stop(queued, 2)
-    async with asyncio.timeout(WAIT_S):
+    async with asyncio.timeout(PATIENCE_S):
         await waits
     assert queued.finish_reason == "stopped"
     await ended(trio, first, reader)
@@ -318,7 +320,7 @@ async def test_a_stop_by_api_on_any_replica_keeps_what_is_there(trio: Replicas) 
     await until(lambda: len(reading.text) > len(reading.message))
     await trio.stop(reading, 1)
     await until(lambda: reading.message in trio.teller.left_at)
-    async with asyncio.timeout(WAIT_S):
+    async with asyncio.timeout(PATIENCE_S):
         await reader
     assert reading.finish_reason == "stopped"
     assert (await trio.check(reading))["output"] == reading.text

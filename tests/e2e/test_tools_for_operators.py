@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from tests.e2e.support import DEMO
+from tests.patience import PATIENCE_S
 from tests.server import bare_environment, run_module
 from tests.unit.fake_server.support import scripted
 
@@ -45,7 +46,7 @@ def run(directory: Path, *arguments: str, **more: str) -> subprocess.CompletedPr
 def test_fake_server_answers_and_tells(tmp_path: Path) -> None:
     with fake_server(tmp_path) as (root, lines):
         body = {"messages": [{"role": "user", "content": "a secret"}]}
-        response = httpx2.post(f"{root}/v1/chat/completions", json=body)
+        response = httpx2.post(f"{root}/v1/chat/completions", json=body, timeout=PATIENCE_S)
         conformance = run(tmp_path, "conformance", "--base-url", f"{root}/v1")
     assert response.json()["choices"][0]["finish_reason"] == "stop"
     assert f"OPENAI_BASE_URL={root}/v1 OPENAI_MODEL=fake" in lines[0]

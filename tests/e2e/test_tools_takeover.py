@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from tests.e2e.replicas import Reading, Replicas, replicas
-from tests.e2e.support import WAIT_S, until
+from tests.patience import PATIENCE_S, eventually, until
 from tests.unit.fake_server.support import scripted
 
 pytestmark = [pytest.mark.needs_postgres, pytest.mark.needs_redis]
@@ -64,10 +64,8 @@ use_tools = ["count", "nap"]
 
 async def counted(duo: Replicas) -> None:
     """Wait until a row says what the first tool gave."""
-    async with asyncio.timeout(WAIT_S):
-        statement = "SELECT id FROM turns WHERE tools->0->>'result' = 'counted'"
-        while not await duo.rows(statement):  # noqa: ASYNC110 - the row is another process's
-            await asyncio.sleep(0.02)
+    statement = "SELECT id FROM turns WHERE tools->0->>'result' = 'counted'"
+    await eventually(lambda: duo.rows(statement))
 
 
 async def test_tool_that_has_ended_is_not_run_by_the_next_owner(tmp_path: Path) -> None:
@@ -89,7 +87,7 @@ async def test_tool_that_has_ended_is_not_run_by_the_next_owner(tmp_path: Path) 
             await asyncio.to_thread(duo.parleys[0].kill)
             await until(lambda: noted("napped") == "xx")
             (tmp_path / "enough").touch()
-            async with asyncio.timeout(2 * WAIT_S):
+            async with asyncio.timeout(2 * PATIENCE_S):
                 await reader
             assert noted("counted") == "x"
             assert reading.text == "Let me see.\n\nAll done."

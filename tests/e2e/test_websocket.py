@@ -11,9 +11,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from tests.e2e.conftest import Faked
 from tests.e2e.page_socket import new_guest
 from tests.e2e.resumable import new_conversation
-from tests.e2e.support import DEMO, answers, client_of, serving, text_of, until
+from tests.e2e.support import DEMO, answers, client_of, serving, text_of
 from tests.e2e.ws_client import events_until, next_event, say, socket_of
 from tests.fakes.model_server import answer, chunk, sse, wait
+from tests.patience import until
 
 
 async def test_a_bare_text_is_a_message(faked: Faked) -> None:
@@ -65,7 +66,7 @@ async def test_stop_ends_it_upstream(faked: Faked) -> None:
         await socket.send(json.dumps({"type": "stop", "turn_id": event["turn_id"]}))
         events = await events_until(socket)
     assert events[-1]["content"]["finish_reason"] == "stopped"
-    await asyncio.wait_for(faked.server.left.wait(), 5)
+    await until(faked.server.left.is_set)
     assert answers(faked.parley)[-1] == ("stopped", "stopped", "some")
 
 
@@ -166,7 +167,7 @@ async def test_a_frame_over_the_limit_of_a_body_ends_the_socket(faked: Faked) ->
     async with socket_of(faked.parley) as socket:
         await socket.send("x" * (1024 * 1024 + 1))
         with pytest.raises(ConnectionClosed) as closed:
-            await asyncio.wait_for(socket.recv(), 10)
+            await socket.recv()
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1009
 

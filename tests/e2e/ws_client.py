@@ -8,9 +8,8 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
+from tests.patience import PATIENCE_S
 from tests.server import ParleyProcess
-
-WAIT_S = 20.0
 
 
 @asynccontextmanager
@@ -18,12 +17,13 @@ async def socket_of(
     parley: ParleyProcess, path: str = "/ws", **headers: str
 ) -> AsyncIterator[ClientConnection]:
     url = parley.url.replace("http", "ws", 1) + path
-    async with asyncio.timeout(60), connect(url, additional_headers=headers) as socket:
+    connecting = connect(url, additional_headers=headers, open_timeout=PATIENCE_S)
+    async with asyncio.timeout(4 * PATIENCE_S), connecting as socket:
         yield socket
 
 
 async def next_event(socket: ClientConnection) -> dict[str, Any]:
-    async with asyncio.timeout(WAIT_S):
+    async with asyncio.timeout(PATIENCE_S):
         event: dict[str, Any] = json.loads(await socket.recv())
         return event
 

@@ -16,8 +16,7 @@ from parley.chat.models import (
     Tokenizer,
 )
 from parley.chat.ports import Route
-
-PATIENCE_S = 10
+from tests.patience import PATIENCE_S
 
 
 @dataclass

@@ -11,6 +11,8 @@ from typing import TypeAlias, cast
 
 from typing_extensions import override
 
+from tests.patience import PATIENCE_S
+
 Reader: TypeAlias = asyncio.StreamReader
 Writer: TypeAlias = asyncio.StreamWriter
 Answer = Callable[["Web", Writer, str], Awaitable[None]]
@@ -166,7 +168,7 @@ class Dns:
             labels = b"".join(bytes([len(part)]) + part for part in host.encode().split(b"."))
             asked = struct.pack("!HHHHHH", 7, 0x0100, 1, 0, 0, 0) + labels + b"\0\0\1\0\1"
             transport.sendto(asked)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 return [str(IPv4Address((await answer)[-4:]))]
         finally:
             transport.close()

@@ -21,6 +21,7 @@ from parley.chat.errors import ShuttingDown, StorageUnavailable, TooLarge, Unaut
 from parley.chat.owner import current_owner
 from parley.chat.turns import Owner
 from tests.contract.layer_support import a_step, steps_of
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +71,7 @@ async def test_what_a_crash_left_is_swept(url: str, tmp_path: Path) -> None:
     leftover.parent.mkdir(parents=True)
     leftover.touch()
     os.utime(leftover, (0, 0))
-    async with opened_at(url, tmp_path) as layer, asyncio.timeout(10):
+    async with opened_at(url, tmp_path) as layer, asyncio.timeout(PATIENCE_S):
         while leftover.exists():
             await layer.get_user("ada")
 

@@ -23,8 +23,9 @@ from parley.context.builder import ContextConfig, WindowedContext
 from parley.context.memory_store import MemoryContextStore
 from parley.live.memory_log import MemoryTurnLog
 from parley.live.memory_news import MemoryAnnouncements
-from tests.fakes.scripted_provider import PATIENCE_S, OneModel, ScriptedProvider
+from tests.fakes.scripted_provider import OneModel, ScriptedProvider
 from tests.fakes.turn_store import MemoryTurnStore
+from tests.patience import PATIENCE_S
 
 ANNA = Owner(str(uuid4()), "anna")
 BEN = Owner(str(uuid4()), "ben")

@@ -39,7 +39,8 @@ from parley.chat.turns import AttemptRecord, Turn, TurnState
 from parley.chat.usage import Usage
 from parley.context.builder import ContextConfig, WindowedContext
 from parley.context.memory_store import MemoryContextStore
-from tests.fakes.scripted_provider import PATIENCE_S, Call, ScriptedProvider
+from tests.fakes.scripted_provider import Call, ScriptedProvider
+from tests.patience import PATIENCE_S
 from tests.unit.chat.support import ANNA, CONFIG, Announced, Bench, TroubledStore, WatchedLog
 
 Said = Delta | Exception

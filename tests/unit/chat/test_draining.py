@@ -12,7 +12,7 @@ from parley.chat.events import TextEvent
 from parley.chat.fold import fold
 from parley.chat.replay import replay
 from parley.chat.turns import TurnState
-from tests.fakes.scripted_provider import PATIENCE_S
+from tests.patience import PATIENCE_S
 from tests.unit.chat.support import ANNA, CONFIG, Bench, TroubledStore, bench
 
 PATIENT = replace(CONFIG, grace_s=PATIENCE_S)

@@ -20,7 +20,8 @@ from parley.chat.events import Event
 from parley.chat.fold import Folded, fold
 from parley.chat.models import CompletionRequest
 from parley.chat.turns import Turn, TurnRequest, TurnState
-from tests.fakes.scripted_provider import PATIENCE_S, ScriptedProvider
+from tests.fakes.scripted_provider import ScriptedProvider
+from tests.patience import PATIENCE_S
 from tests.unit.chat.support import ANNA, CONFIG, Bench, TroubledStore, bench
 
 THREADS = [str(uuid4()) for _ in range(2)]

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from parley.chat.events import Done, Event, TextEvent, TurnStart
 from parley.chat.fold import fold
 from parley.chat.turns import TurnState
-from tests.fakes.scripted_provider import PATIENCE_S
+from tests.patience import PATIENCE_S
 from tests.unit.chat.support import bench
 
 

@@ -21,7 +21,7 @@ from parley.chat.fold import fold
 from parley.chat.inherited import inherited
 from parley.chat.ports import Claimed
 from parley.chat.turns import Answer, Turn, TurnState
-from tests.fakes.scripted_provider import PATIENCE_S
+from tests.patience import PATIENCE_S
 from tests.unit.chat.support import ANNA, CONFIG, TroubledStore, WatchedLog, bench
 from tests.unit.chat.test_recorder import TURN
 

@@ -9,7 +9,7 @@ import pytest
 from parley.chat.errors import NotFound
 from parley.chat.news import News, TurnNews
 from parley.chat.turns import TurnState
-from tests.fakes.scripted_provider import PATIENCE_S
+from tests.patience import PATIENCE_S
 from tests.unit.chat.support import ANNA, BEN, Bench, bench
 
 

@@ -16,9 +16,9 @@ async def written() -> AsyncGenerator[Event]:
         yield TextEvent("t", seq, "x", seq - 2)
 
 
-async def _times(live_after: int) -> list[float]:
+async def _times(live_after: int, pause_s: float = PAUSE_S) -> list[float]:
     now = asyncio.get_running_loop().time
-    return [now() async for e in paced(written(), PAUSE_S, live_after) if isinstance(e, TextEvent)]
+    return [now() async for e in paced(written(), pause_s, live_after) if isinstance(e, TextEvent)]
 
 
 async def test_live_text_comes_one_after_the_other() -> None:
@@ -28,5 +28,6 @@ async def test_live_text_comes_one_after_the_other() -> None:
 
 
 async def test_what_was_written_before_is_not_slowed() -> None:
-    times = await _times(live_after=4)
-    assert times[2] - times[0] < PAUSE_S / 2 or times[-1] - times[0] < PAUSE_S * 2
+    pause_s = 0.5  # far more than a machine with much else to do takes for what is not slowed
+    times = await _times(4, pause_s)
+    assert times[2] - times[0] < pause_s

@@ -15,6 +15,7 @@ from parley.chat.turns import Answer, Context, Turn, TurnState
 from parley.context.builder import ContextConfig, WindowedContext
 from parley.context.memory_store import MemoryContextStore
 from tests.fakes.scripted_provider import OneModel, ScriptedProvider
+from tests.patience import PATIENCE_S
 from tests.unit.chat.support import CONFIG, TroubledStore, WatchedLog, bench
 from tests.unit.chat.test_recorder import NEW, TURN
 
@@ -203,7 +204,7 @@ async def test_bug_that_stays_does_not_hold_up_the_end_of_the_process() -> None:
         (await b.provider.call()).finish("Good day")
         await b.folded(turn)
         b.store.errors["finish"] = ValueError("a bug")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await b.engine.drain()
 
 
@@ -215,7 +216,7 @@ async def test_turn_lost_while_it_is_saved_late_is_left() -> None:
         await b.folded(turn)
         await b.store.delete_thread(turn.owner_id, turn.thread_id)
         b.store.down.clear()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await b.engine.drain()
 
 

@@ -16,7 +16,8 @@ from parley.chat.fold import Folded
 from parley.chat.requests import thread_name
 from parley.chat.titles import TitleConfig, Titles, open_titles, title_of
 from parley.chat.turns import Turn
-from tests.fakes.scripted_provider import PATIENCE_S, Call, OneModel
+from tests.fakes.scripted_provider import Call, OneModel
+from tests.patience import PATIENCE_S
 from tests.unit.chat.support import Bench, bench
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
