@@ -9,9 +9,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,9 +21,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 # What ends a test that would wait for ever, also on a machine with much else to do.
-START_TIMEOUT_S = 60
-STOP_TIMEOUT_S = 10
+START_TIMEOUT_S = 180
+STOP_TIMEOUT_S = 30
 POLL_S = 0.02
+# Ports that were found last; far fewer than the files that a process may have open.
+_MOST_KEPT = 200
+_kept: deque[int] = deque()
 # PostgreSQL refuses to run as root; "nobody" exists wherever root does.
 UNPRIVILEGED_UID = 65534
 
@@ -31,11 +36,26 @@ class DidNotStart(Exception):
 
 
 def find_free_port() -> int:
-    """A loopback TCP port that was free a moment ago."""
+    """A loopback TCP port that is kept free for who is told of it: other tests run beside this one.
+
+    A socket that is bound, and does not listen, keeps the system from giving the port to anybody who asks for
+    any; it refuses connections, and on Linux a server may bind the port as well.
+    """
     with socket.socket() as probe:
+        if sys.platform == "linux":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
+        if sys.platform == "linux":
+            _keep(probe.detach())
         return port
+
+
+def _keep(descriptor: int) -> None:
+    _kept.append(descriptor)
+    if len(_kept) > _MOST_KEPT:
+        os.close(_kept.popleft())
 
 
 def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
