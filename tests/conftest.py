@@ -9,10 +9,11 @@ from typing import TypeVar
 import hypothesis
 import pytest
 import redis
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.models.tiny_gguf import write_tiny_gguf
-from tests.services import Postgres, find_free_port, postgres_server, redis_server
+from tests.patience import PATIENCE_S
+from tests.services import START_TIMEOUT_S, Postgres, find_free_port, postgres_server, redis_server
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER_ARGUMENTS = (
@@ -28,6 +29,7 @@ BROWSER_ARGUMENTS = (
 # No test asserts a time, and a machine with much else to do is no failure.
 hypothesis.settings.register_profile("parley", deadline=None)
 hypothesis.settings.load_profile("parley")
+expect.set_options(timeout=PATIENCE_S * 1000)
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -93,7 +95,9 @@ async def chromium() -> AsyncIterator[Browser]:
     if program is None:
         pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=program, args=BROWSER_ARGUMENTS)
+        browser = await playwright.chromium.launch(
+            executable_path=program, args=BROWSER_ARGUMENTS, timeout=START_TIMEOUT_S * 1000
+        )
         yield browser
         await browser.close()
 

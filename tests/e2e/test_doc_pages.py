@@ -8,16 +8,12 @@ import pytest
 from playwright.async_api import ConsoleMessage, Error, Page, Request, expect
 
 from tests.e2e.conftest import Faked
-from tests.e2e.support import answers, client_of, until
-from tests.e2e.test_page import SIZES, WAIT_MS, shot
+from tests.e2e.support import answers, client_of
+from tests.e2e.test_page import SIZES, shot
 from tests.fakes.model_server import answer, chunk, sse, wait
+from tests.patience import until
 
 pytestmark = pytest.mark.needs_browser
-
-
-@pytest.fixture(autouse=True)
-def bounded_waits() -> None:
-    expect.set_options(timeout=WAIT_MS)
 
 
 def watched(page: Page) -> list[str]:

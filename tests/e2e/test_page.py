@@ -8,16 +8,16 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, FrameLocator, Locator, Page, Route, expect
 
 from tests.e2e.conftest import Faked
-from tests.e2e.line import line_to
-from tests.e2e.support import answers, select, serving, until
+from tests.e2e.line import Line, line_to
+from tests.e2e.support import answers, select, serving
 from tests.fakes.model_server import answer, chunk, cut, hang, json_reply, sse, wait
 from tests.models.llama_server import llama_process
+from tests.patience import eventually, until
 from tests.server import ParleyProcess
 
 pytestmark = pytest.mark.needs_browser
 
 ARTEFACTS = Path(__file__).parents[1] / ".artefacts"
-WAIT_MS = 10_000
 MARKDOWN = """\
 A **turn** is a user message and all up to its final answer:
 
@@ -43,12 +43,12 @@ It takes $t = \frac{n}{v}$ for $5 or $6 a month:
 
 $$\begin{aligned} a &= b:c \\ d &= \$5 \end{aligned}$$
 """
+THREAD = re.compile("/thread/")
+SOME_FRAMES = """() => new Promise((done) => {
+    const wait = (frames) => frames ? requestAnimationFrame(() => wait(frames - 1)) : done();
+    wait(4);
+})"""
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
-
-
-@pytest.fixture(autouse=True)
-def bounded_waits() -> None:
-    expect.set_options(timeout=WAIT_MS)
 
 
 @pytest.fixture
@@ -57,20 +57,41 @@ async def chat_page(faked: Faked, page: Page) -> Page:
     return page
 
 
-async def open_page(page: Page, parley: ParleyProcess, path: str = "/") -> None:
+async def open_page(page: Page, parley: ParleyProcess | Line, path: str = "/") -> None:
     await page.goto(parley.url + path)
     await expect(page.locator("#chat-input")).to_be_visible()
     await settled(page)
 
 
 async def settled(page: Page | FrameLocator) -> None:
-    """The page does not change by itself any more: what offers models comes over the socket."""
-    await expect(page.locator("#mode-picker-trigger-model")).to_be_enabled()
+    """The page does not change by itself any more.
+
+    What offers models comes over the socket; and two frames after it has a new address, it is built anew.
+    """
+    picker = page.locator("#mode-picker-trigger-model")
+    await expect(picker).to_be_enabled()
+    await picker.evaluate(SOME_FRAMES)
 
 
 async def say(page: Page, text: str) -> None:
+    if await page.locator("[data-step-type=user_message]").count():
+        await expect(page).to_have_url(THREAD)
+    await settled(page)
     await page.locator("#chat-input").fill(text)
     await page.locator("#chat-submit").click()
+
+
+async def new_chat(page: Page) -> None:
+    await page.locator("#new-chat-button").click()
+    await expect(page).not_to_have_url(THREAD)
+    await expect(page.locator("[data-step-type=user_message]")).to_have_count(0)
+    await settled(page)
+
+
+async def thread_of(page: Page) -> str:
+    """The id of its thread, once the page has its address."""
+    await expect(page).to_have_url(THREAD)
+    return page.url.rpartition("/")[2]
 
 
 def answer_of(page: Page) -> Locator:
@@ -87,8 +108,8 @@ async def finished(page: Page) -> None:
 
 
 async def load_again(page: Page) -> None:
-    """Reload the page of a thread, once it has that thread's address: Chainlit gives it late."""
-    await expect(page).to_have_url(re.compile("/thread/"))
+    """Reload the page of a thread, once it has that thread's address."""
+    await expect(page).to_have_url(THREAD)
     await page.reload()
 
 
@@ -118,7 +139,7 @@ async def test_text_streams_and_stop_stops(faked: Faked, chat_page: Page) -> Non
     await say(chat_page, "Tell me a story.")
     await expect(answer_of(chat_page)).to_contain_text("Once upon")
     await chat_page.locator("#stop-button").click()
-    await asyncio.wait_for(faked.server.left.wait(), 2)
+    await until(faked.server.left.is_set)
     await finished(chat_page)
     await until(lambda: answers(faked.parley)[-1] == ("stopped", "stopped", "Once upon"))
     await load_again(chat_page)
@@ -163,7 +184,7 @@ async def test_a_new_chat_has_its_address_at_once(faked: Faked, chat_page: Page)
     faked.will_reply(sse(*answer("hm")))
     await say(chat_page, "first thread")
     await expect(answer_of(chat_page)).to_contain_text("hm")
-    await expect(chat_page).to_have_url(re.compile("/thread/"))
+    await expect(chat_page).to_have_url(THREAD)
     await finished(chat_page)
     assert sockets == [], "the page goes on as it is"
     await chat_page.locator("#new-chat-button").click()
@@ -171,7 +192,7 @@ async def test_a_new_chat_has_its_address_at_once(faked: Faked, chat_page: Page)
     listed.set()
     sidebar = chat_page.locator("#thread-history")
     await expect(sidebar.get_by_text("first thread").first).to_be_visible()
-    await expect(chat_page).not_to_have_url(re.compile("/thread/"))
+    await expect(chat_page).not_to_have_url(THREAD)
     await say(chat_page, "second thread")
     await expect(answer_of(chat_page)).to_contain_text("hm")
     assert "first thread" not in faked.server.requests[-1].body.decode()
@@ -182,7 +203,7 @@ async def test_a_lost_connection_loses_no_text(faked: Faked, page: Page, back: s
     gate = asyncio.Event()
     faked.will_reply(sse(chunk("Once upon"), wait(gate), *answer(" a time.")))
     async with line_to(faked.parley) as line:
-        await page.goto(line.url)
+        await open_page(page, line)
         await say(page, "Tell me a story.")
         await expect(answer_of(page)).to_contain_text("Once upon")
         await line.cut()
@@ -248,10 +269,8 @@ async def test_a_new_chat_is_another_thread(faked: Faked, chat_page: Page) -> No
     faked.will_reply(sse(*answer("hm")))
     await say(chat_page, "first thread")
     await expect(answer_of(chat_page)).to_contain_text("hm")
-    await expect(chat_page).to_have_url(re.compile("/thread/"))
     await finished(chat_page)
-    await chat_page.locator("#new-chat-button").click()
-    await expect(chat_page.locator("[data-step-type=user_message]")).to_have_count(0)
+    await new_chat(chat_page)
     await say(chat_page, "second thread")
     await expect(answer_of(chat_page)).to_contain_text("hm")
     await finished(chat_page)
@@ -267,8 +286,7 @@ async def test_another_guest_sees_nothing_of_it(
     faked.will_reply(sse(*answer("a secret answer")))
     await say(chat_page, "my secret question")
     await finished(chat_page)
-    await expect(chat_page).to_have_url(re.compile("/thread/"))
-    thread_path = chat_page.url.removeprefix(faked.parley.url)
+    thread_id = await thread_of(chat_page)
     async with stranger(chromium) as context:
         other = await context.new_page()
         await open_page(other, faked.parley)
@@ -277,7 +295,6 @@ async def test_another_guest_sees_nothing_of_it(
         await expect(other.get_by_text("This conversation is not here").first).to_be_visible()
         assert "secret" not in await other.inner_text("body")
         await shot(other, "foreign-thread-desktop-light")
-        thread_id = thread_path.rsplit("/", 1)[1]
         for method, path, sent in (
             ("GET", f"/project/thread/{thread_id}", None),
             ("PUT", "/project/thread", {"threadId": thread_id, "name": "mine"}),
@@ -319,7 +336,8 @@ async def test_it_looks_right(faked: Faked, chromium: Browser, size: str, theme:
         await finished(page)
         await expect(answer_of(page)).to_contain_text("for $5 or $6 a month")
         await expect(answer_of(page).locator(".katex-display")).to_have_count(2)
-        await page.wait_for_function("document.fonts.check('16px KaTeX_Main')")
+        # Not by `wait_for_function`: it evaluates a text again and again, which the page's policy forbids.
+        await eventually(lambda: page.evaluate("document.fonts.check('16px KaTeX_Main')"))
         await shot(page, f"chat-{size}-{theme}")
         wide = await page.evaluate("document.documentElement.scrollWidth > innerWidth")
         assert not wide, "nothing sticks out at the side"

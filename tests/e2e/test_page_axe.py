@@ -10,7 +10,6 @@ from tests.e2e.conftest import Faked
 from tests.e2e.test_page import (
     MARKDOWN,
     SIZES,
-    WAIT_MS,
     answer_of,
     finished,
     open_page,
@@ -29,11 +28,6 @@ SERIOUS = {"serious", "critical"}
 def axe() -> str:
     packages = npm_packages(Path(__file__).parents[1] / "axe")
     return (packages / "axe-core" / "axe.min.js").read_text()
-
-
-@pytest.fixture(autouse=True)
-def bounded_waits() -> None:
-    expect.set_options(timeout=WAIT_MS)
 
 
 async def violations(page: Page, axe: str) -> dict[str, list[str]]:

@@ -1,7 +1,6 @@
 """What is kept, in a real browser: found again, rated, kept at hand, shared."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,27 +8,24 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests.e2e.conftest import Faked
-from tests.e2e.support import asks, select, serving, until
+from tests.e2e.support import asks, select, serving
 from tests.e2e.test_page import (
     SIZES,
-    WAIT_MS,
     answer_of,
     finished,
     load_again,
+    new_chat,
     open_page,
     question_of,
     say,
     shot,
     stranger,
+    thread_of,
 )
 from tests.fakes.model_server import answer, model_server, sse, wait
+from tests.patience import until
 
 pytestmark = pytest.mark.needs_browser
-
-
-@pytest.fixture(autouse=True)
-def bounded_waits() -> None:
-    expect.set_options(timeout=WAIT_MS)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +60,7 @@ async def rate(page: Page, button: str, comment: str = "") -> None:
 
 async def test_search_finds_the_words_of_an_answer(sharing: Faked, chat_page: Page) -> None:
     await ask(sharing, chat_page, "Which animal?", "A marvellous pangolin.")
-    await chat_page.locator("#new-chat-button").click()
+    await new_chat(chat_page)
     await ask(sharing, chat_page, "Which plant?", "A fern.")
     await chat_page.locator("#search-chats-button").click()
     await chat_page.get_by_role("dialog").locator("input").fill("pangolin")
@@ -83,12 +79,12 @@ async def test_a_rating_stays_and_can_be_changed(sharing: Faked, chat_page: Page
     await expect(chat_page.locator(".positive-feedback-on")).to_be_visible()
     await shot(chat_page, "rated-desktop-light")
     await rate(chat_page, "negative")
-    assert kept_values(sharing) == [0]
+    await until(lambda: kept_values(sharing) == [0])
     await load_again(chat_page)
     await chat_page.locator(".negative-feedback-on").click()
     await expect(chat_page.locator(".negative-feedback-on")).to_have_count(0)
     await expect(chat_page.locator(".negative-feedback-off")).to_have_count(1)
-    assert kept_values(sharing) == []
+    await until(lambda: not kept_values(sharing))
 
 
 def kept_values(faked: Faked) -> list[int]:
@@ -116,7 +112,7 @@ async def test_a_favourite_is_at_hand_in_a_new_chat(sharing: Faked, chat_page: P
     await shot(chat_page, "favourite-desktop-light")
     await load_again(chat_page)
     await expect(chat_page.locator(".favorite-message.text-yellow-500")).to_be_visible()
-    await chat_page.locator("#new-chat-button").click()
+    await new_chat(chat_page)
     await chat_page.locator(".favorite-popover-wrapper button").click()
     await chat_page.get_by_role("option").get_by_text("Keep this question").click()
     await expect(chat_page.locator("#chat-input")).to_have_text("Keep this question")
@@ -127,8 +123,7 @@ async def test_sharing_shows_the_thread_until_it_ends(
 ) -> None:
     await chat_page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await ask(sharing, chat_page, "Show this around", "To everybody: it is public.")
-    await expect(chat_page).to_have_url(re.compile("/thread/"))
-    link = chat_page.url.replace("/thread/", "/share/")
+    link = f"{sharing.parley.url}/share/{await thread_of(chat_page)}"
     async with stranger(chromium) as context:
         other = await context.new_page()
         await other.goto(link)
@@ -192,7 +187,7 @@ async def test_open_pages_show_the_names_that_threads_get(tmp_path: Path, page: 
         for each in (sidebar, other.locator("#thread-history")):
             await expect(each).to_contain_text("Wombats, shortly")
             await expect(each).to_contain_text("What is a quokka?")
-        first = page.url.rsplit("/", 1)[1]
+        first = await thread_of(page)
         renamed = await page.request.patch(
             f"{parley.url}/api/v1/conversations/{first}", data={"title": "By hand"}
         )

@@ -10,7 +10,7 @@ from playwright.async_api import Page, expect
 from providers.weights import DEFAULT
 from tests.e2e.page_socket import new_guest, page_socket
 from tests.e2e.support import DEMO, client_of, serving
-from tests.e2e.test_page import WAIT_MS, answer_of, finished, open_page, say, shot
+from tests.e2e.test_page import answer_of, finished, open_page, say, shot
 from tests.fakes.hub import PIECE_BYTES, Repo, fake_hub
 from tests.server import ParleyProcess
 
@@ -20,7 +20,6 @@ pytestmark = pytest.mark.needs_browser
 async def test_a_model_is_fetched_by_a_click_and_answers(
     page: Page, tiny_model: Path, tmp_path: Path
 ) -> None:
-    expect.set_options(timeout=2 * WAIT_MS)
     data = await asyncio.to_thread(tiny_model.read_bytes)
     file = DEFAULT.reference.file or ""
     async with fake_hub(Repo(DEFAULT.reference.repo, {file: data})) as hub:

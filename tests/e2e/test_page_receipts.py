@@ -11,7 +11,6 @@ from tests.e2e.page_socket import new_guest
 from tests.e2e.support import client_of
 from tests.e2e.test_page import (
     SIZES,
-    WAIT_MS,
     answer_of,
     finished,
     load_again,
@@ -24,11 +23,6 @@ from tests.e2e.visit import visit
 from tests.fakes.model_server import answer, sse
 
 pytestmark = pytest.mark.needs_browser
-
-
-@pytest.fixture(autouse=True)
-def bounded_waits() -> None:
-    expect.set_options(timeout=WAIT_MS)
 
 
 def buttons(page: Page) -> Locator:

@@ -12,12 +12,10 @@ from playwright.async_api import Locator, Page, expect
 from tests.e2e.balancer import balancer
 from tests.e2e.replicas import Replicas, replicas
 from tests.e2e.storyteller import story
-from tests.e2e.support import until
-from tests.e2e.test_page import settled
+from tests.e2e.test_page import settled, thread_of
+from tests.patience import until
 
 pytestmark = [pytest.mark.needs_browser, pytest.mark.needs_postgres, pytest.mark.needs_redis]
-
-WAIT_MS = 20_000
 
 
 @dataclass(frozen=True)
@@ -35,11 +33,6 @@ async def balanced(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ba
         balancer([parley.port for parley in it.parleys]) as url,
     ):
         yield Balanced(it, url)
-
-
-@pytest.fixture(autouse=True)
-def bounded_waits() -> None:
-    expect.set_options(timeout=WAIT_MS)
 
 
 async def asked(page: Page, it: Balanced, length: int) -> str:
@@ -89,7 +82,7 @@ async def test_a_page_stops_what_another_server_runs(balanced: Balanced, page: P
     message = await asked(page, balanced, 2000)
     owner = await owner_of(it, message)
     other = await page.context.new_page()
-    thread = page.url.rpartition("/")[2]
+    thread = await thread_of(page)
     await other.goto(f"{it.parleys[1 - owner].url}/thread/{thread}")
     await expect(answers(other)).to_have_count(1)
     it.teller.goes_on.set()
@@ -97,8 +90,13 @@ async def test_a_page_stops_what_another_server_runs(balanced: Balanced, page: P
     await other.locator("#stop-button").click()
     await until(lambda: message in it.teller.left_at)
     await expect(page.locator("#stop-button")).to_have_count(0)
-    shown = await answers(page).get_by_role("article").inner_text()
-    await expect(answers(other).get_by_role("article")).to_have_text(shown)
+    (answer,) = await it.rows(
+        "SELECT a.output FROM turns JOIN steps u ON u.id = turns.user_step_id"
+        " JOIN steps a ON a.id = turns.answer_step_id WHERE u.output = $1",
+        message,
+    )
+    for each in (page, other):
+        await expect(answers(each).get_by_role("article")).to_have_text(answer["output"])
     # Another surface, on either server: both pages show it as it comes.
     cookies = {c["name"]: c["value"] for c in await page.context.cookies()}
     said = {"message": f"{uuid4().hex[:8]} 30"}

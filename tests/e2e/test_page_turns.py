@@ -1,7 +1,6 @@
 """Turns in a real browser: run again, edited, and the same in every page that has the thread open."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
@@ -11,18 +10,20 @@ from playwright.async_api import Browser, Locator, Page, expect
 
 from tests.e2e.conftest import Faked
 from tests.e2e.page_socket import new_guest, page_socket
-from tests.e2e.support import answers, asks, client_of, select, serving, until
+from tests.e2e.support import answers, asks, client_of, select, serving
 from tests.e2e.test_page import (
-    WAIT_MS,
     answer_of,
     finished,
     load_again,
+    new_chat,
     open_page,
     say,
     shot,
     stranger,
+    thread_of,
 )
 from tests.fakes.model_server import answer, chunk, hang, json_reply, model_server, sse, wait
+from tests.patience import until
 
 pytestmark = pytest.mark.needs_browser
 
@@ -49,11 +50,6 @@ message = "What is a turn?"
 label = "Say hello"
 message = "Hello there."
 """
-
-
-@pytest.fixture(autouse=True)
-def bounded_waits() -> None:
-    expect.set_options(timeout=WAIT_MS)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +104,7 @@ async def test_stopped_and_failed_answers_say_so_and_run_again(models: Faked, pa
         await expect(panel).to_contain_text(told)
     await shot(page, "details-desktop-light")
     # Nothing was deleted: five siblings are in the rows.
-    thread_id = page.url.rsplit("/", 1)[1]
+    thread_id = await thread_of(page)
     statement = "SELECT count(*) FROM turns WHERE thread_id = ?"
     assert select(models.parley, statement, UUID(thread_id).hex) == [(5,)]
 
@@ -123,7 +119,7 @@ async def test_an_edited_question_is_a_branch_in_every_page(models: Faked, page:
     await expect(answer_of(page)).to_contain_text("Long.")
     await finished(page)
     other = await page.context.new_page()
-    await other.goto(page.url)
+    await open_page(other, models.parley, f"/thread/{await thread_of(page)}")
     await expect(answer_of(other)).to_contain_text("Long.")
     first = page.locator("[data-step-type=user_message]").first
     await first.hover()
@@ -152,8 +148,7 @@ async def test_turns_from_elsewhere_appear_live_and_can_be_stopped(
     await say(page, "Where are you?")
     await expect(answer_of(page)).to_contain_text("Here.")
     await finished(page)
-    await expect(page).to_have_url(re.compile("/thread/"))
-    thread_id = page.url.rsplit("/", 1)[1]
+    thread_id = await thread_of(page)
     cookies = await page.context.cookies()
     header = "; ".join(f"{c['name']}={c['value']}" for c in cookies)
     async with stranger(chromium, 390, 844) as device, client_of(models.parley) as client:
@@ -161,7 +156,7 @@ async def test_turns_from_elsewhere_appear_live_and_can_be_stopped(
             [{"name": c["name"], "value": c["value"], "url": models.parley.url} for c in cookies]
         )
         phone = await device.new_page()
-        await phone.goto(page.url)
+        await open_page(phone, models.parley, f"/thread/{thread_id}")
         await expect(answer_of(phone)).to_contain_text("Here.")
         asked = {"session_id": thread_id, "message": "And now?"}
         sending = asyncio.create_task(client.post("/chat", json=asked, headers={"cookie": header}))
@@ -220,7 +215,7 @@ async def test_model_and_settings_are_chosen_and_remembered(models: Faked, page:
     await expect(page.locator("#system_prompt")).to_have_value("You are a pirate.")
     await expect(page.locator("#temperature")).to_have_value("0.5")
     await page.keyboard.press("Escape")
-    await page.locator("#new-chat-button").click()
+    await new_chat(page)
     await expect(picker).to_have_text("Small one")
     await page.locator("#starter-say-hello").click()
     await expect(answer_of(page)).to_contain_text("Yes.")
@@ -233,8 +228,7 @@ async def test_earlier_messages_come_on_demand(models: Faked, page: Page) -> Non
     await say(page, "Question 0.")
     await expect(answer_of(page)).to_contain_text("An answer.")
     await finished(page)
-    await expect(page).to_have_url(re.compile("/thread/"))
-    thread_id = page.url.rsplit("/", 1)[1]
+    thread_id = await thread_of(page)
     cookies = await page.context.cookies()
     headers = {"cookie": "; ".join(f"{c['name']}={c['value']}" for c in cookies)}
     async with client_of(models.parley) as client:
@@ -263,7 +257,7 @@ async def test_a_killed_server_comes_back_with_the_answer_so_far(
         parley.kill()
         await asyncio.to_thread(parley.start)
         # The page connects again by itself.
-        await expect(again(page)).to_have_text("Interrupted · Run again", timeout=3 * WAIT_MS)
+        await expect(again(page)).to_have_text("Interrupted · Run again")
         await expect(page.get_by_text("Once upon")).to_be_visible()
         await finished(page)
         await again(page).click()

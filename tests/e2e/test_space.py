@@ -28,7 +28,6 @@ from tests.server import ParleyProcess
 
 pytestmark = pytest.mark.needs_browser
 
-WAIT_MS = 20_000
 ALLOW_IN_FRAMES = '{"profile": {"cookie_controls_mode": 0}}'
 
 
@@ -106,11 +105,6 @@ async def visitor(home: Path, *, keeps_in_frames: bool) -> AsyncIterator[Browser
             yield context
         finally:
             await context.close()
-
-
-@pytest.fixture(autouse=True)
-def bounded_waits() -> None:
-    expect.set_options(timeout=WAIT_MS)
 
 
 async def signs_in(tab: Page, name: str) -> None:

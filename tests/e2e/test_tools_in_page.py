@@ -9,10 +9,9 @@ from playwright.async_api import Page, expect
 
 from parley.fake_server.server import ScriptedServer
 from tests.e2e.page_socket import new_guest
-from tests.e2e.support import serving, until
+from tests.e2e.support import serving
 from tests.e2e.test_page import (
     SIZES,
-    WAIT_MS,
     answer_of,
     finished,
     load_again,
@@ -22,6 +21,7 @@ from tests.e2e.test_page import (
 )
 from tests.e2e.visit import chart, visit
 from tests.fakes.web import Web, page_of, web
+from tests.patience import until
 from tests.unit.fake_server.support import scripted
 
 pytestmark = pytest.mark.needs_browser
@@ -45,11 +45,6 @@ id = "c"
 text = "They purr, says [the page](https://cats.example/purr)."
 """
 EVIL = '<img src="%(beacon)s"> ![x](%(beacon)s) <script>document.title = "gone"</script> **purr**'
-
-
-@pytest.fixture(autouse=True)
-def bounded_waits() -> None:
-    expect.set_options(timeout=WAIT_MS)
 
 
 async def test_tools_are_shown_live_and_in_the_history(page: Page, tmp_path: Path) -> None:
@@ -80,6 +75,7 @@ async def test_tools_are_shown_live_and_in_the_history(page: Page, tmp_path: Pat
         await page.locator("#chat-settings-open-modal").click()
         await page.get_by_role("switch").click()
         await page.locator("#confirm").click()
+        await expect(page.get_by_text("The settings hold")).to_be_visible()
         await say(page, "And now?")
         await finished(page)
         await until(lambda: b"And now?" in server.requests[-1].body)

@@ -12,10 +12,21 @@ from playwright.async_api import FilePayload, Page, expect
 
 from tests.e2e.conftest import Faked
 from tests.e2e.page_socket import new_guest
-from tests.e2e.support import client_of, select, serving, until
-from tests.e2e.test_page import SIZES, answer_of, finished, open_page, question_of, say, shot
+from tests.e2e.support import client_of, select, serving
+from tests.e2e.test_page import (
+    SIZES,
+    answer_of,
+    finished,
+    open_page,
+    question_of,
+    say,
+    settled,
+    shot,
+    thread_of,
+)
 from tests.e2e.visit import Visit, chart, visit
 from tests.fakes.model_server import answer, sse
+from tests.patience import until
 from tests.server import ParleyProcess
 
 MIB = 1024 * 1024
@@ -165,7 +176,7 @@ async def test_too_large_a_file_is_refused_and_memory_stays_small(
     assert response.status_code == 413
     assert response.json()["error"]["code"] == "too_large"
     assert "LIMIT_UPLOAD_BYTES" in response.json()["detail"]
-    assert len(waiting_files(parley, mine)) == 1
+    await until(lambda: len(waiting_files(parley, mine)) == 1)
     assert peak_memory(parley) - before < 25 * MIB
 
 
@@ -309,18 +320,14 @@ async def test_attachments_are_seen_live_and_after_a_reload(
     await open_page(page, parley)
     await say(page, "Hello.")  # its session is there from now on
     await expect(answer_of(page)).to_contain_text("Hello there.")
-    if size == "desktop":
-        # The page is built anew when it gets its thread's address, which comes with the list that a
-        # phone hides: a file that was chosen before is not sent.
-        await expect(page).to_have_url(re.compile("/thread/"))
+    await thread_of(page)
     await finished(page)
     files = {
         ("chart.png", "image/png"): chart(),
         ("Q3 report.pdf", "application/pdf"): b"%PDF-1.4 x",
         ("notes & <b>ideas.txt", "text/plain"): b"ideas",
     }
-    # The page is connected once it offers models: what is chosen before is not sent.
-    await expect(page.locator("#mode-picker-trigger-model")).to_be_visible()
+    await settled(page)  # what is chosen before is not sent
     for number, ((name, mime), content) in enumerate(files.items(), 1):
         chosen = FilePayload(name=name, mimeType=mime, buffer=content)
         async with page.expect_response(re.compile("/project/file")) as answered:
