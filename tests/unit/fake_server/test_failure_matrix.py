@@ -16,9 +16,10 @@ from parley.chat.messages import Message, Role
 from parley.fake_server.exchange import listening
 from parley.fake_server.script import read_script
 from parley.fake_server.server import ScriptedServer
+from providers.config import Deadlines
 from providers.openai_compatible import OpenAICompatible
 from tests.fakes.failure_matrix import ALSO, FAILED, MATRIX, SILENT, WELL
-from tests.unit.providers.support import LONG, REQUEST, SHORT, Outcome, connection, outcome_of
+from tests.unit.providers.support import LONG, REQUEST, Outcome, connection, late, outcome_of
 
 
 @pytest.fixture
@@ -28,8 +29,7 @@ async def server() -> AsyncIterator[ScriptedServer]:
         yield server
 
 
-async def ask(server: ScriptedServer, case: str, *, patient: bool = True) -> Outcome:
-    deadlines = LONG if patient else SHORT
+async def ask(server: ScriptedServer, case: str, deadlines: Deadlines = LONG) -> Outcome:
     provider = OpenAICompatible(connection(server.base_url, deadlines=deadlines))
     try:
         request = replace(REQUEST, messages=(Message.of(Role.USER, case),))
@@ -62,7 +62,7 @@ async def test_failure_is_typed(
 
 @pytest.mark.parametrize(("case", "phase"), SILENT.items(), ids=SILENT.keys())
 async def test_silence_has_its_deadline(server: ScriptedServer, case: str, phase: str) -> None:
-    outcome = await ask(server, case, patient=False)
+    outcome = await ask(server, case, late(phase))
     assert isinstance(outcome.error, TimedOut)
     assert outcome.error.phase == phase
     await server.left.wait()

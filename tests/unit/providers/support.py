@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from parley.chat.deltas import Delta, Text
 from parley.chat.errors import ProviderError
@@ -15,8 +15,13 @@ from tests.fakes.model_server import ModelServer, Reply, model_server
 
 REQUEST = CompletionRequest("m", (Message.of(Role.USER, "Hello?"),))
 SHORT = Deadlines(connect_s=0.2, first_event_s=0.2, idle_s=0.2, total_s=5)
-# Only what a test is about may run out.
+# Only what a test is about may run out: see `late`.
 LONG = Deadlines(connect_s=60, first_event_s=60, idle_s=60, total_s=60, after_finish_s=60)
+
+
+def late(phase: str, after_s: float = 0.2) -> Deadlines:
+    """Deadlines of which only that of this phase is short: nothing before it may be too late for one."""
+    return replace(LONG, **{f"{phase}_s": after_s})
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from providers.config import Connection, ModelConfig
 from providers.dialects import DIALECTS, OpenedOnUse, load
 from providers.plugins import open_installed
 from tests.fakes.model_server import answer, json_reply, model_server, sse
-from tests.unit.providers.support import SHORT, outcome_of
+from tests.unit.providers.support import outcome_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -50,7 +50,7 @@ async def test_door_asks_for_the_first_model_where_none_is_named() -> None:
 async def test_errors_name_the_arguments() -> None:
     async with (
         model_server(json_reply({}, 401)) as server,
-        connect("openai", base_url=server.base_url, deadlines=SHORT) as provider,
+        connect("openai", base_url=server.base_url) as provider,
     ):
         error = (await outcome_of(provider, ask("a", model="m"))).error
     assert isinstance(error, CredentialsRefused)

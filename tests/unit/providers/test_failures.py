@@ -43,12 +43,13 @@ from tests.fakes.model_server import (
     sse,
     wait,
 )
+from tests.services import find_free_port
 from tests.unit.providers.support import (
     LONG,
     REQUEST,
-    SHORT,
     answered,
     connection,
+    late,
     outcome_of,
     served,
 )
@@ -238,7 +239,7 @@ LATE: dict[str, tuple[Reply, str]] = {
 
 @pytest.mark.parametrize(("reply", "phase"), LATE.values(), ids=LATE.keys())
 async def test_silence_has_a_deadline(reply: Reply, phase: str) -> None:
-    async with served(reply, deadlines=SHORT) as (provider, server):
+    async with served(reply, deadlines=late(phase)) as (provider, server):
         outcome = await outcome_of(provider)
         await server.left.wait()
     assert isinstance(outcome.error, TimedOut)
@@ -246,7 +247,7 @@ async def test_silence_has_a_deadline(reply: Reply, phase: str) -> None:
 
 
 async def test_answer_has_a_total_deadline() -> None:
-    deadlines = replace(LONG, total_s=0.2)
+    deadlines = late("total", 1)
     outcome = await answered(sse(drip(chunk("a"))), deadlines=deadlines)
     assert isinstance(outcome.error, TimedOut)
     assert (outcome.error.phase, outcome.deltas[0]) == ("total", Text("a"))
@@ -283,13 +284,12 @@ async def test_slow_consumer_is_not_an_idle_server() -> None:
 
 
 async def test_refused_connection_is_unreachable() -> None:
-    async with model_server() as server:
-        gone = server.base_url
-    provider = OpenAICompatible(connection(gone))
+    port = find_free_port()
+    provider = OpenAICompatible(connection(f"http://127.0.0.1:{port}/v1"))
     outcome = await outcome_of(provider)
     await provider.aclose()
     assert type(outcome.error) is Unreachable
-    assert f"{server.port}, " in outcome.error.message
+    assert f"{port}, " in outcome.error.message
     assert "Check OPENAI_BASE_URL" in outcome.error.message
 
 

@@ -24,7 +24,7 @@ from parley.chat.usage import Usage
 from providers.config import Connection, Deadlines, Function
 from providers.function import FunctionProvider, function_of, provider
 from providers.plugins import load_plugin
-from tests.unit.providers.support import REQUEST, SHORT, Outcome, outcome_of
+from tests.unit.providers.support import REQUEST, Outcome, late, outcome_of
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "my_model.py"
 Messages = Sequence[Message]
@@ -155,7 +155,7 @@ async def test_silent_function_runs_out_of_time() -> None:
         yield "a"
         await asyncio.Event().wait()
 
-    outcome = await outcome_of(of(call, SHORT))
+    outcome = await outcome_of(of(call, late("idle")))
     assert isinstance(outcome.error, TimedOut)
     assert (outcome.text, outcome.error.phase) == ("a", "idle")
 

@@ -28,7 +28,8 @@ from tests.fakes.model_server import (
     raw,
     sse,
 )
-from tests.unit.providers.support import REQUEST, SHORT, outcome_of
+from tests.services import find_free_port
+from tests.unit.providers.support import LONG, REQUEST, SHORT, outcome_of
 
 # Nothing can listen on port 0.
 NOBODY = LoopbackPorts(ollama=0, lmstudio=0, llamacpp=0, tgi=0)
@@ -83,7 +84,7 @@ async def test_explicit_model_that_is_not_there_is_an_error(wanted: str) -> None
 async def test_base_url_alone_asks_for_the_models() -> None:
     async with model_server() as server:
         server.routes["GET /v1/models"] = json_reply({"data": [{"id": "llama"}, {"id": "b"}]})
-        config = ProvidersConfig(openai_base_url=f"{server.base_url}/", deadlines=SHORT)
+        config = ProvidersConfig(openai_base_url=f"{server.base_url}/", deadlines=LONG)
         async with opened(config) as registry:
             assert registry.choice.line == "openai:llama, because OPENAI_BASE_URL is set"
         async with opened(replace(config, openai_model="b")) as registry:
@@ -99,9 +100,9 @@ async def test_base_url_without_a_list_keeps_the_default(reply: Reply) -> None:
 
 
 async def test_server_that_is_not_up_yet_is_asked_when_it_is() -> None:
-    async with model_server(sse(*answer("a"))) as server:
-        url, port = server.base_url, server.port
-    async with opened(ProvidersConfig(openai_base_url=url, deadlines=SHORT)) as registry:
+    port = find_free_port()
+    url = f"http://127.0.0.1:{port}/v1"
+    async with opened(ProvidersConfig(openai_base_url=url, deadlines=LONG)) as registry:
         route = registry.resolve("openai")
         assert route.info.id == "openai:first-listed"
         asked = replace(REQUEST, model=FIRST_LISTED)

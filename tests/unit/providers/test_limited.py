@@ -13,7 +13,8 @@ from parley.chat.deltas import Delta
 from parley.chat.errors import Overloaded, Unreachable
 from parley.chat.models import CompletionRequest
 from providers.limited import LimitConfig, Limited
-from tests.fakes.scripted_provider import PATIENCE_S, ScriptedProvider
+from tests.fakes.scripted_provider import ScriptedProvider
+from tests.patience import PATIENCE_S
 from tests.unit.providers.support import REQUEST, Outcome, outcome_of
 
 

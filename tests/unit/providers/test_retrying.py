@@ -29,6 +29,7 @@ from providers.config import RetryConfig
 from providers.retrying import Retrying, pause
 from tests.fakes.model_server import answer, cut, json_reply, sse
 from tests.fakes.scripted_provider import Call, ScriptedProvider
+from tests.patience import PATIENCE_S
 from tests.unit.providers.support import REQUEST, outcome_of, served
 
 SOON = RetryConfig(first_pause_s=0)
@@ -182,7 +183,7 @@ async def test_cancel_ends_a_pause_at_once() -> None:
     task = asyncio.ensure_future(outcome_of(Retrying(provider, SOON), request))
     await paused.wait()
     task.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(task, return_exceptions=True)
     assert (task.cancelled(), len(provider.calls)) == (True, 1)
 
@@ -228,7 +229,7 @@ async def test_server_that_comes_back() -> None:
 
 async def test_call_is_left_open_while_it_streams() -> None:
     provider = ScriptedProvider()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         opening = asyncio.ensure_future(_first(Retrying(provider, SOON)))
         call: Call = await provider.call()
         call.say("Good ")

@@ -18,9 +18,8 @@ from tests.fakes.model_server import (
     sse,
     wait,
 )
+from tests.patience import PATIENCE_S
 from tests.unit.providers.support import REQUEST, outcome_of, served
-
-STOP_S = 0.25  # what architecture.md promises for a stop
 
 
 @pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
@@ -34,7 +33,7 @@ async def test_break_closes_the_socket() -> None:
         async with provider.stream(REQUEST) as stream:
             async for _ in stream:
                 break
-        async with asyncio.timeout(STOP_S):
+        async with asyncio.timeout(PATIENCE_S):
             await server.left.wait()
 
 
@@ -42,7 +41,7 @@ async def test_flooding_server_is_left_at_once() -> None:
     async with served(sse(drip(chunk("a") * 100, every_s=0))) as (provider, server):
         async with provider.stream(REQUEST) as stream:
             assert await anext(stream) == Text("a")
-        async with asyncio.timeout(STOP_S):
+        async with asyncio.timeout(PATIENCE_S):
             await server.left.wait()
 
 
@@ -52,7 +51,7 @@ async def test_cancel_while_reading_closes_the_socket(reply: Reply) -> None:
         reading = asyncio.create_task(outcome_of(provider))
         await server.asked.wait()
         reading.cancel()
-        async with asyncio.timeout(STOP_S):
+        async with asyncio.timeout(PATIENCE_S):
             await server.left.wait()
         with pytest.raises(asyncio.CancelledError):
             await reading
@@ -71,7 +70,7 @@ async def test_cancel_of_a_busy_consumer_closes_the_socket() -> None:
         consuming = asyncio.create_task(consume())
         await busy.wait()
         consuming.cancel()
-        async with asyncio.timeout(STOP_S):
+        async with asyncio.timeout(PATIENCE_S):
             await server.left.wait()
         await asyncio.gather(consuming, return_exceptions=True)
 
@@ -85,7 +84,7 @@ async def test_error_of_the_consumer_closes_the_socket() -> None:
     async with served(sse(chunk("a"), hang)) as (provider, server):
         with pytest.raises(ZeroDivisionError):
             await fail()
-        async with asyncio.timeout(STOP_S):
+        async with asyncio.timeout(PATIENCE_S):
             await server.left.wait()
 
 
@@ -115,7 +114,7 @@ async def test_late_end_of_body_is_waited_for() -> None:
 async def test_server_that_goes_on_after_done_is_left(held: Step) -> None:
     async with served(sse(chunk("a"), finish(), DONE, held)) as (provider, server):
         assert (await outcome_of(provider)).error is None
-        async with asyncio.timeout(STOP_S):
+        async with asyncio.timeout(PATIENCE_S):
             await server.left.wait()
 
 

@@ -24,6 +24,7 @@ from tests.fakes.model_server import (
     vllm_tokens,
     wait,
 )
+from tests.patience import PATIENCE_S
 from tests.unit.providers.support import connection, served
 
 KEY = "sk-secret-0123456789"
@@ -148,7 +149,7 @@ async def test_server_is_asked_again_later(monkeypatch: pytest.MonkeyPatch) -> N
 
 async def counted_at_last(tokenizer: Tokenizer, text: str) -> Sequence[int]:
     """Count until it is counted: a server that failed is tried in the background."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while (counts := await tokenizer.count([text])) is None:  # noqa: ASYNC110 - it happens behind the back
             await asyncio.sleep(0)
     return counts

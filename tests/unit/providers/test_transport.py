@@ -29,7 +29,7 @@ from tests.fakes.model_server import (
     model_server,
     sse,
 )
-from tests.unit.providers.support import SHORT, answered, outcome_of, served
+from tests.unit.providers.support import LONG, answered, late, outcome_of, served
 
 KEY = "sk-secret-0123456789"
 
@@ -111,7 +111,7 @@ async def test_list_over_the_limit_is_refused() -> None:
 
 @pytest.mark.parametrize(("end", "error"), [(cut, BrokenStream), (hang, TimedOut)])
 async def test_list_that_does_not_come_is_an_error(end: Step, error: type[ProviderError]) -> None:
-    async with served(deadlines=SHORT) as (provider, server):
+    async with served(deadlines=late("first_event") if end is hang else LONG) as (provider, server):
         server.routes["GET /v1/models"] = Reply((b"[", end))
         with pytest.raises(error):
             await provider.models()

@@ -31,16 +31,16 @@ from tests.fakes.model_server import (
     drip,
     hang,
     json_reply,
-    model_server,
     raw,
     reset,
     sse,
     wait,
 )
-from tests.unit.providers.support import LONG, SHORT, outcome_of
+from tests.patience import PATIENCE_S
+from tests.services import find_free_port
+from tests.unit.providers.support import LONG, late, outcome_of
 from tests.unit.providers.wires import ALL, ASKED, HUGGINGFACE, KEY, Wire, outcome, played
 
-STOP_S = 0.25  # what architecture.md promises for a stop
 HTML = b"<html><head><title>502 Bad Gateway</title></head></html>"
 
 
@@ -230,7 +230,7 @@ LATE: dict[str, tuple[Callable[[bytes], Reply], str]] = {
 async def test_silence_has_a_deadline(
     wire: Wire, reply: Callable[[bytes], Reply], phase: str
 ) -> None:
-    async with played(wire, reply(wire.piece("a")), deadlines=SHORT) as (provider, server):
+    async with played(wire, reply(wire.piece("a")), deadlines=late(phase)) as (provider, server):
         given = await outcome_of(provider, ASKED)
         await server.left.wait()
     assert isinstance(given.error, TimedOut)
@@ -238,15 +238,14 @@ async def test_silence_has_a_deadline(
 
 
 async def test_answer_has_a_total_deadline(wire: Wire) -> None:
-    deadlines = replace(LONG, total_s=0.2)
+    deadlines = late("total", 1)
     given = await outcome(wire, sse(drip(wire.piece("a"))), deadlines=deadlines)
     assert isinstance(given.error, TimedOut)
     assert (given.error.phase, given.deltas[0]) == ("total", Text("a"))
 
 
 async def test_refused_connection_is_unreachable(wire: Wire) -> None:
-    async with model_server() as server:
-        gone = server.root
+    gone = f"http://127.0.0.1:{find_free_port()}"
     provider = wire.opens(wire.connection(gone), ASKED.sampling)
     given = await outcome_of(provider, ASKED)
     health = await provider.health()
@@ -260,7 +259,7 @@ async def test_leaving_closes_the_socket(wire: Wire) -> None:
     async with played(wire, sse(wire.piece("a"), hang)) as (provider, server):
         async with provider.stream(ASKED) as stream:
             assert await anext(stream) == Text("a")
-        async with asyncio.timeout(STOP_S):
+        async with asyncio.timeout(PATIENCE_S):
             await server.left.wait()
 
 
@@ -271,7 +270,7 @@ async def test_cancel_while_reading_closes_the_socket(wire: Wire, *, silent: boo
         reading = asyncio.create_task(outcome_of(provider, ASKED))
         await server.asked.wait()
         reading.cancel()
-        async with asyncio.timeout(STOP_S):
+        async with asyncio.timeout(PATIENCE_S):
             await server.left.wait()
         with pytest.raises(asyncio.CancelledError):
             await reading
@@ -290,7 +289,7 @@ async def test_cancel_of_a_busy_consumer_closes_the_socket(wire: Wire) -> None:
         consuming = asyncio.create_task(consume())
         await busy.wait()
         consuming.cancel()
-        async with asyncio.timeout(STOP_S):
+        async with asyncio.timeout(PATIENCE_S):
             await server.left.wait()
         await asyncio.gather(consuming, return_exceptions=True)
 

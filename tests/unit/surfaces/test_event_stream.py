@@ -8,15 +8,21 @@ import pytest
 from starlette.types import Message
 
 from parley.surfaces.event_stream import EventStream
+from tests.patience import PATIENCE_S
 
 SHORT_S = 0.05
-PATIENCE_S = 5
 
 
 class Impatient(EventStream):
     """A stream that gives a client less time."""
 
     PATIENCE_S: ClassVar[float] = SHORT_S
+
+
+class Patient(EventStream):
+    """A stream that gives a client more time than one that is slow needs for a frame, and less than for all."""
+
+    PATIENCE_S: ClassVar[float] = 1
 
 
 class Client:
@@ -55,9 +61,9 @@ class Frames:
             self.is_closed = True
 
 
-async def stream(frames: Frames, client: Client) -> None:
+async def stream(frames: Frames, client: Client, kind: type[EventStream] = Impatient) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        await Impatient(frames.read(), {})({"type": "http"}, client.receive, client.send)
+        await kind(frames.read(), {})({"type": "http"}, client.receive, client.send)
 
 
 def body(client: Client) -> bytes:
@@ -81,9 +87,9 @@ async def test_a_client_that_takes_nothing_is_dropped(takes: int) -> None:
 
 
 async def test_a_slow_client_is_not() -> None:
-    frames, client = Frames(8), Client(takes=99, pause_s=SHORT_S / 2)
-    await stream(frames, client)
-    assert body(client) == b"x" * 8
+    frames, client = Frames(12), Client(takes=99, pause_s=0.1)
+    await stream(frames, client, Patient)
+    assert body(client) == b"x" * 12
 
 
 async def test_a_slow_model_is_nobodys_fault() -> None:

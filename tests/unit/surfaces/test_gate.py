@@ -16,6 +16,7 @@ from parley.surfaces.page.gate import Gate, GateConfig
 from parley.surfaces.page.gate_socket import Wire
 from parley.surfaces.page.packets import TextPacket
 from parley.surfaces.places import Places
+from tests.patience import PATIENCE_S
 
 
 async def ask(app: ASGIApp, method: str, path: str) -> httpx2.Response:
@@ -153,11 +154,11 @@ async def test_one_user_cannot_have_all_sockets() -> None:
         await full.wait()
         assert await knock(gate, SOMEBODY) == ["websocket.close"]
         leave.set()
-        async with asyncio.timeout(9):
+        async with asyncio.timeout(PATIENCE_S):
             others = [tasks.create_task(knock(gate, SOMEBODY_ELSE)) for _ in range(2)]
             await full.wait()
     assert [task.result() for task in others] == [[], []]
-    async with asyncio.timeout(9):
+    async with asyncio.timeout(PATIENCE_S):
         again = [asyncio.create_task(knock(gate, SOMEBODY)) for _ in range(2)]
         await full.wait()
         assert await asyncio.gather(*again) == [[], []]
@@ -191,11 +192,11 @@ async def test_socket_that_does_not_connect_is_closed() -> None:
 
 async def test_who_connects_meanwhile_may_be_silent() -> None:
     end = End()
-    page = Wire(end.receive, end.send, connect_s=0.01)
+    page = Wire(end.receive, end.send, connect_s=0.5)
     listening = asyncio.create_task(page.receive())
-    await asyncio.to_thread(lambda: None)
+    await asyncio.sleep(0)
     await page.send({"type": "websocket.send", "text": '40{"sid":"x"}'})
-    assert not (await asyncio.wait([listening], timeout=0.05))[0]
+    assert not (await asyncio.wait([listening], timeout=0.6))[0]
     end.says.put_nowait({"type": "websocket.receive"})
     assert (await listening)["type"] == "websocket.receive"
 

@@ -18,9 +18,10 @@ from parley.auth.principal import Kind, Principal
 from parley.surfaces.api import Api
 from parley.surfaces.event_stream import EventStream
 from parley.surfaces.seal import Seals
+from tests.patience import PATIENCE_S
 from tests.unit.chat.support import ANNA, Bench, bench
 
-SHORT_S, PATIENCE_S = 0.02, 5
+SHORT_S = 0.02
 SECRET = Secret("s" * 32)
 KEEPALIVE = b": keepalive\n\n"
 

@@ -13,11 +13,11 @@ from parley.auth.principal import Kind, Principal
 from parley.chat.identities import SignIns
 from parley.chat.turns import Owner
 from parley.surfaces.revocation import CLOSE_CODE, Revocations, leave_with
+from tests.patience import PATIENCE_S
 
 OWNER = Owner("6d1f8d2e-5a35-4b43-9f0e-0d7b1c1c2a11", "https://op.example|ann")
 ANN = Principal(OWNER, Kind.USER, sign_in_id="ann's")
 CLOSED = {"type": "websocket.close", "code": CLOSE_CODE}
-WAIT_S = 5.0
 
 
 class Wire:
@@ -51,7 +51,7 @@ async def served(
     await asyncio.sleep(0)
     try:
         yield task
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             await task
     finally:
         task.cancel()
@@ -245,7 +245,7 @@ async def test_what_is_over_is_forgotten() -> None:
 @pytest.mark.parametrize("lines", [2, 50])
 async def test_every_connection_of_a_sign_in_ends(lines: int) -> None:
     wires, revocations = [Wire() for _ in range(lines)], Revocations()
-    async with asyncio.timeout(WAIT_S), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
         for wire in wires:
             scope = {"type": "websocket", "headers": []}
             tasks.create_task(revocations.run(listen, scope, wire.receive, wire.send, ANN))
@@ -278,7 +278,7 @@ async def test_what_is_said_on_a_socket_is_a_use_and_what_keeps_it_open_is_not(
         watch = asyncio.create_task(revocations.watch(cast(SignIns, Nobody()), every_s=0.001))
         await wire.said.put({"type": "websocket.receive", "text": said})
         with suppress(TimeoutError):
-            async with asyncio.timeout(WAIT_S if is_use else 0.05):
+            async with asyncio.timeout(PATIENCE_S if is_use else 0.05):
                 await renewed.wait()
         assert renewed.is_set() is is_use
         watch.cancel()

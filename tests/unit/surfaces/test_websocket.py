@@ -15,10 +15,10 @@ from parley.auth.keys import Secret
 from parley.auth.principal import Kind, Principal
 from parley.chat.deltas import Text
 from parley.surfaces.websocket import Line
+from tests.patience import PATIENCE_S
 from tests.unit.chat.support import ANNA, Bench, bench
 
 SECRET = Secret("s" * 32)
-PATIENCE_S = 5
 
 
 class Impatient(Line):

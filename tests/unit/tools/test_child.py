@@ -6,12 +6,13 @@ import tracemalloc
 import pytest
 
 from parley.tools.child import run_apart
+from tests.patience import PATIENCE_S
 
 
 async def test_child_that_writes_without_end_is_ended() -> None:
     tracemalloc.start()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             given = bytes(2**20)
             assert (
                 await run_apart("tests.fakes.endless_child", given=given, limit_bytes=2**20) is None

@@ -16,6 +16,7 @@ from parley.tools.opening import ToolsConfig, open_tools
 from parley.tools.registry import ToolRegistry
 from parley.tools.safe_http import Fetched, HttpConfig
 from tests.fakes.web import Answer, Web, bomb, endless, page_of, redirect_to, web
+from tests.patience import PATIENCE_S
 
 ARTICLE = """<!doctype html><html><head><title>On Cats - The Daily</title>
 <meta property="article:published_time" content="2026-01-02"><meta name="author" content="Ann Example">
@@ -72,7 +73,9 @@ async def site(
     pages = {**PAGES, **({"/robots.txt": rules} if rules else {})}
     async with web(pages) as served:
         http = HttpConfig(
-            networks=(ip_network("127.0.0.1/32"),), ports=frozenset({served.port}), total_s=10
+            networks=(ip_network("127.0.0.1/32"),),
+            ports=frozenset({served.port}),
+            total_s=PATIENCE_S,
         )
         config = replace(ToolsConfig(http=http), **changes)  # type: ignore[arg-type]  # its names
         async with open_tools(config) as registry:

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from parley.tools.failures import ToolFailed
 from parley.tools.safe_http import Fetched, HttpConfig, check_url, open_http
 from tests.fakes.web import Web, bomb, dns, endless, endless_behind, page_of, redirect_to, slow, web
+from tests.patience import PATIENCE_S
 
 HOME = (ip_network("127.0.0.1/32"),)
-STRICT = HttpConfig(total_s=5)
+STRICT = HttpConfig(total_s=PATIENCE_S)
 
 
 def at_home(served: Web, **changes: object) -> HttpConfig:

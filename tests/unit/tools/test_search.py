@@ -14,6 +14,7 @@ from parley.tools.safe_http import HttpConfig, open_http
 from parley.tools.search_services import Service, brave, searxng, tavily
 from parley.tools.web_search import WebSearch
 from tests.fakes.web import Web, page_of, web
+from tests.patience import PATIENCE_S
 
 RESULTS = [
     {"title": "On\ncats", "url": "https://a.example/", "content": "All about cats.", "x": 1},
@@ -37,7 +38,7 @@ def answer(*way: str, text: str = "content") -> bytes:
 @asynccontextmanager
 async def searching(served: Web, *services: Service) -> AsyncIterator[ToolRegistry]:
     config = HttpConfig(
-        networks=(ip_network("127.0.0.1/32"),), ports=frozenset({served.port}), total_s=5
+        networks=(ip_network("127.0.0.1/32"),), ports=frozenset({served.port}), total_s=PATIENCE_S
     )
     async with open_http(config) as http:
         asked = services or [searxng(served.url("").rstrip("/"))]

@@ -11,6 +11,7 @@ import pytest
 from parley.tools.safe_http import HttpConfig
 from parley.tools.tunnel import open_tunnel
 from tests.fakes.web import endless, page_of, slow, web
+from tests.patience import PATIENCE_S
 
 Spoken = Callable[..., Awaitable[bytes]]
 
@@ -27,7 +28,7 @@ async def tunnelled(config: HttpConfig, *, key: bool = True) -> AsyncIterator[Sp
             sent = b64encode(password.encode()) if key else b"d3Jvbmc="
             writer.write(first + b"\r\nProxy-Authorization: Basic " + sent + b"\r\n\r\n" + then)
             try:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENCE_S):
                     return await reader.read()
             finally:
                 writer.transport.abort()
@@ -72,7 +73,7 @@ async def test_what_comes_through_a_tunnel_is_whole_or_bounded(path: str) -> Non
     async with web({"/fine": page_of("x" * 900_000), "/endless": endless, "/slow": slow}) as served:
         config = HttpConfig(
             limit_bytes=2**20,
-            total_s=1 if path == "/slow" else 10,
+            total_s=2 if path == "/slow" else PATIENCE_S,
             ports=frozenset({served.port}),
             networks=(ip_network("127.0.0.1/32"),),
         )
