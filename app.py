@@ -127,7 +127,9 @@ async def _open(app: DescribedApp, stack: AsyncExitStack) -> Engine:
     storage = LocalStorage(config.storage)
     redis = None
     if config.redis:
-        redis = await stack.enter_async_context(open_redis(config.redis.address))
+        redis = await stack.enter_async_context(
+            open_redis(config.redis.address, config.redis.timeout_s)
+        )
     turns, contexts = SqlTurnStore(database, writer), _contexts(redis)
     receipts = TurnReceipts(turns)
     context = WindowedContext(config.context, contexts, turns)

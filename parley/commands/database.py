@@ -28,6 +28,8 @@ from parley.observability.logs import configure_logs
 from parley.settings.build import Config
 
 FAILED = 1
+# Nobody waits for an answer meanwhile: a Redis that is slow is no reason to leave something in it.
+_REDIS_S = 5.0
 
 User = Annotated[str, typer.Option("--user", help="The user's identifier or id.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
@@ -120,7 +122,8 @@ async def _forget(config: Config, who: str, *, ask: bool) -> None:
 async def _forget_in_redis(config: Config, threads: Sequence[str], running: Sequence[str]) -> None:
     if config.redis is None:
         return
-    async with open_redis(config.redis.address) as redis:
+    timeout_s = max(config.redis.timeout_s, _REDIS_S)
+    async with open_redis(config.redis.address, timeout_s) as redis:
         contexts = RedisContextStore(redis, config.redis.ttl_s)
         if not (await contexts.forget(threads) and await forget_logs(redis, running)):
             typer.echo(

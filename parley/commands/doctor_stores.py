@@ -81,7 +81,7 @@ async def look_at_redis(config: RedisConfig | None) -> Sequence[Finding]:
     """Say whether Redis answers, which it is, and how fast."""
     if config is None:
         return [Finding("redis", "ok", "none configured: one process, live state in its memory")]
-    async with open_redis(config.address) as redis:
+    async with open_redis(config.address, config.timeout_s) as redis:
         begun_at = time.monotonic()
         trouble = await redis.trouble()
         took = _ms(begun_at)

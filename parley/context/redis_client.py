@@ -45,8 +45,7 @@ class RedisClient:
     def __init__(self, address: RedisAddress, timeout_s: float = TIMEOUT_S) -> None:
         """Connect nothing yet; raises `OSError` for a certificate that cannot be read any more."""
         tls: dict[str, Any] = {"tls": address.tls.context()} if address.tls else {}
-        options = _options(address.login) | {"db": address.database} | tls
-        options["socket_timeout"] = timeout_s
+        options = _options(address.login, timeout_s) | {"db": address.database} | tls
         self._sentinel: Sentinel | None = None
         if address.service is None:
             self._pool = _pool(address, options)
@@ -59,7 +58,7 @@ class RedisClient:
                         CONNECTIONS,
                         host=host,
                         port=port,
-                        **_options(address.sentinel_login),
+                        **_options(address.sentinel_login, timeout_s),
                         **tls,
                     )
                 )
@@ -94,12 +93,12 @@ def _pool(address: RedisAddress, options: dict[str, Any]) -> ConnectionPool:
     return ConnectionPool(connection, CONNECTIONS, host=host, port=port, **options)
 
 
-def _options(login: Login) -> dict[str, Any]:
+def _options(login: Login, timeout_s: float) -> dict[str, Any]:
     return {
         "username": login.username,
         "password": login.password,
-        "socket_timeout": TIMEOUT_S,
-        "socket_connect_timeout": TIMEOUT_S,
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,  # the older one: no greeting, one message less for each connection
         "driver_info": None,

@@ -42,9 +42,12 @@ class _Asked(Generic[T]):
 class RedisGuard:
     """Asks Redis while it answers, and says what is wrong once, not for every command."""
 
-    def __init__(self, address: RedisAddress, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, address: RedisAddress, tasks: asyncio.TaskGroup, timeout_s: float = TIMEOUT_S
+    ) -> None:
         """Run commands in `tasks`."""
-        self._client = RedisClient(address)
+        self._client = RedisClient(address, timeout_s)
+        self._timeout_s = timeout_s
         self._server = address.shown
         self._tasks = tasks
         self._breaker = Breaker(address.shown)
@@ -68,7 +71,7 @@ class RedisGuard:
         self._under_way += 1
         running = self._run(asked)  # a line of its own: mypy would look for another T
         task = self._tasks.create_task(running)
-        await asyncio.wait({task}, timeout=TIMEOUT_S)
+        await asyncio.wait({task}, timeout=self._timeout_s)
         if task.done():
             return task.result()
         if not asked.is_sent:
@@ -179,10 +182,12 @@ class RedisGuard:
 
 
 @asynccontextmanager
-async def open_redis(address: RedisAddress) -> AsyncIterator[RedisGuard]:
+async def open_redis(
+    address: RedisAddress, timeout_s: float = TIMEOUT_S
+) -> AsyncIterator[RedisGuard]:
     """Use a Redis, there or not; on leaving, what is under way is waited for."""
     async with asyncio.TaskGroup() as tasks:
-        guard = RedisGuard(address, tasks)
+        guard = RedisGuard(address, tasks, timeout_s)
         await guard.trouble()  # said at the start and not at somebody's first message
         try:
             yield guard

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from parley.chat.turns import ContextRecord
 from parley.context.record_json import Unreadable, decode_record, encode_record
 from parley.context.redis_address import RedisAddress
+from parley.context.redis_client import TIMEOUT_S
 from parley.context.redis_faults import Trouble
 from parley.context.redis_guard import RedisGuard, open_redis
 from parley.observability.metrics import CONTEXT_LOADS, CONTEXT_SAVES
@@ -19,10 +20,11 @@ _KEYS_AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class RedisConfig:
-    """Where Redis is, and how long a context that nobody uses stays there."""
+    """Where Redis is, how long a context that nobody uses stays there, and how long a command may take."""
 
     address: RedisAddress
     ttl_s: int = 24 * 60 * 60
+    timeout_s: float = TIMEOUT_S
 
 
 class RedisContextStore:
@@ -76,7 +78,7 @@ class RedisContextStore:
 @asynccontextmanager
 async def open_redis_store(config: RedisConfig) -> AsyncIterator[RedisContextStore]:
     """Keep contexts in a Redis, whether it is there already or not."""
-    async with open_redis(config.address) as redis:
+    async with open_redis(config.address, config.timeout_s) as redis:
         yield RedisContextStore(redis, config.ttl_s)
 
 

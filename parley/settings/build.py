@@ -260,7 +260,11 @@ def _context(environment: Environment) -> ContextConfig:
 def _redis(environment: Environment) -> RedisConfig | None:
     if environment.redis_url is None:
         return None
-    return RedisConfig(read_redis_url(environment.redis_url), environment.redis_ttl_seconds)
+    return RedisConfig(
+        read_redis_url(environment.redis_url),
+        environment.redis_ttl_seconds,
+        environment.redis_timeout_seconds,
+    )
 
 
 def _tools(environment: Environment, file: FileConfig) -> ToolsConfig:

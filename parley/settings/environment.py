@@ -14,6 +14,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from data_layer.address import UnusableParameter, normalise_url
 from parley.context.redis_address import read_redis_url
+from parley.context.redis_client import TIMEOUT_S
 from parley.settings.allowances import AllowanceEnvironment
 from parley.settings.identity import SECRET, IdentityEnvironment, WebUrl, comma_separated, web_url
 from parley.tools.addresses import Network, read_networks
@@ -304,6 +305,13 @@ class Environment(IdentityEnvironment, AllowanceEnvironment):
         ge=1,
         le=10 * 365 * 24 * 60 * 60,
         description="How long Redis keeps a context that nobody uses.",
+    )
+    redis_timeout_seconds: float = Field(
+        TIMEOUT_S,
+        gt=0,
+        le=60,
+        description="How long a command of Redis may take, before Parley goes on without it for a while:"
+        " more where it is far away.",
     )
     stream_flush_ms: int = Field(
         20, ge=0, le=1000, description="Text within this window is one event; 0: one per chunk."

@@ -95,6 +95,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "max_history_messages": ("3", 3),
     "redis_url": ("rediss://u:p@h/1", "rediss://u:p@h/1"),
     "redis_ttl_seconds": ("60", 60),
+    "redis_timeout_seconds": ("2", 2.0),
     "stream_flush_ms": ("0", 0),
     "time_between_chunks": ("0.05", 0.05),
     "sealed_context_seconds": ("60", 60),
