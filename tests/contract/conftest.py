@@ -22,6 +22,7 @@ from parley.live.redis_counters import RedisCounters
 from tests.contract.owned import watched
 from tests.contract.support import an_owner
 from tests.fakes.turn_store import MemoryTurnStore
+from tests.patience import PATIENCE_S
 from tests.services import Postgres
 
 COUNTERS = ("memory", pytest.param("redis", marks=pytest.mark.needs_redis))
@@ -34,7 +35,7 @@ async def counters(request: pytest.FixtureRequest) -> AsyncIterator[Counters]:
         yield MemoryCounters()
         return
     url: str = request.getfixturevalue("redis_of_session")
-    async with open_redis(read_redis_url(url)) as guard:
+    async with open_redis(read_redis_url(url), PATIENCE_S) as guard:
         yield RedisCounters(guard)
 
 

@@ -1,7 +1,7 @@
 """What the suites of the Redis store share: records, stores, and what the metrics say."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import uuid4
@@ -12,13 +12,12 @@ from parley.chat.turns import ContextRecord, Exchange
 from parley.context.redis_address import read_redis_url
 from parley.context.redis_store import RedisConfig, RedisContextStore, open_redis_store
 from parley.observability.metrics import REGISTRY
+from tests.patience import PATIENCE_S
 
 THREAD = "thread"
 KEY = f"chat:session:{THREAD}:history"
 TTL_S = 100
 # What ends a test that would wait for ever: no measure of how long anything takes.
-WAIT_S = 20.0
-POLL_S = 0.02
 PONG = b"+PONG\r\n"
 
 
@@ -30,8 +29,9 @@ def record(*answers: str) -> ContextRecord:
 
 
 @asynccontextmanager
-async def store_at(url: str) -> AsyncIterator[RedisContextStore]:
-    async with open_redis_store(RedisConfig(read_redis_url(url), TTL_S)) as store:
+async def store_at(url: str, timeout_s: float = PATIENCE_S) -> AsyncIterator[RedisContextStore]:
+    """A store that waits for a Redis which is slow; `TIMEOUT_S` where a test is about one that is silent."""
+    async with open_redis_store(RedisConfig(read_redis_url(url), TTL_S, timeout_s)) as store:
         yield store
 
 
@@ -50,13 +50,6 @@ def since(before: dict[str, float], operation: str) -> dict[str, float]:
     """What came to those outcomes since."""
     now = outcomes(operation)
     return {k: v - before.get(k, 0) for k, v in now.items() if v != before.get(k, 0)}
-
-
-async def eventually(condition: Callable[[], Awaitable[object]]) -> None:
-    """Poll until the condition is true; fail when time is up."""
-    async with asyncio.timeout(WAIT_S):
-        while not await condition():  # noqa: ASYNC110 - it happens in another process
-            await asyncio.sleep(POLL_S)
 
 
 async def is_well(store: RedisContextStore) -> bool:

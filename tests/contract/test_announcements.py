@@ -11,6 +11,7 @@ from parley.chat.ports import Announcements
 from parley.chat.turns import TurnState
 from parley.live.memory_news import MemoryAnnouncements
 from tests.contract.live_support import live_at
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.needs_redis)])
@@ -27,7 +28,7 @@ def news(thread_id: str, state: TurnState = TurnState.RUNNING) -> TurnNews:
 
 
 async def heard(listening: AsyncIterator[News | None]) -> News | None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         return await anext(listening)
 
 

@@ -14,6 +14,7 @@ from parley.context.redis_address import read_redis_url
 from parley.context.redis_guard import open_redis
 from parley.live.redis_commands import Commands
 from parley.live.redis_counters import RedisCounters
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.needs_redis
 
@@ -39,7 +40,7 @@ class Line:
 
 @pytest.fixture(scope="module")
 async def commands(redis_of_session: str) -> AsyncIterator[Commands]:
-    async with open_redis(read_redis_url(redis_of_session)) as guard:
+    async with open_redis(read_redis_url(redis_of_session), PATIENCE_S) as guard:
         yield guard
 
 

@@ -209,7 +209,7 @@ async def test_lock_that_is_not_free_in_time_is_unavailable(postgres_url: str) -
 
 @pytest.mark.needs_postgres
 async def test_pool_that_is_empty_for_too_long_is_unavailable(postgres_url: str) -> None:
-    config = DatabaseConfig(url=postgres_url, command_timeout_s=0.1, pool_size=1)
+    config = DatabaseConfig(url=postgres_url, command_timeout_s=1, pool_size=1)
     async with open_database(config) as database:
         async with held(database, "SELECT 1"), held(database, "SELECT 1"):
             with pytest.raises(StorageUnavailable):

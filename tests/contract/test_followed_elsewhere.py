@@ -10,7 +10,7 @@ from starlette.types import Message
 from parley.surfaces.event_stream import EventStream
 from parley.surfaces.following import resumable_frames
 from tests.contract.live_support import live_at
-from tests.fakes.scripted_provider import PATIENCE_S
+from tests.patience import PATIENCE_S
 from tests.unit.chat.support import TroubledStore, bench
 from tests.unit.chat.test_inheriting import OTHER, SHARED
 

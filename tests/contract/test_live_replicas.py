@@ -14,8 +14,10 @@ from parley.chat.fold import fold
 from parley.chat.news import News, TurnNews
 from parley.chat.ports import TurnLog
 from parley.chat.turns import TurnState
+from parley.context.redis_client import TIMEOUT_S
 from tests.contract.live_support import WINDOW_S, live_at
-from tests.contract.redis_support import WAIT_S, calls, eventually
+from tests.contract.redis_support import calls
+from tests.patience import PATIENCE_S, eventually
 from tests.services import RedisProcess, redis_process
 
 pytestmark = pytest.mark.needs_redis
@@ -55,14 +57,14 @@ async def followed(log: TurnLog, turn_id: str, after: int = 0) -> AsyncIterator[
 
 
 async def text_of(log: TurnLog, turn_id: str) -> str:
-    async with asyncio.timeout(WAIT_S):
+    async with asyncio.timeout(PATIENCE_S):
         return fold([event async for event in followed(log, turn_id)]).text
 
 
 async def text_until(log: TurnLog, turn_id: str, wanted: str) -> None:
     """Follow until this text is there."""
     folded = fold([])
-    async with asyncio.timeout(WAIT_S):
+    async with asyncio.timeout(PATIENCE_S):
         async for event in followed(log, turn_id):
             folded = fold([event], folded)
             if folded.text == wanted:
@@ -127,7 +129,7 @@ async def test_news_are_heard_on_every_replica_once(redis_url: str) -> None:
 async def heard(listener: AsyncIterator[News | None], count: int) -> list[News]:
     """Hear so many news; that some may have been missed is none."""
     news: list[News] = []
-    async with asyncio.timeout(WAIT_S):
+    async with asyncio.timeout(PATIENCE_S):
         while len(news) < count:
             news += filter(None, [await anext(listener)])
     return news
@@ -155,7 +157,10 @@ async def test_a_turn_of_a_thousand_tokens_costs_a_command_a_window(redis_url: s
 @pytest.mark.parametrize("away", ["killed", "frozen"])
 async def test_a_turn_goes_on_without_redis_and_is_there_again_after_it(away: str) -> None:
     with redis_process() as server:
-        async with live_at(server.url) as one, live_at(server.url) as other:
+        async with (
+            live_at(server.url, timeout_s=TIMEOUT_S) as one,
+            live_at(server.url, timeout_s=TIMEOUT_S) as other,
+        ):
             story = Story()
             one.log.append(story.turn_id, [story.start(), story.word("Once ")])
             await text_until(other.log, story.turn_id, "Once ")
@@ -223,12 +228,12 @@ async def test_a_log_says_that_redis_lost_it_or_does_not_take_it() -> None:
                 await redis.flushall()
             one.log.append(story.turn_id, [story.word("upon ")])
             await text_until(one.log, story.turn_id, "Once upon ")
-            async with asyncio.timeout(WAIT_S):
+            async with asyncio.timeout(PATIENCE_S):
                 await failed
             failed = asyncio.ensure_future(one.log.failed())
             await asyncio.to_thread(server.kill)
             one.log.append(story.turn_id, [story.word("a time")])
-            async with asyncio.timeout(WAIT_S):
+            async with asyncio.timeout(PATIENCE_S):
                 await failed
 
 

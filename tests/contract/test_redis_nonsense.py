@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from parley.context.record_json import encode_record
+from parley.context.redis_client import TIMEOUT_S
 from tests.contract.redis_support import (
     THREAD,
     answering,
@@ -16,6 +17,7 @@ from tests.contract.redis_support import (
     since,
     store_at,
 )
+from tests.patience import PATIENCE_S
 
 
 def encoded(thread_id: str) -> bytes:
@@ -42,7 +44,8 @@ def encoded(thread_id: str) -> bytes:
 )
 async def test_whatever_it_answers_is_a_miss(reply: bytes, outcome: str) -> None:
     before = outcomes("loads")
-    async with answering(reply) as url, store_at(url) as store:
+    timeout_s = TIMEOUT_S if outcome == "timeout" else PATIENCE_S
+    async with answering(reply) as url, store_at(url, timeout_s) as store:
         assert await store.load(THREAD) is None
         assert since(before, "loads") == {outcome: 1}
         await store.save(THREAD, record("one"))
@@ -52,7 +55,7 @@ async def test_whatever_it_answers_is_a_miss(reply: bytes, outcome: str) -> None
 @given(st.binary(max_size=40) | st.sampled_from([b"$", b"*", b":", b"+", b"-", b"_", b"%", b">"]))
 def test_any_answer_is_a_miss(reply: bytes) -> None:
     async def ask() -> None:
-        async with answering(reply + b"\r\n") as url, store_at(url) as store:
+        async with answering(reply + b"\r\n") as url, store_at(url, TIMEOUT_S) as store:
             assert await store.load(THREAD) is None
             await store.save(THREAD, record("one"))
 

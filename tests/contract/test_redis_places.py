@@ -9,6 +9,7 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
+from parley.context.redis_client import TIMEOUT_S
 from parley.context.redis_store import RedisContextStore
 from tests.contract.redis_support import (
     KEY,
@@ -16,12 +17,12 @@ from tests.contract.redis_support import (
     answering,
     bulk,
     command,
-    eventually,
     is_well,
     record,
     store_at,
 )
 from tests.fakes.tls_proxy import Authority, tls_proxy
+from tests.patience import eventually
 from tests.services import RedisProcess, redis_process
 
 pytestmark = pytest.mark.needs_redis
@@ -114,7 +115,7 @@ async def test_a_certificate_that_is_not_accepted_is_said(
 
 
 async def test_tls_where_there_is_none(redis_url: str) -> None:
-    async with store_at(redis_url.replace("redis:", "rediss:")) as store:
+    async with store_at(redis_url.replace("redis:", "rediss:"), TIMEOUT_S) as store:
         assert await store.load(THREAD) is None
         assert await store.trouble()
 

@@ -9,21 +9,21 @@ from structlog.testing import capture_logs
 
 from parley.chat.turns import ContextRecord, Exchange
 from parley.context.record_json import LIMIT_BYTES
+from parley.context.redis_client import TIMEOUT_S
 from parley.context.redis_store import RedisContextStore
 from tests.contract.redis_support import (
     KEY,
     THREAD,
     TTL_S,
-    WAIT_S,
     calls,
     command,
-    eventually,
     is_well,
     outcomes,
     record,
     since,
     store_at,
 )
+from tests.patience import PATIENCE_S, eventually
 from tests.services import RedisProcess, find_free_port, redis_process
 
 pytestmark = pytest.mark.needs_redis
@@ -151,7 +151,7 @@ async def test_every_cancellation_is_heard(store: RedisContextStore) -> None:
         for _ in range(turns % 23):
             await asyncio.sleep(0)
         task.cancel()
-        await asyncio.wait({task}, timeout=WAIT_S)
+        await asyncio.wait({task}, timeout=PATIENCE_S)
         assert task.cancelled()
     assert await store.load(THREAD) == kept
 
@@ -178,7 +178,7 @@ def server() -> Iterator[RedisProcess]:
 
 
 async def test_a_frozen_server_is_asked_once(server: RedisProcess) -> None:
-    async with store_at(server.url) as store, Redis.from_url(server.url) as redis:
+    async with store_at(server.url, TIMEOUT_S) as store, Redis.from_url(server.url) as redis:
         await store.save(THREAD, kept := record("one"))
         asked = (await calls(redis)).get("getex", 0)
         before = outcomes("loads")
@@ -196,7 +196,7 @@ async def test_a_frozen_server_is_asked_once(server: RedisProcess) -> None:
 
 
 async def test_a_slow_server_is_a_frozen_one(server: RedisProcess) -> None:
-    async with store_at(server.url) as store, Redis.from_url(server.url) as redis:
+    async with store_at(server.url, TIMEOUT_S) as store, Redis.from_url(server.url) as redis:
         sleeping = asyncio.ensure_future(command(redis, "DEBUG SLEEP 0.7"))
         await eventually(lambda: _is_away(store))
         await store.save(THREAD, record("one"))
@@ -206,7 +206,7 @@ async def test_a_slow_server_is_a_frozen_one(server: RedisProcess) -> None:
 
 
 async def test_many_turns_wait_once_for_a_frozen_server(server: RedisProcess) -> None:
-    async with store_at(server.url) as store:
+    async with store_at(server.url, TIMEOUT_S) as store:
         server.freeze()
         before = outcomes("loads")
         await asyncio.gather(*(store.load(THREAD) for _ in range(200)))

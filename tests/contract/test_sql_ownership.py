@@ -18,9 +18,9 @@ from parley.chat.errors import StaleFence
 from parley.chat.ownership import Orphan
 from parley.chat.turns import Answer, Owner, Turn, TurnState
 from tests.contract.support import a_turn, an_end
+from tests.patience import eventually
 
 # What ends a test that would wait for ever: no measure of how long anything takes.
-WAIT_S = 20.0
 
 
 @pytest.fixture
@@ -60,10 +60,7 @@ async def orphan(ownership: SqlOwnership, turn: Turn) -> Orphan:
     async def looked() -> list[Orphan]:
         return [left for left in (await ownership.look()).orphans if left.turn_id == turn.id]
 
-    async with asyncio.timeout(WAIT_S):
-        while not (found := await looked()):  # noqa: ASYNC110 - it happens elsewhere
-            await asyncio.sleep(0.05)
-    return found[0]
+    return (await eventually(looked))[0]
 
 
 async def test_a_replica_sees_what_is_its_own(

@@ -14,6 +14,7 @@ from parley.chat.fold import fold
 from parley.chat.ports import TurnLog
 from parley.live.memory_log import MemoryTurnLog
 from tests.contract.live_support import live_at
+from tests.patience import PATIENCE_S
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Said:
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.needs_redis)])
 async def log(request: pytest.FixtureRequest) -> AsyncIterator[TurnLog]:
     if request.param == "memory":
-        yield MemoryTurnLog(silence_s=0.05)
+        yield MemoryTurnLog()
         return
     async with live_at(request.getfixturevalue("redis_url")) as live:
         yield live.log
@@ -47,7 +48,7 @@ def said() -> Said:
 
 
 async def read(log: TurnLog, said: Said, after: int = 0, *, merge: bool = True) -> list[Event]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         return [event async for event in log.follow(said.turn_id, after, merge=merge)]
 
 
@@ -177,7 +178,7 @@ async def test_who_follows_a_turn_before_it_begins_gets_it(log: TurnLog, said: S
 async def followed_again(log: TurnLog, said: Said) -> list[Event]:
     """Follow a turn as the engine does: again, where nothing was heard for a while."""
     seen: list[Event] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not (seen and isinstance(seen[-1], Done)):
             after = seen[-1].seq if seen else 0
             seen += [event async for event in log.follow(said.turn_id, after)]
