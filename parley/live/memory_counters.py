@@ -1,12 +1,11 @@
-"""What has been taken, in this process: rates by the library `limits`, places and tokens by sums."""
+"""What has been taken, in this process.
+
+A rate is counted as in Redis: from the first that was taken, until its time is over.
+"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-
-from limits import RateLimitItemPerSecond
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 
 from parley.chat.limits import Counted, Need, Refusal, Take
 
@@ -20,7 +19,6 @@ class MemoryCounters:
 
     def __init__(self) -> None:
         """Count from nothing."""
-        self._rates = MovingWindowRateLimiter(MemoryStorage())
         self._sums: dict[str, tuple[int, float]] = {}
         self._taken: dict[str, Sequence[Take]] = {}
         self._until_sweep = _SWEEP_EVERY
@@ -79,7 +77,7 @@ class MemoryCounters:
         self._taken[turn_id] = [replace(t, limit=limits.get(t.key, t.limit)) for t in takes]
 
     def sum_of(self, key: str) -> int:
-        """Say how much is taken of what `key` has, rates apart."""
+        """Say how much is taken of what `key` has."""
         return self._sum(key)[0]
 
     def give_back(self, take: Take) -> None:
@@ -91,11 +89,6 @@ class MemoryCounters:
         return take.limit - self._sum(take.key)[0] + take.amount
 
     def _refusal(self, take: Take) -> Refusal | None:
-        if take.counted is Counted.RATE:
-            item = _item(take)
-            if self._rates.test(item, take.key, cost=take.amount):
-                return None
-            return Refusal(take, self._rates.get_window_stats(item, take.key).reset_time - _now())
         taken, until = self._sum(take.key)
         if taken + take.amount <= take.limit:
             return None
@@ -103,9 +96,6 @@ class MemoryCounters:
         return Refusal(take, PLACE_RETRY_S if is_place else until - _now())
 
     def _add(self, take: Take, amount: int) -> None:
-        if take.counted is Counted.RATE:
-            self._rates.hit(_item(take), take.key, cost=amount)
-            return
         taken, until = self._sum(take.key)
         # A place is held by turns of this process alone: its end is theirs.
         lasts_until = max(until, _now() + take.lasts_s) if not taken else until
@@ -124,10 +114,6 @@ class MemoryCounters:
         now = _now()
         kept = {k: v for k, v in self._sums.items() if v[0] and (v[1] > now or k[:6] == "place:")}
         self._sums = kept
-
-
-def _item(take: Take) -> RateLimitItemPerSecond:
-    return RateLimitItemPerSecond(take.limit, take.lasts_s)
 
 
 def _now() -> float:

@@ -12,6 +12,7 @@ from parley.chat.limits import Counted, Counters, Need, Refusal, Take
 from parley.chat.owner import current_address
 from parley.chat.turns import Owner, TurnRequest
 from tests.contract.support import an_owner
+from tests.patience import eventually
 
 
 def tokens(key: str, amount: int, limit: int) -> Take:
@@ -138,6 +139,18 @@ async def test_a_rate_says_when_to_come_back(counters: Counters) -> None:
     assert taken[:3] == [None] * 3
     assert taken[3] is not None
     assert 0 < taken[3].retry_after_s <= 60
+
+
+async def test_a_rate_begins_anew_when_its_time_is_over(counters: Counters) -> None:
+    take = Take(f"turns:{new_id()}", 1, 1, 1, Counted.RATE)
+    assert await counters.take(None, [take]) is None
+
+    async def is_taken_again() -> bool:
+        return await counters.take(None, [take]) is None
+
+    assert not await is_taken_again()
+    await eventually(is_taken_again)
+    assert not await is_taken_again()
 
 
 LIMITS = LimitConfig(
