@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from data_layer.database import Database, DatabaseConfig, open_database
-from data_layer.migrate import migrate
+from data_layer.migrate import migrate, patient
 from data_layer.threads import SqlThreads
 from data_layer.turns import SqlTurnStore
 from data_layer.writer import Writer, open_writer
@@ -76,7 +76,7 @@ def empty_database_url(
 
 @pytest.fixture(scope="module")
 async def database(database_url: str) -> AsyncIterator[Database]:
-    async with open_database(DatabaseConfig(url=database_url)) as database:
+    async with open_database(patient(DatabaseConfig(url=database_url))) as database:
         await migrate(database)
         yield database
 

@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import event
 
 from data_layer.database import Database, DatabaseConfig, open_database
-from data_layer.migrate import Migration, alembic_config, check_schema, migrate
+from data_layer.migrate import Migration, alembic_config, check_schema, migrate, patient
 from data_layer.tables import Id, UtcTime, metadata
 from data_layer.threads import SqlThreads
 from data_layer.turns import SqlTurnStore
@@ -30,10 +30,10 @@ NEWEST = REVISIONS[-1]
 MIGRATE = """
 import asyncio, sys
 from data_layer.database import DatabaseConfig, open_database
-from data_layer.migrate import migrate
+from data_layer.migrate import migrate, patient
 
 async def main():
-    async with open_database(DatabaseConfig(url=sys.argv[1])) as database:
+    async with open_database(patient(DatabaseConfig(url=sys.argv[1]))) as database:
         print("ready", flush=True)
         sys.stdin.readline()
         migration = await migrate(database)
@@ -54,7 +54,7 @@ def tables(connection: sa.Connection) -> set[str]:
 
 
 async def test_up_and_down_again(empty_database_url: str) -> None:
-    async with open_database(DatabaseConfig(url=empty_database_url)) as database:
+    async with open_database(patient(DatabaseConfig(url=empty_database_url))) as database:
         with pytest.raises(StorageUnavailable, match="at revision None"):
             await check_schema(database)
         await migrate(database)
@@ -68,7 +68,7 @@ async def test_up_and_down_again(empty_database_url: str) -> None:
 
 
 async def test_schema_is_what_the_tables_say(empty_database_url: str) -> None:
-    async with open_database(DatabaseConfig(url=empty_database_url)) as database:
+    async with open_database(patient(DatabaseConfig(url=empty_database_url))) as database:
         await migrate(database)
 
         def differences(connection: sa.Connection) -> list[object]:
@@ -111,7 +111,7 @@ async def _names_of_tables(url: str) -> dict[str, set[str | None]]:
 @pytest.mark.parametrize("revision", REVISIONS)
 async def test_what_is_there_survives_up_and_down(empty_database_url: str, revision: str) -> None:
     user_id = str(uuid4())
-    async with open_database(DatabaseConfig(url=empty_database_url)) as database:
+    async with open_database(patient(DatabaseConfig(url=empty_database_url))) as database:
         await migrate(database, revision)
         there = await database.read(reflected)
         await database.write(lambda c: fill(c, there, user_id))
@@ -160,7 +160,7 @@ async def assert_readable(database: Database, user_id: str) -> None:
 async def test_migration_that_fails_changes_nothing(empty_database_url: str) -> None:
     """The second revision meets a table of its name, after it has added columns."""
     user_id = str(uuid4())
-    async with open_database(DatabaseConfig(url=empty_database_url)) as database:
+    async with open_database(patient(DatabaseConfig(url=empty_database_url))) as database:
         await migrate(database, "0001")
         there = await database.read(reflected)
         await database.write(lambda c: fill(c, there, user_id))
@@ -175,14 +175,14 @@ async def test_migration_that_fails_changes_nothing(empty_database_url: str) -> 
 
 
 async def test_revision_that_nobody_knows_is_refused(empty_database_url: str) -> None:
-    async with open_database(DatabaseConfig(url=empty_database_url)) as database:
+    async with open_database(patient(DatabaseConfig(url=empty_database_url))) as database:
         with pytest.raises(InvalidRequest, match="known are 0001, 0002"):
             await migrate(database, "4711")
         assert await database.read(tables) == set()
 
 
 async def test_newer_database_is_refused(empty_database_url: str) -> None:
-    async with open_database(DatabaseConfig(url=empty_database_url)) as database:
+    async with open_database(patient(DatabaseConfig(url=empty_database_url))) as database:
         await migrate(database)
         newer = sa.text("UPDATE alembic_version SET version_num = '9999'")
         await database.write(lambda c: c.execute(newer))
@@ -200,7 +200,7 @@ async def test_replicas_migrate_at_once(empty_database_url: str) -> None:
     ] * 3
     did = sorted(out.decode().splitlines()[-1] for out, _ in outcomes)
     assert did == [f"{NEWEST} {NEWEST}"] * 2 + [f"None {NEWEST}"], "it is done once"
-    async with open_database(DatabaseConfig(url=empty_database_url)) as database:
+    async with open_database(patient(DatabaseConfig(url=empty_database_url))) as database:
         await check_schema(database)
 
 
