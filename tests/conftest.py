@@ -27,7 +27,9 @@ BROWSER_ARGUMENTS = (
 )
 
 # No test asserts a time, and a machine with much else to do is no failure.
-hypothesis.settings.register_profile("parley", deadline=None)
+hypothesis.settings.register_profile(
+    "parley", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("parley")
 expect.set_options(timeout=PATIENCE_S * 1000)
 

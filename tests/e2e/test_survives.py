@@ -11,6 +11,7 @@ import httpx2
 
 from tests.e2e.conftest import Faked
 from tests.e2e.page_socket import new_guest, page_socket
+from tests.e2e.resumable import new_conversation
 from tests.e2e.support import (
     answers,
     asks,
@@ -185,15 +186,18 @@ async def test_a_second_process_leaves_the_turns_of_the_first(tmp_path: Path) ->
 async def test_stop_stops_without_the_database(tmp_path: Path) -> None:
     async with (
         model_server(sse(chunk("Once upon"), hang)) as server,
-        serving(tmp_path, asks(server) | {"DATABASE_TIMEOUT_SECONDS": "1"}) as parley,
+        serving(tmp_path, asks(server)) as parley,
+        client_of(parley) as client,
         page_socket(parley, await new_guest(parley)) as socket,
     ):
         await socket.say("Tell me a story.")
         await socket.next("new_message")
         with locked(parley):
+            writing = asyncio.ensure_future(new_conversation(client))
             await socket.emit("stop")
-            # SQLite would wait 5 s for the lock.
-            await asyncio.wait_for(server.left.wait(), 3)
+            await until(server.left.is_set)
+            assert not writing.done(), "SQLite waits 5 s for the lock"
+        await writing
         await until(lambda: answers(parley) == [("stopped", "stopped", "Once upon")])
 
 
