@@ -45,7 +45,9 @@ async def test_a_thousand_turns_at_once_get_the_hundred_that_there_are(counters:
 
 
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     limit=st.integers(1, 500),

@@ -63,7 +63,9 @@ STEPS = st.lists(
 
 
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(limit=st.integers(1, 300), steps=STEPS)
 async def test_whatever_is_lost_no_more_is_used_than_there_is(

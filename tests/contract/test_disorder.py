@@ -125,7 +125,9 @@ def histories(draw: st.DrawFn) -> tuple[list[dict[str, object]], list[int]]:
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(history=histories())
 async def test_any_order_and_any_repetition_ends_in_the_same_row(

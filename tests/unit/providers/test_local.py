@@ -145,7 +145,9 @@ def test_template_that_names_tools_takes_them(tmp_path: Path, tiny_model: Path) 
 
 
 @given(data=st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 def test_damaged_header_is_a_value_error(
     tiny_model: Path, tmp_path: Path, data: st.DataObject
 ) -> None:
@@ -163,7 +165,9 @@ def test_damaged_header_is_a_value_error(
 
 @given(content=st.binary(max_size=64))
 @example(content=b"GGUF" + b"\xff" * 20)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 def test_other_bytes_are_no_header(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "other.gguf"
     path.write_bytes(content)
