@@ -12,7 +12,7 @@ from parley.chat.deltas import FinishReason
 from parley.chat.events import Done, Event, TextEvent, TurnStart, first_seq
 from parley.chat.fold import fold
 from parley.chat.news import News, TurnNews
-from parley.chat.ports import TurnLog
+from parley.chat.ports import Live, TurnLog
 from parley.chat.turns import TurnState
 from parley.context.redis_client import TIMEOUT_S
 from tests.contract.live_support import WINDOW_S, live_at
@@ -114,7 +114,7 @@ async def test_a_taker_goes_on_with_what_readers_saw_and_shuts_the_stale_owner_o
 
 async def test_news_are_heard_on_every_replica_once(redis_url: str) -> None:
     async with live_at(redis_url) as one, live_at(redis_url) as other:
-        await asyncio.sleep(2 * WINDOW_S)
+        await hears(other, one)
         news = [TurnNews("a", str(uuid4()), TurnState.RUNNING) for _ in range(3)]
         with (
             one.announcements.listening("a") as here,
@@ -124,6 +124,16 @@ async def test_news_are_heard_on_every_replica_once(redis_url: str) -> None:
                 one.announcements.announce(each)
             assert await heard(here, len(news)) == news
             assert await heard(there, len(news)) == news
+
+
+async def hears(listener: Live, teller: Live) -> None:
+    """Wait until a replica hears another: what was told before it listened it does not."""
+    with listener.announcements.listening("hello") as ears:
+        hearing = asyncio.ensure_future(heard(ears, 1))
+        while not hearing.done():
+            teller.announcements.announce(TurnNews("hello", str(uuid4()), TurnState.RUNNING))
+            await asyncio.wait({hearing}, timeout=0.1)
+        await hearing
 
 
 async def heard(listener: AsyncIterator[News | None], count: int) -> list[News]:
