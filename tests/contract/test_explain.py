@@ -248,7 +248,8 @@ async def test_conversation_is_read_by_keys(empty_database_url: str) -> None:
             (plan,) = await plans(database, lambda c: c.execute(page))  # noqa: B023 - run now
             assert_indexed(plan, "ix_steps_place")
         (plan,) = await plans(database, lambda c: _look(c, "me", ["me", "other"]))
-        assert_indexed(plan, "uq_turns_one_running|ix_turns_live")  # which have few others, or none
+        # Which have few others, or none: SQLite reads the first of them whole.
+        assert "uq_turns_one_running" in plan or "ix_turns_live" in plan, plan
 
 
 def _answer(connection: sa.Connection, owner: Owner, thread_id: str) -> None:

@@ -130,8 +130,7 @@ async def test_a_message_is_answered_by_a_real_model(
             await finished(page)
             ((state, _, text),) = answers(parley)
             assert state == "completed"
-            shown = await answer_of(page).inner_text()
-            assert " ".join(shown.split()) == " ".join(text.split())
+            await expect(answer_of(page)).to_have_text(text, use_inner_text=True)
 
 
 async def test_text_streams_and_stop_stops(faked: Faked, chat_page: Page) -> None:
