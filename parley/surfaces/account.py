@@ -30,6 +30,8 @@ from parley.surfaces.answers import json_answer
 from parley.surfaces.bodies import NO_FORM, decode_body, read_form
 from parley.surfaces.revocation import Revocations
 from parley.surfaces.schema import giving, taking
+from parley.surfaces.sentences import error_text
+from parley.surfaces.texts import texts_asked_by
 from parley.surfaces.visitors import SIGN_IN
 
 _FORM_BYTES = 64 * 1024
@@ -159,7 +161,7 @@ def account_pages(accounts: Accounts) -> APIRouter:
         principal = accounts.callers.known(request)
         if principal is None or principal.kind is not Kind.USER:
             return RedirectResponse(f"{SIGN_IN}?back_to=/account", 303)
-        return await _page(accounts, accounts.person(request))
+        return await _page(accounts, request)
 
     @router.post("/account/keys")
     async def make(request: Request) -> Response:
@@ -167,8 +169,8 @@ def account_pages(accounts: Accounts) -> APIRouter:
         try:
             new = await accounts.make_key(principal, await _key_form(request))
         except ParleyError as error:
-            return await _page(accounts, principal, message=error.message, status=error.status)
-        return await _page(accounts, principal, new_key=new.text)
+            return await _page(accounts, request, refused=error)
+        return await _page(accounts, request, new_key=new.text)
 
     @router.post("/account/keys/{key_id}/revoke")
     async def revoke(request: Request, key_id: str) -> Response:
@@ -193,12 +195,12 @@ def account_pages(accounts: Accounts) -> APIRouter:
 
 async def _page(
     accounts: Accounts,
-    principal: Principal,
+    request: Request,
     *,
     new_key: str = "",
-    message: str = "",
-    status: int = 200,
+    refused: ParleyError | None = None,
 ) -> Response:
+    principal, texts = accounts.person(request), texts_asked_by(request)
     owner = principal.owner
     sign_ins = await accounts.sign_ins.of_owner(owner.id, datetime.now(UTC))
     mine = next((one.profile for one in sign_ins if one.id == principal.sign_in_id), None)
@@ -211,9 +213,10 @@ async def _page(
         current_sign_in_id=principal.sign_in_id,
         may_administrate=Scope.ADMIN in principal.scopes,
         new_key=new_key,
-        message=message,
+        message=error_text(texts, refused.message, refused.code) if refused else "",
     )
-    return page_response(account_page(account), status)
+    status = refused.status if refused else 200
+    return page_response(account_page(account, texts), texts, status)
 
 
 async def _key_form(request: Request) -> NewKeyBody:

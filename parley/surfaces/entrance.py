@@ -17,6 +17,8 @@ from parley.chat.errors import Forbidden, ParleyError
 from parley.chat.identities import Adopter
 from parley.observability.audit import audit
 from parley.surfaces.account_html import page_response, sign_in_page
+from parley.surfaces.sentences import error_text
+from parley.surfaces.texts import texts_asked_by
 
 # Where a sign-in leads that was begun in a frame (framed.py).
 FRAMED = "/login/framed"
@@ -95,10 +97,12 @@ def ways_in(
     goal = f"{FRAMED}?{urlencode({'back_to': back_to})}" if in_frame else back_to
     query = urlencode({"back_to": goal})
     ways = {c.label: f"/auth/oauth/{c.id}?{query}" for c in entrance.oauth.providers}
+    texts = texts_asked_by(request)
     shown = sign_in_page(
         ways,
-        message=error.message if error else "",
+        texts,
+        message=error_text(texts, error.message, error.code) if error else "",
         guests_go_to=back_to if entrance.allow_guests else "",
         in_frame=in_frame,
     )
-    return page_response(shown, error.status if error else 200)
+    return page_response(shown, texts, error.status if error else 200)

@@ -22,6 +22,7 @@ from parley.observability.audit import audit
 from parley.surfaces.account_html import frame_page, page_response
 from parley.surfaces.bodies import read_form
 from parley.surfaces.entrance import FRAMED, Entrance, enter, own_path, ways_in
+from parley.surfaces.texts import texts_asked_by
 
 _LASTS = timedelta(minutes=2)
 _FORM_BYTES = 8 * 1024
@@ -44,7 +45,8 @@ def frame_routes(entrance: Entrance, sign_ins: SignIns) -> APIRouter:
     async def signed_in(request: Request, back_to: str = "/") -> Response:
         """Show a code for the frame to whoever has just signed in."""
         code = await _make_code(entrance.callers, sign_ins, request, own_path(back_to))
-        return page_response(frame_page(code, own_path(back_to)))
+        texts = texts_asked_by(request)
+        return page_response(frame_page(code, own_path(back_to), texts), texts)
 
     @router.post(FRAMED)
     async def go_on(request: Request) -> Response:

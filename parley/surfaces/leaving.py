@@ -14,6 +14,7 @@ from parley.chat.errors import ParleyError
 from parley.observability.logs import get_logger
 from parley.surfaces.account_html import leaving_page, page_response
 from parley.surfaces.entrance import Entrance, redirect
+from parley.surfaces.texts import texts_asked_by
 from parley.surfaces.visitors import LEAVING, LEAVING_PATH, SIGN_IN
 
 logger = get_logger(__name__)
@@ -55,10 +56,10 @@ def leaving_routes(entrance: Entrance) -> APIRouter:
 
     @router.get(LEAVING_PATH)
     async def to_provider(request: Request) -> Response:
-        goal = await _goal(entrance, request)
+        goal, texts = await _goal(entrance, request), texts_asked_by(request)
         # A page, and no redirect: a form of ours may be on its way here, and forms lead to
         # nobody else (form-action).
-        response = page_response(leaving_page(goal)) if goal else redirect(SIGN_IN)
+        response = page_response(leaving_page(goal, texts), texts) if goal else redirect(SIGN_IN)
         # Two pages may be opened at once, of which the second is shown: the one that was signed out
         # in loads anew and goes to the sign-in. So the cookie stays until the browser is back
         # (visitors.py), where it says from where a page is opened.

@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import Final
 
 import msgspec
+from starlette.requests import HTTPConnection
 
 ENGLISH: Final = "en"
 LANGUAGES: Final = (ENGLISH, "de", "fr", "es", "zh", "ja")
@@ -35,6 +36,51 @@ class ReceiptTexts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     no_answer: str
     older: str
     digest: str
+
+
+class AccountTexts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the pages of signing in, of leaving and of the account say."""
+
+    title: str
+    sign_in: str
+    sign_in_with: str
+    go_on_as_guest: str
+    no_sign_in: str
+    code_note: str
+    code: str
+    go_on: str
+    signed_in: str
+    go_back: str
+    go_on_here: str
+    signed_out: str
+    sign_out_there: str
+    sign_out: str
+    back: str
+    none_yet: str
+    copy_now: str
+    read: str
+    chat: str
+    admin: str
+    keys: str
+    name: str
+    key: str
+    may: str
+    last_used: str
+    days: str
+    it_may: str
+    make_key: str
+    revoked: str
+    revoke: str
+    revoke_key: str
+    until: str
+    never: str
+    sign_ins: str
+    with_: str
+    since: str
+    last_seen: str
+    sign_out_everywhere: str
+    this_browser: str
+    end: str
 
 
 class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,12 +132,15 @@ class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tried: str
     thousands: str
     decimal: str
+    guest: str
+    greeting: str
     # Of errors: what their codes mean, the sentences that tell them, and parts of those.
     codes: dict[str, str]
     errors: dict[str, str]
     parts: dict[str, str]
     phrases: dict[str, str]
     receipt: ReceiptTexts
+    account: AccountTexts
 
     def number(self, value: float, decimals: int = 0) -> str:
         """Write a number as people of the language do."""
@@ -107,6 +156,11 @@ class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def texts_of(asked: str) -> Texts:
     """Give the texts for what a browser asks for: a language, or a whole Accept-Language."""
     return _read(language_of(asked))
+
+
+def texts_asked_by(connection: HTTPConnection) -> Texts:
+    """Give the texts for the browser of a request."""
+    return texts_of(connection.headers.get("accept-language", ""))
 
 
 def language_of(asked: str) -> str:

@@ -18,12 +18,14 @@ from parley.surfaces.failures import add_refusal_handlers
 from parley.surfaces.page.assets import asset_route
 from parley.surfaces.page.gate import Gate, GateConfig
 from parley.surfaces.page.html import in_frame, without_foreign
+from parley.surfaces.page.languages import ACCOUNT, language_routes, liked_by
 from parley.surfaces.page.packets import TextPacket
 from parley.surfaces.page.ratings import rating_routes
 from parley.surfaces.page.refusals import refusal_handler
 from parley.surfaces.page.sharing import sharing_routes
 from parley.surfaces.page.socket import Page, take_over_socket
 from parley.surfaces.page.uploads import FILES_LIMIT, UploadConfig, Uploads
+from parley.surfaces.texts import texts_of
 
 _HOOKS = Path(__file__).with_name("hooks.py")
 
@@ -44,6 +46,7 @@ def mount_page(app: FastAPI, page: Page, gate: GateConfig, uploads: UploadConfig
         *rating_routes(page.data_layer),
         *take_over_socket(page),
         *sharing_routes(page.sharing, page.attachments),
+        *language_routes(_page_user),
     ]
     sio.packet_class = TextPacket
     mount_chainlit(app, str(_HOOKS), path="/")
@@ -59,8 +62,8 @@ def _configure(page: Page, gate: GateConfig, uploads: UploadConfig) -> None:
     if gate.account_link:
         config.ui.header_links = [
             HeaderLink(
-                name="account",
-                display_name="Account",
+                name=ACCOUNT,
+                display_name=ACCOUNT,  # languages.py says it
                 icon_url="/public/account.svg",
                 url="/account",
                 target="_self",
@@ -86,5 +89,5 @@ async def _page_user(request: Request) -> PersistedUser:
     user = await page.data_layer.get_user(principal.owner.identifier) if principal else None
     if principal is None or user is None:
         raise HTTPException(401, "Nobody is known to be calling. Open the page first.")
-    user.display_name = principal.name or "Guest"
+    user.display_name = principal.name or texts_of(liked_by(request)).guest
     return user

@@ -7,6 +7,7 @@ from starlette.types import Scope
 
 from parley.chat.errors import ParleyError
 from parley.surfaces.failures import refused
+from parley.surfaces.page.languages import liked_by
 from parley.surfaces.sentences import error_text
 from parley.surfaces.texts import texts_of
 
@@ -14,7 +15,7 @@ from parley.surfaces.texts import texts_of
 def refusal(scope: Scope, error: ParleyError) -> JSONResponse:
     """Render an error as every route does, with the `detail` besides that the page shows."""
     response = refused(scope["path"], error)
-    texts = texts_of(HTTPConnection(scope).headers.get("accept-language", ""))
+    texts = texts_of(liked_by(HTTPConnection(scope)))
     detail = error_text(texts, error.message, error.code)
     headers = {"retry-after": after} if (after := response.headers.get("retry-after")) else None
     shown = {**msgspec.json.decode(response.body), "detail": detail}

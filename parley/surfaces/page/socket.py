@@ -37,6 +37,7 @@ from parley.surfaces.page.asking import Asked, Asking, owner_of, uuid_of
 from parley.surfaces.page.buttons import button_routes
 from parley.surfaces.page.favorites import Favorites
 from parley.surfaces.page.following import Following
+from parley.surfaces.page.languages import liked_by
 from parley.surfaces.page.offering import LocalModel, Offering
 from parley.surfaces.page.presses import Presses, about_route
 from parley.surfaces.page.reader import SocketGone, room_in, show_error
@@ -244,7 +245,7 @@ class _Handlers:
             environ=kept,
         )
         # Of all that a browser likes the first is not always one that we have.
-        session.language = language_of(kept["HTTP_ACCEPT_LANGUAGE"])
+        session.language = language_of(liked_by(HTTPConnection(environ["asgi.scope"])))
         if isinstance(auth, Mapping) and isinstance(profile := auth.get("chatProfile"), str):
             self._asking.begins_with(session, unquote(profile))
         if wanted_id is None:

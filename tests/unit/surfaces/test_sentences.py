@@ -35,6 +35,7 @@ _FOR_PROGRAMS = {
     "parley/surfaces/page/attached.py": ("A message names its files",),
     "parley/surfaces/page/assets.py": ("There is nothing at",),
     "parley/surfaces/page/gate.py": ("There is nothing at",),
+    "parley/surfaces/page/languages.py": ("A language is named",),
     "parley/surfaces/page/ratings.py": ("The value of feedback",),
     "parley/surfaces/page/uploads.py": ("⟨⟩ is not possible", "Send ", "The form cannot be read."),
 }

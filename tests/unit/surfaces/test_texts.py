@@ -10,8 +10,8 @@ from parley.surfaces.texts import LANGUAGES, language_of, texts_of
 
 # Words that are the same in some languages.
 _SHARED = {
-    "de": {"seconds"},
-    "fr": {"images", "seconds", "licence", "receipt.messages"},
+    "de": {"seconds", "account.code"},
+    "fr": {"images", "seconds", "licence", "receipt.messages", "account.code"},
     "es": {"tokens", "seconds", "per_second", "receipt.tokens"},
 }
 # No words.

@@ -1,0 +1,82 @@
+"""Languages: Chainlit's part of the page, in the language of who reads it.
+
+Its own texts are named by regions: for ``de-CH`` it has none, and would show English beside our
+German. And three of its words are ours: the greeting of chainlit.md, the link to the account, and
+what a guest is called.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import chainlit.server
+import msgspec
+from chainlit.config import config, config_translation_dir
+from chainlit.user import PersistedUser
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from parley.chat.errors import InvalidRequest
+from parley.surfaces.texts import ENGLISH, texts_of
+
+ACCOUNT = "account"
+_CHAINLITS = Path(config_translation_dir)
+_TAG = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,8}){0,3}")
+_TRADITIONAL = re.compile(r"zh-(?:Hant|TW|HK|MO)\b", re.IGNORECASE)
+
+
+def language_routes(who: Callable[[Request], Awaitable[PersistedUser]]) -> list[Route]:
+    """Make the routes that tell the page its words; `who` says who asks."""
+    # It imports the one that reads chainlit.md, and has no other door for another.
+    setattr(chainlit.server, "get_markdown_str", greeting)  # noqa: B010
+
+    async def translations(request: Request) -> Response:
+        answer: Response = await chainlit.server.project_translations(chainlit_tag(_asked(request)))
+        return answer
+
+    async def settings(request: Request) -> Response:
+        language, profile = _asked(request), request.query_params.get("chat_profile")
+        user = await who(request)
+        answer = await chainlit.server.project_settings(user, language, profile)
+        told = msgspec.json.decode(answer.body)
+        for link in told["ui"].get("header_links") or ():
+            if link["name"] == ACCOUNT:
+                link["display_name"] = texts_of(config.ui.language or language).account.title
+        return JSONResponse(told)
+
+    return [
+        Route("/project/translations", translations, methods=["GET"]),
+        Route("/project/settings", settings, methods=["GET"]),
+    ]
+
+
+def liked_by(connection: HTTPConnection) -> str:
+    """Say what the browser of a request likes to read, or what the configuration has for all."""
+    return config.ui.language or connection.headers.get("accept-language", "")
+
+
+def chainlit_tag(tag: str, directory: Path = _CHAINLITS) -> str:
+    """Give the name by which Chainlit finds its texts for a language, of whatever region."""
+    if (directory / f"{tag}.json").is_file():
+        return tag
+    return "zh-TW" if _TRADITIONAL.match(tag) else tag.partition("-")[0].lower()
+
+
+def greeting(root: str, language: str) -> str | None:
+    """Read what the page says first: whoever runs the server may have written it, in any language."""
+    for name in (f"_{language}", f"_{language.partition('-')[0].lower()}", ""):
+        file = Path(root, f"chainlit{name}.md")
+        if file.is_file():
+            said = file.read_text(encoding="utf-8")
+            is_ours = not name and said == texts_of(ENGLISH).greeting
+            return texts_of(language).greeting if is_ours else said
+    return None
+
+
+def _asked(request: Request) -> str:
+    """Take the language that the page names, of which Chainlit makes a path."""
+    tag = request.query_params.get("language", "en-US")
+    if not _TAG.fullmatch(tag):
+        raise InvalidRequest("A language is named by its tag, like de-CH.")
+    return tag

@@ -1,0 +1,51 @@
+"""Chainlit's part of the page in the reader's language, and the greeting."""
+
+from pathlib import Path
+
+import chainlit.config
+import pytest
+
+from parley.surfaces.page.languages import chainlit_tag, greeting
+from parley.surfaces.texts import LANGUAGES, texts_of
+from tests.shape.source import ROOT
+
+CHAINLITS = Path(chainlit.config.TRANSLATIONS_DIR)
+
+
+@pytest.mark.parametrize(
+    ("asked", "tag"),
+    [
+        ("de-CH", "de"),
+        ("de-DE", "de-DE"),
+        ("zh-Hant-HK", "zh-TW"),
+        ("zh-HK", "zh-TW"),
+        ("zh-Hans-SG", "zh"),
+        ("es-MX", "es"),
+        ("xx-YY", "xx"),
+    ],
+)
+def test_a_region_that_chainlit_does_not_know_gets_its_language(asked: str, tag: str) -> None:
+    assert chainlit_tag(asked, CHAINLITS) == tag
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_chainlit_has_every_language_of_ours(language: str) -> None:
+    assert list(CHAINLITS.glob(f"{language}*.json"))
+
+
+def test_the_greeting_that_is_shipped_is_translated() -> None:
+    said = {
+        greeting(str(ROOT), language) for language in ("en", "de-CH", "fr", "es", "zh-TW", "ja")
+    }
+    assert said == {texts_of(language).greeting for language in LANGUAGES}
+    assert greeting(str(ROOT), "xx") == (ROOT / "chainlit.md").read_text()
+
+
+def test_whoever_runs_the_server_greets_in_their_own_words(tmp_path: Path) -> None:
+    assert greeting(str(tmp_path), "de") is None
+    (tmp_path / "chainlit.md").write_text("Hello from us")
+    assert greeting(str(tmp_path), "de-CH") == "Hello from us"
+    (tmp_path / "chainlit_de.md").write_text("Hallo von uns")
+    assert greeting(str(tmp_path), "de-CH") == "Hallo von uns"
+    (tmp_path / "chainlit_de-CH.md").write_text("Grüezi")
+    assert greeting(str(tmp_path), "de-CH") == "Grüezi"
