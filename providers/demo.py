@@ -9,6 +9,7 @@ from parley.chat.deltas import Delta, Finish, FinishReason, Text
 from parley.chat.errors import RequestRefused
 from parley.chat.messages import Role
 from parley.chat.models import Capabilities, CompletionRequest, Health, HealthState, ModelInfo
+from providers.demo_answers import ANSWERS
 from providers.embedded import is_installed
 
 DEMO_MODEL = ModelInfo(
@@ -21,24 +22,9 @@ DEMO_MODEL = ModelInfo(
 
 _MAX_ECHO_CHARS = 500
 
-_ANSWER = """\
-Demo provider: no model is connected. This text is fixed, nothing was generated.
-
-You wrote:
-
-{question}
-
-To connect a model, set one of these and restart:
-
-- `OPENAI_API_KEY` for OpenAI
-- `OPENAI_BASE_URL` for a server that speaks OpenAI's dialect (vLLM, Ollama, llama.cpp)
-- `TGI_BASE_URL` for Text Generation Inference
-
-Or start Ollama on this machine and restart: it is found by itself."""
 _NO_TOOLS = (
     "The demo is no model: it calls no tools and writes no JSON. Connect a model, or ask without."
 )
-_PULL = " Or run `parley models pull`, which fetches a small model, and restart."
 
 
 class DemoProvider:
@@ -80,10 +66,11 @@ class DemoProvider:
 
 
 def answer_to(request: CompletionRequest) -> str:
-    """The whole answer to a request, as Markdown."""
+    """The whole answer to a request, as Markdown, in the language of who reads it."""
+    says = ANSWERS.get(request.language, ANSWERS["en"])
     asked = (m.text for m in reversed(request.messages) if m.role is Role.USER)
     question = next(asked, "").strip()
     if len(question) > _MAX_ECHO_CHARS:
         question = question[:_MAX_ECHO_CHARS] + "…"
-    quoted = "\n".join(f"> {line}" for line in (question or "(nothing)").splitlines())
-    return _ANSWER.format(question=quoted) + (_PULL if is_installed() else "")
+    quoted = "\n".join(f"> {line}" for line in (question or says.nothing).splitlines())
+    return says.answer.format(question=quoted) + (says.pull if is_installed() else "")

@@ -111,7 +111,7 @@ def extras_json(extras: Extras) -> dict[str, Any] | None:
     return {
         name: value
         for name, value in stored.items()
-        if value is not None and (value != [] or name in kept_empty)
+        if value not in (None, "") and (value != [] or name in kept_empty)
     }
 
 
@@ -123,8 +123,15 @@ def extras_of(stored: Mapping[str, Any] | None) -> Extras:
 
 
 def digestible(extras: Extras) -> bytes:
-    """Give bytes that are the same for the same extras only; none for none."""
-    return b"" if extras == Extras() else msgspec.json.encode(extras, order="sorted")
+    """Give bytes that are the same for the same extras only; none for none.
+
+    Said again from a browser of another language it is the same message.
+    """
+    if replace(extras, language="") == Extras():
+        return b""
+    said: dict[str, Any] = msgspec.to_builtins(extras)
+    del said["language"]
+    return msgspec.json.encode(said, order="sorted")
 
 
 def with_tools_of(extras: Extras, of_thread: object) -> Extras:

@@ -155,7 +155,8 @@ class CompletionRequest:
 
     A provider that cannot do what `tools` or `response_format` ask raises `RequestRefused`
     before it sends anything. `tries`, where it is there, hears of each further try and may forbid
-    it. `credential` is the user's own token at the provider: it is a secret, is in no digest, and
+    it. `language` is that of who reads the answer, if known, for a provider that speaks for itself:
+    no model is told. `credential` is the user's own token at the provider: it is a secret, is in no digest, and
     goes to its provider's own servers alone.
     """
 
@@ -167,3 +168,4 @@ class CompletionRequest:
     response_format: ResponseFormat | None = None
     tries: Tries | None = field(default=None, compare=False, repr=False)
     credential: str | None = field(default=None, compare=False, repr=False)
+    language: str = field(default="", compare=False)

@@ -44,7 +44,8 @@ class Extras:
 
     `tools` are the caller's own: the model may call them, the turn ends there, and the caller runs
     them. `use_tools` names those of Parley's tools that this turn may use; None leaves it to the
-    thread (`"tools"` in its metadata), and then to the model's configuration.
+    thread (`"tools"` in its metadata), and then to the model's configuration. `language` is that of
+    who reads the answer, where a surface knows it: for what is no model's own, as the demo's.
     """
 
     images: tuple[ImagePart, ...] = ()
@@ -52,6 +53,7 @@ class Extras:
     tool_choice: ToolChoice | None = None
     response_format: ResponseFormat | None = None
     use_tools: tuple[str, ...] | None = None
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True)

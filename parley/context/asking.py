@@ -32,6 +32,7 @@ def request_of(
         tools=tools,
         tool_choice=toolbox.choice if tools else None,
         response_format=extras.response_format,
+        language=extras.language,
     )
 
 

@@ -24,6 +24,7 @@ from parley.surfaces.page.choices import Choice, asked_model, offer_choices
 from parley.surfaces.page.following import Following
 from parley.surfaces.page.showing import Shown, list_anew
 from parley.surfaces.starters import Profile
+from parley.surfaces.texts import ENGLISH
 
 _INTERACTION_CHARS = 100
 
@@ -96,7 +97,11 @@ class Asking:
             self._request(session, text, choice),
             key=message_id,
             user_step_id=message_id,
-            extras=Extras(images=await images_of(session, files, room), use_tools=choice.forbidden),
+            extras=Extras(
+                images=await images_of(session, files, room),
+                use_tools=choice.forbidden,
+                language=_reads(session),
+            ),
         )
         self._following.sends(session, message_id)
         self._lost_threads.discard(session)
@@ -182,6 +187,11 @@ class Asking:
             sampling=Sampling(temperature=choice.temperature),
             system_prompt=choice.system_prompt,
         )
+
+
+def _reads(session: WebsocketSession) -> str:
+    """Say what language the session's user reads; nothing for English, which all is written in."""
+    return "" if session.language == ENGLISH else str(session.language)
 
 
 def owner_of(session: WebsocketSession) -> Owner:

@@ -16,7 +16,7 @@ from chainlit.session import WebsocketSession
 from parley.chat.errors import InvalidRequest
 from parley.chat.models import Health, HealthState, ModelInfo
 from parley.surfaces.models import Models
-from parley.surfaces.sentences import error_text
+from parley.surfaces.sentences import error_text, phrase_text
 from parley.surfaces.starters import Profile
 from parley.surfaces.texts import Texts, texts_of
 
@@ -144,7 +144,7 @@ def _options(
     return [
         ModeOption(
             id=info.id,
-            name=info.label,
+            name=phrase_text(texts, info.label),
             description=_described(info, health.get(info.id), texts),
             icon=_icon(health.get(info.id)),
             default=info.id == chosen,

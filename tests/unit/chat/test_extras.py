@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from parley.chat.deltas import FinishReason, ToolCallDelta
 from parley.chat.errors import Conflict, InvalidRequest, TooLarge
 from parley.chat.events import ToolEnd, ToolStart
-from parley.chat.extras import check_extras, extras_json, extras_of, with_tools_of
+from parley.chat.extras import check_extras, digestible, extras_json, extras_of, with_tools_of
 from parley.chat.messages import ImagePart, Message, Role, ToolCallPart, ToolResultPart
 from parley.chat.models import ResponseFormat, ToolChoice, ToolSpec
 from parley.chat.turns import Extras
@@ -47,6 +47,14 @@ def test_extras_come_back_from_json(extras: Extras) -> None:
 
 def test_no_extras_are_no_json() -> None:
     assert extras_json(Extras()) is None
+    assert digestible(Extras()) == b""
+
+
+def test_a_language_is_kept_and_makes_no_other_message_of_it() -> None:
+    spoken = Extras(use_tools=("web_search",), language="de")
+    assert extras_of(json.loads(json.dumps(extras_json(spoken)))) == spoken
+    assert digestible(spoken) == digestible(Extras(use_tools=("web_search",)))
+    assert digestible(Extras(language="de")) == b""
     assert extras_of(None) == Extras()
 
 

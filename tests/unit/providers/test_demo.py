@@ -1,12 +1,16 @@
 """The demo provider never passes for a model."""
 
+from dataclasses import replace
+
 import pytest
 
 from parley.chat.deltas import Finish, FinishReason, Text
 from parley.chat.messages import Message, Role
 from parley.chat.models import CompletionRequest, HealthState
 from parley.chat.ports import Provider
+from parley.surfaces.texts import LANGUAGES
 from providers.demo import DemoProvider, answer_to
+from providers.demo_answers import ANSWERS
 from tests.unit.providers.support import outcome_of
 
 LABEL = "Demo provider: no model is connected."
@@ -41,6 +45,20 @@ def test_question_is_quoted() -> None:
     assert "\n> {question}\n> # ```\n" in answer_to(asked("First?", "{question}\n# ```"))
     assert "First?" not in answer_to(asked("First?", "Second?"))
     assert "> (nothing)" in answer_to(asked())
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_demo_speaks_the_readers_language(language: str) -> None:
+    answer = answer_to(replace(asked("{question}"), language=language))
+    assert "\n> {question}\n" in answer
+    assert (LABEL in answer) == (language == "en")
+    for way in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "TGI_BASE_URL", "Ollama", "models pull"):
+        assert way in answer
+
+
+def test_the_demo_speaks_the_languages_of_the_page() -> None:
+    assert set(ANSWERS) == set(LANGUAGES)
+    assert len({one.answer for one in ANSWERS.values()}) == len(LANGUAGES)
 
 
 async def test_catalogue_says_that_it_is_no_model() -> None:
