@@ -9,13 +9,23 @@
       return true;
     }
   };
+  const WORDS = {
+    en: ["This browser keeps nothing for a page inside another site's page.", "Open Parley in its own tab"],
+    de: ["Dieser Browser merkt sich nichts für eine Seite in der Seite eines anderen Anbieters.", "Parley in einem eigenen Tab öffnen"],
+    fr: ["Ce navigateur ne conserve rien pour une page affichée dans celle d'un autre site.", "Ouvrir Parley dans son propre onglet"],
+    es: ["Este navegador no guarda nada para una página dentro de la de otro sitio.", "Abrir Parley en su propia pestaña"],
+    zh: ["此浏览器不会为嵌入其他网站的页面保存任何内容。", "在单独的标签页中打开 Parley"],
+    ja: ["このブラウザーは、他サイトに埋め込まれたページのデータを保存しません。", "Parley を別のタブで開く"],
+  };
+  const known = (navigator.languages ?? []).map((tag) => tag.split("-")[0]).find((tag) => WORDS[tag]);
   if (window.top !== window && keepsNothing()) {
     document.addEventListener("DOMContentLoaded", () => {
       const link = document.createElement("a");
       Object.assign(link, { href: location.href, target: "_blank", rel: "noopener", id: "own-tab" });
-      link.textContent = "Open Parley in its own tab";
+      const [reason, way] = WORDS[known ?? "en"];
+      link.textContent = way;
       const why = document.createElement("p");
-      why.textContent = "This browser keeps nothing for a page inside another site's page.";
+      why.textContent = reason;
       document.body.replaceChildren(why, link);
     });
     return;

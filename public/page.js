@@ -1,5 +1,5 @@
 // Names for what Chainlit draws without one: a button that is only a picture says nothing to who cannot see it.
-// The words are Chainlit's own translations; those of Parley's two buttons are below.
+// The words are Chainlit's own translations; those of Parley's two buttons come with them.
 (() => {
   const BY_ID = {
     "sidebar-trigger-button": "threadHistory.sidebar.actions.open",
@@ -20,14 +20,6 @@
     x: "common.actions.cancel",
     "rotate-ccw": "parley.again",
     info: "parley.details",
-  };
-  const OURS = {
-    en: ["Run again", "Details"],
-    de: ["Noch einmal", "Einzelheiten"],
-    fr: ["Relancer", "Détails"],
-    es: ["Repetir", "Detalles"],
-    zh: ["重新运行", "详情"],
-    ja: ["もう一度実行", "詳細"],
   };
   const language = navigator.language || "en-US";
   let words = {};
@@ -74,8 +66,6 @@
   const begin = async () => {
     const answer = await fetch(`/project/translations?language=${encodeURIComponent(language)}`);
     words = (await answer.json()).translation ?? {};
-    const [again, details] = OURS[language.split("-")[0]] ?? OURS.en;
-    words.parley = { again, details };
     name();
     new MutationObserver(nameSoon).observe(document.body, { childList: true, subtree: true });
   };

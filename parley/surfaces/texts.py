@@ -93,6 +93,7 @@ class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     interrupted: str
     not_begun: str
     about: str
+    details: str
     earlier_note: str
     earlier: str
     model: str

@@ -32,8 +32,12 @@ def language_routes(who: Callable[[Request], Awaitable[PersistedUser]]) -> list[
     setattr(chainlit.server, "get_markdown_str", greeting)  # noqa: B010
 
     async def translations(request: Request) -> Response:
-        answer: Response = await chainlit.server.project_translations(chainlit_tag(_asked(request)))
-        return answer
+        language = _asked(request)
+        answer = await chainlit.server.project_translations(chainlit_tag(language))
+        told, texts = msgspec.json.decode(answer.body), texts_of(config.ui.language or language)
+        # What public/page.js calls the buttons that Chainlit has no words for.
+        told["translation"]["parley"] = {"again": texts.run_again, "details": texts.details}
+        return JSONResponse(told)
 
     async def settings(request: Request) -> Response:
         language, profile = _asked(request), request.query_params.get("chat_profile")

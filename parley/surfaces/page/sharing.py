@@ -18,7 +18,10 @@ from parley.chat.owner import current_owner
 from parley.chat.turns import Owner
 from parley.surfaces.bodies import decode_body
 from parley.surfaces.downloads import download_answer
+from parley.surfaces.page.languages import liked_by
 from parley.surfaces.page.markdown import show_steps
+from parley.surfaces.sentences import phrase_text
+from parley.surfaces.texts import texts_of
 
 _BODY_LIMIT = 4 * 1024
 
@@ -56,6 +59,8 @@ def sharing_routes(sharing: Sharing | None, attachments: Attachments) -> list[Ro
     async def view(request: Request) -> Response:
         _known()
         thread = await _on(sharing).view(request.path_params["thread_id"])
+        for step in thread["steps"]:
+            step["name"] = phrase_text(texts_of(liked_by(request)), step["name"])
         await show_steps(thread["steps"])
         # Asked for again each time: it may not be shared any more.
         return JSONResponse(thread, headers={"cache-control": "no-store"})

@@ -1,5 +1,6 @@
 """What Parley itself says: the same in every language, and nothing left in English by mistake."""
 
+import re
 import string
 from collections.abc import Iterator
 
@@ -7,11 +8,12 @@ import msgspec
 import pytest
 
 from parley.surfaces.texts import LANGUAGES, language_of, texts_of
+from tests.shape.source import ROOT
 
 # Words that are the same in some languages.
 _SHARED = {
     "de": {"seconds", "account.code"},
-    "fr": {"images", "seconds", "licence", "receipt.messages", "account.code"},
+    "fr": {"images", "seconds", "licence", "receipt.messages", "account.code", "phrases.assistant"},
     "es": {"tokens", "seconds", "per_second", "receipt.tokens"},
 }
 # No words.
@@ -82,3 +84,8 @@ def test_every_language_fills_in_the_same(language: str) -> None:
 )
 def test_a_browser_gets_what_it_likes_best(asked: str, given: str) -> None:
     assert language_of(asked) == given
+
+
+def test_the_script_for_frames_has_every_language() -> None:
+    script = (ROOT / "public" / "frame.js").read_text()
+    assert re.findall(r"^    (\w\w): \[", script, re.MULTILINE) == list(LANGUAGES)
