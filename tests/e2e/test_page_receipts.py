@@ -1,5 +1,6 @@
 """The panel that says what the model saw, in a real browser and at its route."""
 
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx2
@@ -20,7 +21,7 @@ from tests.e2e.test_page import (
     stranger,
 )
 from tests.e2e.visit import visit
-from tests.fakes.model_server import answer, sse
+from tests.fakes.model_server import answer, json_reply, sse
 
 pytestmark = pytest.mark.needs_browser
 
@@ -63,6 +64,43 @@ async def test_button_is_there_after_a_reload_and_once(page: Page, faked: Faked)
     await expect(buttons(page)).to_have_count(2)
     await buttons(page).first.click()
     await expect(page.locator("#side-view-content")).to_contain_text("saw 2 messages")
+
+
+async def test_each_page_of_a_thread_is_in_the_language_of_its_browser(
+    chromium: Browser, faked: Faked
+) -> None:
+    faked.will_reply(
+        sse(*answer("A pangolin.")), json_reply({"error": {"message": "boom is not a word"}}, 400)
+    )
+    async with await chromium.new_context(locale="de-CH") as swiss:
+        page = await swiss.new_page()
+        await open_page(page, faked.parley)
+        # Chainlit's own words, of which it has none for this region.
+        await expect(page.get_by_role("textbox", name="Nachricht eingeben")).to_be_visible()
+        told = await page.request.get(f"{faked.parley.url}/project/settings?language=de-CH")
+        assert (await told.json())["markdown"].startswith("# Willkommen bei Parley")
+        await say(page, "Which animal?")
+        await expect(buttons(page)).to_have_count(1)
+        await finished(page)
+        await buttons(page).click()
+        panel = page.locator("#side-view-content")
+        for text in ("Geantwortet hat", "hat 2 Nachrichten mit", "Systemanweisung"):
+            await expect(panel).to_contain_text(text)
+        await say(page, "What does it eat?")
+        german = ("akzeptiert die Anfrage nicht (400): boom is not a word", "Prüfe OPENAI_BASE_URL")
+        for text in (*german, "Anfrage-ID"):
+            await expect(answer_of(page)).to_contain_text(text)
+        await expect(page.get_by_text("Fehlgeschlagen · Nochmals ausführen")).to_be_visible()
+        state = await swiss.storage_state()
+        async with await chromium.new_context(locale="en-GB", storage_state=state) as british:
+            other = await british.new_page()
+            await open_page(other, faked.parley, urlsplit(page.url).path)
+            english = "does not accept the request (400): boom is not a word. Check OPENAI_BASE_URL"
+            await expect(answer_of(other)).to_contain_text(english)
+            await expect(other.get_by_text("Failed · Run again")).to_be_visible()
+        await load_again(page)
+        for text in german:
+            await expect(answer_of(page)).to_contain_text(text)
 
 
 async def test_buttons_of_others_do_nothing(faked: Faked) -> None:
