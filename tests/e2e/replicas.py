@@ -257,6 +257,17 @@ class Replicas:
 
         return await eventually(over)
 
+    async def answer_to(self, message: str) -> Any:
+        """Wait until the turn of this message is over, and give what there is of its answer."""
+        statement = (
+            "SELECT turns.state, said.output FROM turns"
+            " JOIN steps asked ON asked.id = turns.user_step_id"
+            " JOIN steps said ON said.id = turns.answer_step_id"
+            " WHERE asked.output = $1 AND turns.state NOT IN ('running', 'queued')"
+        )
+        (row,) = await eventually(lambda: self.rows(statement, message))
+        return row
+
     async def check(self, reading: Reading) -> Any:
         """Check that a turn has one answer, in its row and for its reader, and nothing was lost."""
         row = await self.kept(reading)

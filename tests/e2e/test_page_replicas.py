@@ -90,11 +90,7 @@ async def test_a_page_stops_what_another_server_runs(balanced: Balanced, page: P
     await other.locator("#stop-button").click()
     await until(lambda: message in it.teller.left_at)
     await expect(page.locator("#stop-button")).to_have_count(0)
-    (answer,) = await it.rows(
-        "SELECT a.output FROM turns JOIN steps u ON u.id = turns.user_step_id"
-        " JOIN steps a ON a.id = turns.answer_step_id WHERE u.output = $1",
-        message,
-    )
+    answer = await it.answer_to(message)
     for each in (page, other):
         await expect(answers(each).get_by_role("article")).to_have_text(answer["output"])
     # Another surface, on either server: both pages show it as it comes.

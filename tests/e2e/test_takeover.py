@@ -339,10 +339,6 @@ async def test_a_stop_on_any_replica_closes_the_connection(trio: Replicas) -> No
             await elsewhere.next("resume_thread")
             await elsewhere.emit("stop")
             await until(lambda: message in trio.teller.left_at)
-    (row,) = await trio.rows(
-        "SELECT turns.state, a.output FROM turns JOIN steps u ON u.id = turns.user_step_id"
-        " JOIN steps a ON a.id = turns.answer_step_id WHERE u.output = $1",
-        message,
-    )
+    row = await trio.answer_to(message)
     assert row["state"] == "stopped"
     assert story(message).startswith(row["output"])
