@@ -135,7 +135,7 @@ async def test_nothing_of_them_stays_in_redis(tmp_path: Path, redis_url: str) ->
     """Nor of an answer whose server died: nobody would end it any more."""
     async with model_server(sse(chunk("Xylophonist, I said"), hang)) as server:
         environment = {"OPENAI_BASE_URL": server.base_url, "OPENAI_MODEL": "fake"}
-        environment["REDIS_URL"] = redis_url
+        environment |= {"REDIS_URL": redis_url, "REDIS_TIMEOUT_SECONDS": "10"}
         async with serving(tmp_path, environment) as process, client_of(process) as client:
             body = {"session_id": "ada", "message": "Say Xylophonist."}
             async with client.stream("POST", "/chat", json=body) as response:

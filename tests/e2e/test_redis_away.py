@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import httpx2
@@ -14,7 +15,7 @@ from redis.asyncio import Redis
 
 from tests.e2e.support import DEMO, asks, chat, client_of, select, serving
 from tests.fakes.model_server import ModelServer, answer, model_server, sse
-from tests.patience import eventually
+from tests.patience import eventually, until
 from tests.server import ParleyProcess, run_module
 from tests.services import RedisProcess, find_free_port, redis_process
 
@@ -64,6 +65,7 @@ class Served:
 async def served(directory: Path, redis: RedisProcess) -> AsyncIterator[Served]:
     async with model_server(sse(*answer("Good day."))) as server:
         environment = asks(server) | {"REDIS_OM_URL": redis.url, "REDIS_TTL_SECONDS": "100"}
+        environment["REDIS_TIMEOUT_SECONDS"] = "2"  # else one that is only slow is away for a while
         async with (
             serving(directory, environment) as parley,
             client_of(parley) as client,
@@ -164,7 +166,15 @@ async def test_who_is_forgotten_is_forgotten_there_too(tmp_path: Path) -> None:
             ((user,),) = select(it.parley, "SELECT identifier FROM users")
             forget = ("parley", "forget", "--yes", "--user", user)
             url = {"REDIS_URL": redis.url}
-            gone = await asyncio.to_thread(run_module, tmp_path, *forget, **url)
+            redis.freeze()
+            forgetting = asyncio.create_task(
+                asyncio.to_thread(run_module, tmp_path, *forget, **url)
+            )
+            await until(lambda: not select(it.parley, "SELECT 1 FROM users"))
+            asked_at = monotonic()
+            await until(lambda: monotonic() > asked_at + 1)  # slow, and not away
+            redis.thaw()
+            gone = await forgetting
             assert (gone.returncode, gone.stderr.count("Redis")) == (0, 0)
             assert await it.redis.keys("chat:*") == []
             await it.says("My name is Ada.")

@@ -127,6 +127,7 @@ def test_doctor_names_every_wrong_setting(tmp_path: Path) -> None:
 async def test_doctor_of_a_whole_installation(tmp_path: Path, redis_url: str) -> None:
     async with scripted('model = "m"') as server:
         environment = {"OPENAI_BASE_URL": server.base_url, "REDIS_URL": redis_url}
+        environment["REDIS_TIMEOUT_SECONDS"] = "10"
         done = await asyncio.to_thread(run, tmp_path, "doctor", "--ask", **environment)
     assert done.returncode == 0, done.stdout
     assert "ok    redis" in done.stdout

@@ -60,6 +60,7 @@ async def two(
         settings |= {
             "DATABASE_URL": stack.enter_context(postgres.database()),
             "REDIS_URL": redis_of_session,
+            "REDIS_TIMEOUT_SECONDS": "10",
             "STORAGE_DIRECTORY": str(home / "files"),
             "PARLEY_SECRET": "s" * 40,
             "PUBLIC_URL": url,
