@@ -155,7 +155,7 @@ def _keys(account: Account, says: AccountTexts) -> str:
             f'<code id="new-key">{escape(account.new_key)}</code></p>'
         )
     scopes = [Scope.READ, Scope.CHAT, *([Scope.ADMIN] if account.may_administrate else [])]
-    boxes = "".join(_scope_box(scope, says) for scope in scopes)
+    boxes = "\n".join(_scope_box(scope, says) for scope in scopes)
     return f"""<section><h2>{escape(says.keys)}</h2>{new}
 <table><thead>{_heads(says.name, says.key, says.may, says.last_used, "")}</thead>
 <tbody>{rows}</tbody></table>
@@ -190,7 +190,7 @@ def _key(key: ApiKey, says: AccountTexts) -> str:
             f'<form method="post" action="/account/keys/{key.id}/revoke">'
             f'<button aria-label="{label}">{escape(says.revoke)}</button></form>'
         )
-    may = ", ".join(_scope(scope, says) for scope in key.scopes)
+    may = says.comma.join(_scope(scope, says) for scope in key.scopes)
     if key.expires_at:
         may = says.until.format(scopes=may, day=_day(key.expires_at))
     used = _day(key.used_at) if key.used_at else says.never

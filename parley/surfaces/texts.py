@@ -68,6 +68,7 @@ class AccountTexts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     last_used: str
     days: str
     it_may: str
+    comma: str
     make_key: str
     revoked: str
     revoke: str

@@ -17,7 +17,7 @@ _SHARED = {
     "es": {"tokens", "seconds", "per_second", "receipt.tokens"},
 }
 # No words.
-_MARKS = {"thousands", "decimal"}
+_MARKS = {"thousands", "decimal", "account.comma"}
 
 
 def said_in(language: str) -> dict[str, str]:
