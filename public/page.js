@@ -183,3 +183,26 @@
     }
   };
 })();
+
+/* The page keeps what comes last of its list of threads, and where two ask for it, an answer from before the first
+   message may come after one from behind it. Whoever asked earlier gets what the latest question was answered. */
+(() => {
+  const { fetch } = window;
+  const latest = new Map(); // by what was asked
+
+  const answered = async (asked, question) => {
+    const response = await asked;
+    const later = latest.get(question);
+    if (later === asked) return response.clone();
+    return answered(later, question).catch(() => response);
+  };
+
+  window.fetch = (input, init) => {
+    const asked = fetch.call(window, input, init);
+    const url = typeof input === 'string' ? input : (input.url ?? input.href);
+    if (!url.endsWith('/project/threads')) return asked;
+    const question = String(init?.body);
+    latest.set(question, asked);
+    return answered(asked, question);
+  };
+})();

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from tests.e2e.conftest import Faked
 from tests.e2e.support import asks, select, serving
@@ -161,6 +161,33 @@ async def test_rated_answers_look_right(
         await shot(page, f"rated-{size}-{theme}")
         wide = await page.evaluate("document.documentElement.scrollWidth > innerWidth")
         assert not wide, "nothing sticks out at the side"
+
+
+async def test_a_list_from_before_the_first_message_hides_no_thread(
+    sharing: Faked, page: Page
+) -> None:
+    """On a slow line it may come after the one that has the thread."""
+    held, goes_on, come = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        if held.is_set():
+            await route.continue_()
+            return
+        held.set()
+        before = await route.fetch()
+        await goes_on.wait()
+        await route.fulfill(response=before)
+        come.set()
+
+    await page.route("**/project/threads", hold)
+    await open_page(page, sharing.parley)
+    await ask(sharing, page, "Am I listed?", "You are.")
+    listed = page.locator("#thread-history").get_by_text("Am I listed?")
+    await expect(listed).to_be_visible()
+    goes_on.set()
+    await until(come.is_set)
+    await page.wait_for_load_state("networkidle")
+    await expect(listed).to_be_visible()
 
 
 async def test_open_pages_show_the_names_that_threads_get(tmp_path: Path, page: Page) -> None:
