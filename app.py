@@ -160,9 +160,10 @@ async def _open(app: DescribedApp, stack: AsyncExitStack) -> Engine:
     who = await stack.enter_async_context(open_identity(identity, kept))
     _add_routes(
         app,
+        # First: of all requests these are the ones that somebody waits for.
+        *_api(engine, registry, conversations).routers(),
         *who,
         _probes(database, redis),
-        *_api(engine, registry, conversations).routers(),
         receipt_routes(receipts, callers, config.server.api_v1),
         download_routes(elements),
     )

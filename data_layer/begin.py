@@ -1,10 +1,11 @@
 """Begin: a turn and its two steps written, running or queued, before anything is shown."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
@@ -188,7 +189,7 @@ def turn_values(new: NewTurn, arrival: int, parent_id: str | None) -> dict[str, 
         "key": new.key,
         "digest": new.digest,
         "model": new.model,
-        "sampling": asdict(new.sampling),
+        "sampling": msgspec.to_builtins(new.sampling),
         "system_prompt": new.system_prompt,
         "extras": extras_json(new.extras),
         "user_step_id": new.user_step_id,

@@ -120,8 +120,8 @@ def turn_columns(answer: Answer) -> dict[str, Any]:
     """What an ended turn's row says of its answer."""
     return {
         "state": answer.state.value,
-        "attempts": [asdict(attempt) for attempt in answer.attempts],
-        "usage": asdict(answer.usage) if answer.usage else None,
+        "attempts": msgspec.to_builtins(list(answer.attempts)),
+        "usage": msgspec.to_builtins(answer.usage),
         "receipt": dict(answer.receipt) if answer.receipt is not None else None,
         "finish_reason": answer.finish_reason.value if answer.finish_reason else None,
         "error_code": answer.error_code,
@@ -134,7 +134,7 @@ def turn_columns(answer: Answer) -> dict[str, Any]:
 
 
 def sampling_of(stored: Mapping[str, Any]) -> Sampling:
-    """Read sampling options as `asdict` stored them."""
+    """Read sampling options as they are stored."""
     return Sampling(**{**stored, "stop": tuple(stored["stop"])})
 
 

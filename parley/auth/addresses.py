@@ -1,6 +1,7 @@
 """Addresses: where a caller is, as far as it can be known through the proxies that are trusted."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from starlette.requests import HTTPConnection
@@ -66,6 +67,7 @@ def _peer(connection: HTTPConnection) -> str:
     return str(client[0]) if client else ""
 
 
+@lru_cache(4096)  # several times for each request, and mostly the same
 def _parsed(text: str) -> Address | None:
     try:
         address = ip_address(text)

@@ -53,11 +53,11 @@ def receipt_of(
     return Receipt(
         model=model,
         upstream_model=request.model,
-        sampling=asdict(request.sampling),
+        sampling=msgspec.to_builtins(request.sampling),
         messages=messages,
         dropped=tuple(DroppedTurn(t.exchange.turn_id, t.tokens, rule) for t, rule in cut.dropped),
         more_before=more_before,
-        limits=asdict(cut.limits),
+        limits=msgspec.to_builtins(cut.limits),
         input_tokens=sum(message.tokens for message in messages),
         system_prompt=request.messages[0].text if turn.system_prompt is None else None,
         digest=digest_of(request),
@@ -76,7 +76,11 @@ def with_tools(receipt: Receipt, toolbox: Toolbox, tokens: int) -> Receipt:
 
 def receipt_for(stored: Mapping[str, object], request: CompletionRequest) -> Mapping[str, object]:
     """Give a receipt that is of this request, which is drawn otherwise than the one before."""
-    return {**stored, "sampling": asdict(request.sampling), "digest": digest_of(request)}
+    return {
+        **stored,
+        "sampling": msgspec.to_builtins(request.sampling),
+        "digest": digest_of(request),
+    }
 
 
 def most_tokens(receipt: Receipt) -> int:
@@ -113,7 +117,7 @@ def digest_of(request: CompletionRequest) -> str:
     A message of text alone is its text, another one the list of its parts; images are their bytes'
     own digest. Tools and the wanted form are there where they were asked for.
     """
-    sampling = asdict(request.sampling)
+    sampling = msgspec.to_builtins(request.sampling)
     for fraction in ("temperature", "top_p"):
         if sampling[fraction] is not None:
             sampling[fraction] = float(sampling[fraction])
