@@ -1,11 +1,14 @@
 """Chainlit's part of the page in the reader's language, and the greeting."""
 
+import json
 from pathlib import Path
 
 import chainlit.config
 import pytest
 
+from parley.chat.errors import RateLimited, TooLarge
 from parley.surfaces.page.languages import chainlit_tag, greeting
+from parley.surfaces.page.refusals import refusal
 from parley.surfaces.texts import LANGUAGES, texts_of
 from tests.shape.source import ROOT
 
@@ -49,3 +52,15 @@ def test_whoever_runs_the_server_greets_in_their_own_words(tmp_path: Path) -> No
     assert greeting(str(tmp_path), "de-CH") == "Hallo von uns"
     (tmp_path / "chainlit_de-CH.md").write_text("Grüezi")
     assert greeting(str(tmp_path), "de-CH") == "Grüezi"
+
+
+def test_a_refusal_is_shown_in_the_readers_language_and_told_programs_in_english() -> None:
+    headers = [(b"accept-language", b"de-CH,de;q=0.9")]
+    scope = {"type": "http", "path": "/project/file", "headers": headers}
+    told = json.loads(
+        bytes(refusal(scope, TooLarge("The file is larger than 5 bytes (LIMIT_X).")).body)
+    )
+    assert told["detail"] == "Die Datei ist größer als 5 Bytes (LIMIT_X)."
+    assert told["error"]["message"] == "The file is larger than 5 bytes (LIMIT_X)."
+    again = refusal(scope, RateLimited("Too many files are arriving. Try again.", retry_after_s=5))
+    assert again.headers["retry-after"] == "5"
