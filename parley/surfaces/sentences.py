@@ -18,6 +18,7 @@ from parley.surfaces.texts import ENGLISH, Texts, texts_of
 
 # What is longer is nothing that was foreseen, and is not searched for sentences.
 _MOST_CHARS = 4000
+_SAID = "said"
 _PIECE = re.compile(r"\{(\w+)\}|\[([^\]]*)\]")
 _Table = Callable[[Texts], dict[str, str]]
 
@@ -47,12 +48,12 @@ def title_text(texts: Texts, title: str) -> str:
 def _translated(texts: Texts, message: str) -> str | None:
     """Find the sentence; None for one that is not known. An error after failovers has two."""
     failed = _tried().fullmatch(message)
-    said = _said(texts, _errors, failed["before"] if failed else message)
+    said = _said(texts, _errors, failed[_SAID] if failed else message)
     return said + _filled_in(texts.tried, failed.groupdict()) if said and failed else said
 
 
 def _said(texts: Texts, table: _Table, message: str) -> str | None:
-    for key, sentence in _sentences(table).items():
+    for key, sentence in _sentences(table):
         if found := sentence.fullmatch(message):
             return _filled_in(table(texts)[key], _own_parts(texts, found.groupdict()))
     return None
@@ -89,23 +90,36 @@ def _phrases(texts: Texts) -> dict[str, str]:
 
 
 @cache
-def _sentences(table: _Table) -> dict[str, re.Pattern[str]]:
-    """Make a pattern of each English sentence; those that say most come first."""
-    english = table(texts_of(ENGLISH))
-    ordered = sorted(english.items(), key=lambda item: -len(_PIECE.sub("", item[1])))
-    return {key: re.compile(_pattern(sentence), re.DOTALL) for key, sentence in ordered}
+def _sentences(table: _Table) -> list[tuple[str, re.Pattern[str]]]:
+    """Make the patterns of each English sentence; those that say most come first."""
+    forms = [(key, form) for key, text in table(texts_of(ENGLISH)).items() for form in _forms(text)]
+    forms.sort(key=lambda keyed: -len(_PIECE.sub("", keyed[1])))
+    return [(key, re.compile(_pattern(form), re.DOTALL)) for key, form in forms]
 
 
 @cache
 def _tried() -> re.Pattern[str]:
-    return re.compile(f"(?P<before>.+){_pattern(texts_of(ENGLISH).tried)}", re.DOTALL)
+    return re.compile(_pattern(f"{{said}}{texts_of(ENGLISH).tried}"), re.DOTALL)
+
+
+def _forms(sentence: str) -> list[str]:
+    """Write a sentence with each part in brackets, and without."""
+    before, bracket, rest = sentence.partition("[")
+    if not bracket:
+        return [sentence]
+    inside, _, after = rest.partition("]")
+    return [before + part + form for form in _forms(after) for part in (inside, "")]
 
 
 def _pattern(sentence: str) -> str:
-    pattern, end = "", 0
-    for piece in _PIECE.finditer(sentence):
-        name, bracketed = piece.groups()
-        pattern += re.escape(sentence[end : piece.start()])
-        pattern += f"(?P<{name}>.+?)" if name else f"(?:{_pattern(bracketed)})?"
-        end = piece.end()
-    return pattern + re.escape(sentence[end:])
+    """Make a pattern that reads a text once: no part of it is tried again at another place.
+
+    What somebody said may have any words in it, and ends where they come for the last time.
+    """
+    first, *pieces = re.split(r"\{(\w+)\}", sentence)
+    names, literals = pieces[::2], [re.escape(literal) for literal in pieces[1::2]]
+    if literals:
+        literals[-1] += r"\Z"
+    amounts = (".+" if name == _SAID else ".+?" for name in names)
+    parts = zip(names, amounts, literals, strict=True)
+    return re.escape(first) + "".join(f"(?>(?P<{n}>{amount}){end})" for n, amount, end in parts)

@@ -3,11 +3,14 @@
 import ast
 import itertools
 import re
+import time
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from parley.auth.limits import Allowance, LimitConfig, open_limits
@@ -200,3 +203,41 @@ def test_every_phrase_is_one_that_is_said(table: str) -> None:
     phrases = getattr(texts_of("en"), table).values()
     fits = {re.compile(re.sub(r"\\{\w+\\}", "(⟨⟩|{.+})", re.escape(phrase))) for phrase in phrases}
     assert not [fit for fit in fits if not any(map(fit.fullmatch, written))]
+
+
+@given(
+    key=st.sampled_from(sorted(texts_of("en").errors)),
+    value=st.text(st.sampled_from("ab./()'-"), min_size=1, max_size=12),
+    is_whole=st.booleans(),
+)
+def test_a_sentence_is_known_whatever_it_is_filled_in_with(
+    key: str, value: str, is_whole: bool
+) -> None:
+    sentence = texts_of("en").errors[key]
+    form = re.sub(r"\[(.*?)\]", r"\1" if is_whole else "", sentence)
+    message = re.sub(r"\{\w+\}", lambda _: f"<{value}>", form)
+    said = error_text(GERMAN, message)
+    assert said != message
+    shown = re.sub(r"\[(.*?)\]", r"\1" if is_whole else "", GERMAN.errors[key])
+    assert said.count(f"<{value}>") == len(re.findall(r"\{\w+\}", shown))
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        " does not accept the request (1): . Check  and ",
+        " cannot be kept in : ",
+        "a failed: b. (c) failed: ",
+        " Tried before it: ",
+    ],
+)
+def test_words_of_sentences_again_and_again_are_read_once(piece: str) -> None:
+    """The first took twelve seconds, when a sentence was looked for at every place."""
+    began = time.process_time()
+    error_text(GERMAN, (piece * 4000)[:4000])
+    assert time.process_time() - began < 2
+
+
+def test_what_a_server_said_ends_where_the_sentence_goes_on_for_the_last_time() -> None:
+    said = fault(FAULTS[0], HOUSE, "Bad. Check docs. Check it").message
+    assert "Bad. Check docs. Check it. Prüfe" in error_text(GERMAN, said)
