@@ -66,6 +66,7 @@
   const begin = async () => {
     const answer = await fetch(`/project/translations?language=${encodeURIComponent(language)}`);
     words = (await answer.json()).translation ?? {};
+    if (words.parley) document.documentElement.lang = words.parley.tag;
     name();
     new MutationObserver(nameSoon).observe(document.body, { childList: true, subtree: true });
   };

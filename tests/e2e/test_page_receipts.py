@@ -77,6 +77,7 @@ async def test_each_page_of_a_thread_is_in_the_language_of_its_browser(
         await open_page(page, faked.parley)
         # Chainlit's own words, of which it has none for this region.
         await expect(page.get_by_role("textbox", name="Nachricht eingeben")).to_be_visible()
+        await expect(page.locator("html")).to_have_attribute("lang", "de-CH")
         told = await page.request.get(f"{faked.parley.url}/project/settings?language=de-CH")
         assert (await told.json())["markdown"].startswith("# Willkommen bei Parley")
         await say(page, "Which animal?")

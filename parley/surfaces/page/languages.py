@@ -22,6 +22,7 @@ from parley.surfaces.texts import ENGLISH, texts_of
 
 ACCOUNT = "account"
 _CHAINLITS = Path(config_translation_dir)
+_NONE = "en-US"
 _TAG = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{1,8}){0,3}")
 _TRADITIONAL = re.compile(r"zh-(?:Hant|TW|HK|MO)\b", re.IGNORECASE)
 
@@ -32,11 +33,13 @@ def language_routes(who: Callable[[Request], Awaitable[PersistedUser]]) -> list[
     setattr(chainlit.server, "get_markdown_str", greeting)  # noqa: B010
 
     async def translations(request: Request) -> Response:
-        language = _asked(request)
-        answer = await chainlit.server.project_translations(chainlit_tag(language))
-        told, texts = msgspec.json.decode(answer.body), texts_of(config.ui.language or language)
-        # What public/page.js calls the buttons that Chainlit has no words for.
-        told["translation"]["parley"] = {"again": texts.run_again, "details": texts.details}
+        language = config.ui.language or _asked(request)
+        tag, texts = chainlit_tag(language), texts_of(language)
+        told = msgspec.json.decode((await chainlit.server.project_translations(tag)).body)
+        # What public/page.js calls the buttons that Chainlit has no words for, and the document:
+        # Chainlit's says that it is English, and so it would be read aloud.
+        ours = {"again": texts.run_again, "details": texts.details}
+        told["translation"]["parley"] = ours | {"tag": tag if tag == _NONE else language}
         return JSONResponse(told)
 
     async def settings(request: Request) -> Response:
@@ -64,7 +67,8 @@ def chainlit_tag(tag: str, directory: Path = _CHAINLITS) -> str:
     """Give the name by which Chainlit finds its texts for a language, of whatever region."""
     if (directory / f"{tag}.json").is_file():
         return tag
-    return "zh-TW" if _TRADITIONAL.match(tag) else tag.partition("-")[0].lower()
+    language = "zh-TW" if _TRADITIONAL.match(tag) else tag.partition("-")[0].lower()
+    return language if any(directory.glob(f"{language}*.json")) else _NONE
 
 
 def greeting(root: str, language: str) -> str | None:

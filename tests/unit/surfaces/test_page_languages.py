@@ -24,7 +24,8 @@ CHAINLITS = Path(chainlit.config.TRANSLATIONS_DIR)
         ("zh-HK", "zh-TW"),
         ("zh-Hans-SG", "zh"),
         ("es-MX", "es"),
-        ("xx-YY", "xx"),
+        ("pt-BR", "pt"),
+        ("xx-YY", "en-US"),
     ],
 )
 def test_a_region_that_chainlit_does_not_know_gets_its_language(asked: str, tag: str) -> None:
