@@ -5,9 +5,10 @@ from pathlib import Path
 
 import chainlit.config
 import pytest
+from starlette.requests import HTTPConnection
 
 from parley.chat.errors import RateLimited, TooLarge
-from parley.surfaces.page.languages import chainlit_tag, greeting
+from parley.surfaces.page.languages import chainlit_tag, greeting, liked_by
 from parley.surfaces.page.refusals import refusal
 from parley.surfaces.texts import LANGUAGES, texts_of
 from tests.shape.source import ROOT
@@ -65,3 +66,10 @@ def test_a_refusal_is_shown_in_the_readers_language_and_told_programs_in_english
     assert told["error"]["message"] == "The file is larger than 5 bytes (LIMIT_X)."
     again = refusal(scope, RateLimited("Too many files are arriving. Try again.", retry_after_s=5))
     assert again.headers["retry-after"] == "5"
+
+
+def test_one_language_can_be_set_for_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    scope = {"type": "http", "path": "/", "headers": [(b"accept-language", b"ja")]}
+    assert liked_by(HTTPConnection(scope)) == "ja"
+    monkeypatch.setattr(chainlit.config.config.ui, "language", "de-DE")
+    assert liked_by(HTTPConnection(scope)) == "de-DE"
