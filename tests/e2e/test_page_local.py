@@ -31,6 +31,11 @@ async def test_a_model_is_fetched_by_a_click_and_answers(
             await open_page(page, parley)
             await say(page, "Is there a model?")
             await finished(page)
+            hub.repo.refused = (503, "")
+            await page.get_by_role("button", name="A small local model").click()
+            for told in ("The Hub failed (503). Pull again later.", "Request id"):
+                await expect(answer_of(page)).to_contain_text(told)
+            hub.repo.refused = None
             await page.get_by_role("button", name="A small local model").click()
             for told in (str(DEFAULT.reference), "apache-2.0", "Size", "Goes to"):
                 await expect(answer_of(page)).to_contain_text(told)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from uuid import uuid4
 
 from chainlit.session import WebsocketSession
 from starlette.requests import Request
@@ -9,10 +10,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from parley.chat.engine import Engine
-from parley.chat.errors import NotFound, Unauthenticated
+from parley.chat.errors import Conflict, Forbidden, NotFound, ParleyError, Unauthenticated
 from parley.chat.owner import current_owner
 from parley.chat.receipts import Receipts
 from parley.chat.turns import Owner, Turn, TurnRequest
+from parley.observability.logs import get_logger
 from parley.surfaces.page.asking import Asking
 from parley.surfaces.page.buttons import (
     ABOUT,
@@ -26,9 +28,12 @@ from parley.surfaces.page.buttons import (
 )
 from parley.surfaces.page.details import details_markdown
 from parley.surfaces.page.offering import Offering
+from parley.surfaces.page.reader import show_error
 from parley.surfaces.page.showing import Shown
 from parley.surfaces.receipt_text import receipt_markdown
 from parley.surfaces.texts import texts_of
+
+logger = get_logger(__name__)
 
 ABOUT_PATH = "/page/turns/{turn_id}"
 # One's own words, also to a cache between us.
@@ -56,13 +61,14 @@ class Presses:
     @property
     def table(self) -> Mapping[str, Press]:
         """What each button does, by its name."""
-        return {
+        presses = {
             ABOUT: self.about,
             AGAIN: self.again,
             EARLIER: self.earlier,
             OFFER: self._offering.describe,
             FETCH: self.fetch,
         }
+        return {name: _told(press) for name, press in presses.items()}
 
     async def about(self, session: WebsocketSession, owner: Owner, answer_id: str) -> None:
         """Open what the answer was made by, what it cost and what the model saw."""
@@ -97,6 +103,25 @@ class Presses:
         thread = await self._shown.read(session)
         asked = [s["id"] for s in (thread or {"steps": []})["steps"] if s["type"] == "user_message"]
         return asked[-1:] == [turn.user_step_id]
+
+
+def _told(press: Press) -> Press:
+    """Have what goes wrong told in the conversation, as the errors of answers are.
+
+    The page shows the refusal of a request twice, and its status before it: that is left to what
+    is another's, not allowed or over.
+    """
+
+    async def told(session: WebsocketSession, owner: Owner, answer_id: str) -> None:
+        try:
+            await press(session, owner, answer_id)
+        except (NotFound, Forbidden, Conflict):
+            raise
+        except ParleyError as error:
+            logger.warning("Refused", code=error.code)
+            await show_error(session, str(uuid4()), session.thread_id, error.message, error.code)
+
+    return told
 
 
 def about_route(engine: Engine, receipts: Receipts) -> Route:
