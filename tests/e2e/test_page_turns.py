@@ -50,6 +50,22 @@ message = "What is a turn?"
 label = "Say hello"
 message = "Hello there."
 """
+PROFILES = """
+[[profiles]]
+label = "Plain"
+description = "As configured."
+
+[[profiles]]
+label = "Translator"
+description = "Translates what you write."
+model = "large"
+system_prompt = "Translate into English."
+temperature = 0.2
+
+[[profiles.starters]]
+label = "A menu"
+message = "Carte du jour"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +236,46 @@ async def test_model_and_settings_are_chosen_and_remembered(models: Faked, page:
     await page.locator("#starter-say-hello").click()
     await expect(answer_of(page)).to_contain_text("Yes.")
     assert models.server.requests[-1].json["model"] == "fake-small"
+
+
+async def test_a_profile_stays_its_threads_also_when_it_is_gone(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "parley.toml").write_text(TOML + PROFILES)
+    picker, profiles = page.locator("#mode-picker-trigger-model"), page.locator("#chat-profiles")
+    async with (
+        model_server(sse(*answer("Menu."))) as server,
+        serving(tmp_path, asks(server)) as parley,
+    ):
+        await open_page(page, parley)
+        await expect(profiles).to_have_text("Plain")
+        await expect(picker).to_have_text("Small one")
+        await expect(page.locator("#starters button")).to_have_count(2)
+        await profiles.click()
+        await expect(page.get_by_text("As configured.")).to_be_visible()
+        await page.get_by_role("option", name="Translator").click()
+        await expect(picker).to_have_text("Large one")
+        await expect(page.locator("#starters button")).to_have_text(["A menu"])
+        await page.locator("#starter-a-menu").click()
+        await expect(answer_of(page)).to_contain_text("Menu.")
+        await finished(page)
+        for _ in range(2):  # what the first reload leaves behind, the second finds
+            await load_again(page)
+            await expect(profiles).to_have_text("Translator")
+            await expect(picker).to_have_text("Large one")
+            address = page.url
+        await page.locator("#new-chat-button").click()
+        await expect(answer_of(page)).to_have_count(0)
+        parley.stop()
+        (tmp_path / "parley.toml").write_text(TOML)
+        await asyncio.to_thread(parley.start)
+        await page.goto(address)
+        await expect(answer_of(page)).to_contain_text("Menu.")
+        await expect(picker).to_have_text("Large one")
+        await say(page, "And the wine?")
+        await expect(page.locator("[data-step-type=assistant_message]")).to_have_count(2)
+        await finished(page)
+        asked = [request.json for request in server.requests if request.body]
+        assert [(r["model"], r["temperature"]) for r in asked] == [("fake-large", 0.2)] * 2
+        assert {r["messages"][0]["content"] for r in asked} == {"Translate into English."}
 
 
 async def test_earlier_messages_come_on_demand(models: Faked, page: Page) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -27,6 +28,8 @@ from parley.surfaces.starters import Profile
 from parley.surfaces.texts import ENGLISH
 
 _INTERACTION_CHARS = 100
+# Chainlit's name for it in a thread's metadata.
+_PROFILE = "chat_profile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ class Asking:
         known = session.has_first_interaction or session.thread_id_to_resume
         thread = await self._shown.read(session) if known else None
         if thread is not None:
-            self._choices[session] = Choice.of_thread(thread["metadata"] or {})
+            self._remember(session, thread["metadata"] or {})
             await self._open(session, thread)
         await self.offer_choices(session)
         if thread is not None:
@@ -169,11 +172,18 @@ class Asking:
         await list_anew(session, begun_here or "resume")
         await self._shown.show(session, thread)
 
+    def _remember(self, session: WebsocketSession, kept: Mapping[str, Any]) -> None:
+        """Take up what was kept; Chainlit keeps what the session has of it again at its end."""
+        choice = self._choices[session] = Choice.of_thread(kept)
+        session.chat_settings = choice.settings
+        session.chat_profile = kept.get(_PROFILE)
+
     async def _keep(self, session: WebsocketSession, choice: Choice) -> None:
         self._choices[session] = choice
         session.chat_settings = choice.settings
         if session.has_first_interaction:
-            await self._asked.data_layer.update_thread(session.thread_id, metadata=choice.kept)
+            kept = {**choice.kept, _PROFILE: session.chat_profile}
+            await self._asked.data_layer.update_thread(session.thread_id, metadata=kept)
 
     def _choice(self, session: WebsocketSession) -> Choice:
         return self._choices.get(session, Choice())
