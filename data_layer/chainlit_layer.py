@@ -74,7 +74,7 @@ class ChainlitLayer(BaseDataLayer):
         """Read through `database`, write through `writer`; closing this layer closes neither.
 
         `elements` keeps files; by default in `.parley/files`. `contexts` are what a deleted thread
-        leaves elsewhere; `tell` hears of names.
+        leaves elsewhere; `tell` hears of names and deletions.
         `owner` says who calls. In an app where only Chainlit knows that, `seen` is told of each
         user that Chainlit asks for, since it asks for the one who calls; without it nobody but
         the owner is found. A thread opens at its last `shown_messages`; None shows all.

@@ -59,7 +59,8 @@ class SqlConversations:
     ) -> None:
         """Read through `database`, write through `writer`.
 
-        `elements` and `contexts` are what a deleted thread leaves elsewhere; `tell` hears of names.
+        `elements` and `contexts` are what a deleted thread leaves elsewhere; `tell` hears of names
+        and deletions.
         """
         self._database = database
         self._writer = writer

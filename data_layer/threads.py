@@ -23,7 +23,7 @@ from data_layer.thread_lock import lock_thread, new_thread
 from data_layer.writer import Writer
 from parley.chat.errors import NotFound
 from parley.chat.messages import storable_text
-from parley.chat.news import Named
+from parley.chat.news import Deleted, Named, ThreadNews
 from parley.chat.requests import thread_name
 from parley.chat.turns import Owner
 from parley.observability.audit import audit
@@ -32,10 +32,10 @@ _NO_THREAD = "There is no such conversation."
 # Sessions write their copy of these back at every disconnect: sharing.py has the say.
 _SHARING_KEYS = frozenset({"is_shared", "shared_at"})
 
-Tell = Callable[[Named], None]
+Tell = Callable[[ThreadNews], None]
 
 
-def untold(_: Named) -> None:
+def untold(_: ThreadNews) -> None:
     """Tell nobody."""
 
 
@@ -47,7 +47,7 @@ class SqlThreads:
     ) -> None:
         """Read through `database`, write through `writer`; closes neither.
 
-        Of so `few` threads a page is sorted. Once a name is saved, `tell` hears of it.
+        Of so `few` threads a page is sorted. Once a name is saved, or a thread deleted, `tell` hears of it.
         """
         self._tell = tell
         self._database = database
@@ -167,6 +167,7 @@ class SqlThreads:
         """
         keys = await self._writer.write(lambda connection: _delete(connection, owner_id, thread_id))
         audit("conversation_deleted", user_id=owner_id, conversation_id=thread_id)
+        self._tell(Deleted(owner_id, thread_id))
         return keys
 
 

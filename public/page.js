@@ -114,10 +114,10 @@
   }
 })();
 
-/* A new chat has its thread's address from its first message on, so that a reload comes back to it. Chainlit's list
+/* What the page does itself of what its socket hears.
+   A new chat has its thread's address from its first message on, so that a reload comes back to it. Chainlit's list
    gives it, once it was fetched and only where it is drawn: on a phone it is not. */
 (() => {
-  const FIRST = '42["first_interaction",'; // an event as Socket.IO writes it
   const home = new URL('..', document.currentScript.src).pathname;
   const known = new WeakSet();
   const { send } = WebSocket.prototype;
@@ -128,13 +128,26 @@
     if (location.pathname === path) dispatchEvent(new PopStateEvent('popstate', { state: history.state }));
   };
 
-  const hear = (said, itsChat) => {
-    if (itsChat !== chat || typeof said !== 'string' || !said.startsWith(FIRST)) return;
+  const begun = ({ thread_id: thread }) => {
     if (location.pathname !== home) return;
-    chat.thread = JSON.parse(said.slice(2))[1].thread_id;
+    chat.thread = thread;
     const path = `${home}thread/${chat.thread}`;
     history.replaceState(history.state, '', path);
     requestAnimationFrame(() => requestAnimationFrame(() => tellRouter(path)));
+  };
+
+  const HEARD = {
+    first_interaction: begun,
+    new_chat: () => document.getElementById('new-chat-button')?.click(),
+    // While a thread is opened there is no input. Else it was open, and is lost: Chainlit's page would say nothing.
+    resume_thread_error: () => {
+      if (location.pathname !== home && document.getElementById('chat-input')) location.reload();
+    },
+  };
+  const EVENT = /^42\["(\w+)"/; // as Socket.IO writes one
+  const hear = (said, itsChat) => {
+    const name = itsChat === chat && EVENT.exec(said)?.[1];
+    if (Object.hasOwn(HEARD, name)) HEARD[name](JSON.parse(said.slice(2))[1]);
   };
 
   // Whoever makes a socket sends by it first.

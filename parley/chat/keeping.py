@@ -12,7 +12,7 @@ from time import monotonic
 
 from parley.chat.errors import ParleyError, StorageUnavailable
 from parley.chat.inherited import interrupted_end
-from parley.chat.news import Named, TurnNews
+from parley.chat.news import TurnNews
 from parley.chat.ownership import Look, Orphan, Owned
 from parley.chat.ports import Live, Ownership, TurnStore
 from parley.chat.running import RunningTurn
@@ -67,7 +67,7 @@ class Keeper:
         """Look at once where there is news of a turn that runs or waits here."""
         with self._announcements.listening(None) as arriving:
             async for news in arriving:
-                assert not isinstance(news, Named)
+                assert isinstance(news, TurnNews | None)
                 try:
                     await self._hear(news)
                 except Exception:  # the loop's edge, as above

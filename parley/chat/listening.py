@@ -1,12 +1,12 @@
 """Listening: a surface that has a thread open hears of its turns, wherever they were begun.
 
-And of the names that its owner's threads get, which it lists beside it.
+And of its owner's threads, which it lists beside it: the names that they get, and which are deleted.
 """
 
 from collections.abc import AsyncGenerator, Sequence
 
 from parley.chat.errors import NotFound
-from parley.chat.news import Named, News, TurnNews
+from parley.chat.news import News, TurnNews
 from parley.chat.ports import Announcements, TurnStore
 
 
@@ -26,7 +26,7 @@ async def listen(
             if told is None:
                 changes = await _changed(turns, owner_id, thread_id, known)
             else:
-                is_new = isinstance(told, Named) or _is_new(known, told)
+                is_new = not isinstance(told, TurnNews) or _is_new(known, told)
                 changes = [told] if is_new else []
 
 

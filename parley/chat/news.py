@@ -1,4 +1,4 @@
-"""News: what happened to a turn or to a name, for whoever has it in front of them."""
+"""News: what happened to a turn or to a thread, for whoever has it in front of them."""
 
 from dataclasses import dataclass
 
@@ -33,4 +33,13 @@ class Named:
     thread_id: str
 
 
-News = TurnNews | Named
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """One of this owner's threads was deleted."""
+
+    owner_id: str
+    thread_id: str
+
+
+ThreadNews = Named | Deleted
+News = TurnNews | ThreadNews

@@ -11,12 +11,18 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 
 from parley.chat.events import Event, TextEvent
-from parley.chat.news import Named, News, TurnNews
+from parley.chat.news import Deleted, Named, News, ThreadNews, TurnNews
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[list[Any]]).decode
-# A name as a list, so that it is told apart from a turn, which is a map.
-_decode_news = msgspec.msgpack.Decoder(tuple[str, TurnNews | tuple[str, str] | None]).decode
+# What is told of a thread is a list, so that it is told apart from a turn, which is a map: owner,
+# thread, and what happened, which is left out for a name.
+_THREAD_NEWS: dict[str, type[ThreadNews]] = {
+    "": Named,
+    "deleted": Deleted,
+}
+_HAPPENED = {kind: happened for happened, kind in _THREAD_NEWS.items()}
+_decode_news = msgspec.msgpack.Decoder(tuple[str, TurnNews | tuple[str, ...] | None]).decode
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Event)}
 _NAMES = {kind: tuple(field.name for field in fields(kind))[1:] for kind in _KINDS.values()}
 _TYPES = {
@@ -42,17 +48,23 @@ def decode_events(turn_id: str, data: bytes) -> Iterator[Event]:
 
 def encode_news(replica_id: str, news: News | None) -> bytes:
     """Write news, and who tells them; None for news that were missed."""
-    named = (news.owner_id, news.thread_id) if isinstance(news, Named) else None
-    return _encode((replica_id, named or news))
+    if news is None or isinstance(news, TurnNews):
+        return _encode((replica_id, news))
+    happened = filter(None, [_HAPPENED[type(news)]])
+    return _encode((replica_id, (news.owner_id, news.thread_id, *happened)))
 
 
 def decode_news(data: bytes) -> tuple[str, News | None]:
     """Read news; raises `ValueError` for what is none."""
     try:
         replica_id, news = _decode_news(data)
-    except msgspec.MsgspecError as error:
+        return replica_id, _thread_news(*news) if isinstance(news, tuple) else news
+    except (msgspec.MsgspecError, TypeError, KeyError) as error:
         raise ValueError("these are no news") from error
-    return replica_id, Named(*news) if isinstance(news, tuple) else news
+
+
+def _thread_news(owner_id: str, thread_id: str, happened: str = "") -> ThreadNews:
+    return _THREAD_NEWS[happened](owner_id, thread_id)
 
 
 def _values(event: Event) -> list[Any]:

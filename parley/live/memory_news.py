@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
-from parley.chat.news import Named, News
+from parley.chat.news import News, TurnNews
 
 # A listener that takes none of this many is told to look at the rows instead.
 _MOST_WAITING = 100
@@ -19,7 +19,7 @@ class MemoryAnnouncements:
         self._boxes: dict[str | None, set[_Box]] = {}
 
     def announce(self, news: News) -> None:  # noqa: D102 - see the port
-        for key in (news.owner_id,) if isinstance(news, Named) else (news.thread_id, None):
+        for key in (news.thread_id, None) if isinstance(news, TurnNews) else (news.owner_id,):
             for box in self._boxes.get(key, ()):
                 box.put(news)
 

@@ -97,6 +97,8 @@ class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     details: str
     earlier_note: str
     earlier: str
+    gone: str
+    new_chat: str
     model: str
     system_prompt: str
     temperature: str

@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
+import msgspec
 import pytest
 
-from parley.chat.news import Named, News, TurnNews
+from parley.chat.news import Deleted, Named, News, ThreadNews, TurnNews
 from parley.chat.ports import Announcements
 from parley.chat.turns import TurnState
+from parley.live.event_bytes import decode_news, encode_news
 from parley.live.memory_news import MemoryAnnouncements
 from tests.contract.live_support import live_at
 from tests.patience import PATIENCE_S
@@ -77,11 +79,29 @@ async def test_nobody_has_to_listen(announcements: Announcements) -> None:
         assert await heard_of(late) == said
 
 
-async def test_an_owner_hears_of_names_wherever_it_listens(announcements: Announcements) -> None:
+@pytest.mark.parametrize("kind", [Named, Deleted])
+async def test_an_owner_hears_of_threads_wherever_it_listens(
+    announcements: Announcements, kind: type[ThreadNews]
+) -> None:
     with announcements.listening("a", "anna") as anna, announcements.listening("b", "ben") as ben:
         with announcements.listening(None) as everywhere:
-            announcements.announce(named := Named("anna", "b"))
+            announcements.announce(happened := kind("anna", "b"))
             announcements.announce(said := news("b"))
             assert await heard_of(everywhere) == said
-        assert await heard_of(anna) == named
+        assert await heard_of(anna) == happened
         assert await heard_of(ben) == said
+
+
+@pytest.mark.parametrize(
+    "news", [None, *(kind("anna", "b") for kind in (Named, Deleted)), news("a")]
+)
+def test_other_processes_read_what_one_tells(news: News | None) -> None:
+    assert decode_news(encode_news("one", news)) == ("one", news)
+
+
+@pytest.mark.parametrize(
+    "told", [("anna",), ("anna", "b", "made up"), ("anna", "b", "deleted", "more")], ids=str
+)
+def test_news_of_another_version_are_left_out(told: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="no news"):
+        decode_news(msgspec.msgpack.encode(("one", told)))

@@ -21,7 +21,7 @@ from parley.chat.conversations import BroughtTurn
 from parley.chat.deltas import FinishReason
 from parley.chat.errors import InvalidRequest, NotFound
 from parley.chat.messages import Role
-from parley.chat.news import Named
+from parley.chat.news import Deleted, Named, ThreadNews
 from parley.chat.tools import ToolUse
 from parley.chat.turns import Owner, Turn
 from parley.context.memory_store import MemoryContextStore
@@ -91,10 +91,10 @@ async def test_a_title_by_hand_wins_at_the_same_moment(
         assert (await conversations.read(owner.id, made.id)).title == "By hand"
 
 
-async def test_names_are_told_once_they_are_saved(
+async def test_names_and_deletions_are_told_once_they_are_saved(
     database: Database, writer: Writer, owner: Owner
 ) -> None:
-    told: list[Named] = []
+    told: list[ThreadNews] = []
     threads = SqlThreads(database, writer, tell=told.append)
     thread_id, other = str(uuid4()), str(uuid4())
     await SqlTurnStore(database, writer).begin(a_turn(owner, thread_id, "First words"))
@@ -107,6 +107,10 @@ async def test_names_are_told_once_they_are_saved(
     await threads.rename(owner.id, thread_id, "By hand")
     await threads.put(owner, thread_id, name="By Chainlit", tags=None)
     assert told == [Named(owner.id, thread_id)] * 3
+    with pytest.raises(NotFound):
+        await threads.delete(owner.id, other)
+    await threads.delete(owner.id, thread_id)
+    assert told[3:] == [Deleted(owner.id, thread_id)]
 
 
 async def test_large_metadata_is_left_out_of_lists(

@@ -248,14 +248,14 @@ async def test_history_is_listed_resumed_renamed_and_deleted(faked: Faked, chat_
     await expect(answer_of(chat_page)).to_contain_text("It is a turn.")
     await expect(sidebar.get_by_text("What is a turn?")).to_be_visible()
 
-    await _thread_option(chat_page, "#rename-thread")
+    await thread_option(chat_page, "#rename-thread")
     await chat_page.get_by_role("dialog").locator("input").fill("About turns")
     await chat_page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
     await expect(sidebar.get_by_text("About turns")).to_be_visible()
     await chat_page.reload()
     await expect(sidebar.get_by_text("About turns")).to_be_visible()
 
-    await _thread_option(chat_page, "#delete-thread")
+    await thread_option(chat_page, "#delete-thread")
     await chat_page.get_by_role("alertdialog").get_by_role("button", name="Confirm").click()
     await expect(sidebar.get_by_text("About turns")).to_have_count(0)
     await chat_page.reload()
@@ -364,7 +364,7 @@ class stranger:  # noqa: N801 - used like a function
         await self._context.close()
 
 
-async def _thread_option(page: Page, option: str) -> None:
+async def thread_option(page: Page, option: str) -> None:
     thread = page.locator("#thread-history a").first
     await thread.hover()
     await page.locator("#thread-options").first.click()

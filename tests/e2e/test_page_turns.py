@@ -261,7 +261,7 @@ async def test_a_profile_stays_its_threads_also_when_it_is_gone(page: Page, tmp_
             await load_again(page)
             await expect(profiles).to_have_text("Translator")
             await expect(picker).to_have_text("Large one")
-            address = page.url
+        address = page.url
         await page.locator("#new-chat-button").click()
         await expect(answer_of(page)).to_have_count(0)
         parley.stop()

@@ -99,11 +99,16 @@ async def test_a_session_id_is_a_uuid(parley: ParleyProcess, cookie: str, what: 
 
 
 @pytest.mark.parametrize("what", NO_UUIDS)
-async def test_a_thread_id_is_a_uuid(parley: ParleyProcess, cookie: str, what: str) -> None:
+async def test_what_is_no_uuid_is_nobodys_thread(
+    parley: ParleyProcess, cookie: str, what: str
+) -> None:
+    """It is what a mistyped address ends in: a page that was refused could not do anything."""
     auth = {"sessionId": str(uuid4()), "threadId": NO_UUIDS[what], "clientType": "webapp"}
-    with pytest.raises(ConnectionError):
-        async with page_socket(parley, cookie, auth):
-            pass
+    async with page_socket(parley, cookie, auth) as socket:
+        await socket.emit("connection_successful")
+        assert await socket.next("resume_thread_error") == _LOST
+        await _talk(socket, "a new chat")
+        assert str(UUID(socket.all("update_message")[0]["threadId"])) != str(NO_UUIDS[what]).lower()
 
 
 @pytest.mark.parametrize("auth", ["text", ["list"], 7, {}], ids=str)

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from time import monotonic
 from typing import Any
 from uuid import UUID
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 from chainlit.data.base import BaseDataLayer
 from chainlit.emitter import ChainlitEmitter
@@ -23,13 +24,15 @@ from parley.surfaces.page.attached import attach_files, file_ids, images_of
 from parley.surfaces.page.buttons import texts_for
 from parley.surfaces.page.choices import Choice, asked_model, offer_choices
 from parley.surfaces.page.following import Following
-from parley.surfaces.page.showing import Shown, list_anew
+from parley.surfaces.page.showing import Shown, list_anew, show_gone
 from parley.surfaces.starters import Profile
 from parley.surfaces.texts import ENGLISH
 
 _INTERACTION_CHARS = 100
 # Chainlit's name for it in a thread's metadata.
 _PROFILE = "chat_profile"
+# How long a page may take to connect for good.
+_OPENING_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +56,14 @@ class Asking:
         self._shown = shown
         self._following = following
         self._choices: WeakKeyDictionary[WebsocketSession, Choice] = WeakKeyDictionary()
-        # Sessions that asked for a thread which is not theirs, until they begin one: a socket that
-        # is replaced at once takes what it was told along.
-        self._lost_threads: WeakSet[WebsocketSession] = WeakSet()
+        # Sessions that asked for a thread which is not theirs, and until when each of their sockets
+        # is told: one that is replaced at once takes what it was told along. A page that was told
+        # has moved on, and would take it, told again, for what it opens next.
+        self._lost_threads: WeakKeyDictionary[WebsocketSession, float] = WeakKeyDictionary()
 
     def has_lost_thread(self, session: WebsocketSession) -> None:
         """Take note that the thread which was asked for is unknown or another's: all the same."""
-        self._lost_threads.add(session)
+        self._lost_threads[session] = monotonic() + _OPENING_S
 
     def begins_with(self, session: WebsocketSession, label: str | None) -> None:
         """Take the profile that the page names, if there is such a one."""
@@ -72,12 +76,13 @@ class Asking:
         """Show what the thread holds, and go on with the turn that runs in it."""
         emitter = ChainlitEmitter(session)
         await emitter.task_end()  # type: ignore[no-untyped-call]  # Chainlit has no type here
-        if session in self._lost_threads:
-            await emitter.send_resume_thread_error(texts_for(session).no_thread)
-            return
         # Also after a lost connection: what was said meanwhile is in the rows.
         known = session.has_first_interaction or session.thread_id_to_resume
         thread = await self._shown.read(session) if known else None
+        if thread is None and session.has_first_interaction:
+            await show_gone(session)
+        elif monotonic() < self._lost_threads.get(session, 0) or (thread is None and known):
+            await emitter.send_resume_thread_error(texts_for(session).no_thread)
         if thread is not None:
             self._remember(session, thread["metadata"] or {})
             await self._open(session, thread)
@@ -107,7 +112,7 @@ class Asking:
             ),
         )
         self._following.sends(session, message_id)
-        self._lost_threads.discard(session)
+        self._lost_threads.pop(session, None)
         begun = await self._asked.engine.submit(request)
         is_first = not session.has_first_interaction
         if is_first:

@@ -25,16 +25,17 @@ from parley.surfaces.bodies import decode_body
 from parley.surfaces.page.runs import is_answer
 from parley.surfaces.texts import Texts, texts_of
 
-ABOUT, AGAIN, EARLIER, OFFER, FETCH = "about", "again", "earlier", "offer", "fetch"
+ABOUT, AGAIN, EARLIER, OFFER, FETCH, NEW = "about", "again", "earlier", "offer", "fetch", "new"
 _BODY_LIMIT = 64 * 1024
 # Each button of a step has an id of its own, made of the step's.
-_BITS = {ABOUT: 4, AGAIN: 16, EARLIER: 32, OFFER: 64, FETCH: 128}
+_BITS = {ABOUT: 4, AGAIN: 16, EARLIER: 32, OFFER: 64, FETCH: 128, NEW: 256}
 _ICONS = {
     ABOUT: "info",
     AGAIN: "rotate-ccw",
     EARLIER: "history",
     OFFER: "cpu",
     FETCH: "download",
+    NEW: "square-pen",
 }
 _sent: WeakKeyDictionary[WebsocketSession, tuple[str, dict[str, str]]] = WeakKeyDictionary()
 Press = Callable[[WebsocketSession, Owner, str], Awaitable[None]]

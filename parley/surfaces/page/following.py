@@ -2,7 +2,7 @@
 
 A page reads what it began itself. What was begun elsewhere, on another device or through another
 surface, it hears of, shows the thread anew and reads on from there. Where a thread of its owner is
-named, this one or another, it lists them anew.
+named or deleted, this one or another, it lists them anew.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from chainlit.session import WebsocketSession
 
 from parley.chat.engine import Engine
 from parley.chat.errors import NotFound, ParleyError
-from parley.chat.news import Named, News
+from parley.chat.news import Deleted, News, TurnNews
 from parley.chat.turns import Owner, Turn, TurnState
 from parley.observability.logs import get_logger
 from parley.surfaces.page.offering import Offering
 from parley.surfaces.page.reader import SocketGone, read_turn
-from parley.surfaces.page.showing import Shown, list_anew
+from parley.surfaces.page.showing import Shown, list_anew, show_gone
 
 logger = get_logger(__name__)
 
@@ -95,8 +95,10 @@ class Following:
                 await self._heard(session, owner, news)
 
     async def _heard(self, session: WebsocketSession, owner: Owner, news: News) -> None:
-        if isinstance(news, Named):
-            await list_anew(session, f"named {news.thread_id} {uuid4()}")
+        if not isinstance(news, TurnNews):
+            await list_anew(session, f"{news} {uuid4()}")
+            if news == Deleted(owner.id, session.thread_id):
+                await show_gone(session)
             return
         socket = self._of(session)
         if news.state is TurnState.QUEUED or news.turn_id in socket.seen:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from uuid import uuid4
 
+from chainlit.emitter import ChainlitEmitter
 from chainlit.session import WebsocketSession
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -21,6 +22,7 @@ from parley.surfaces.page.buttons import (
     AGAIN,
     EARLIER,
     FETCH,
+    NEW,
     OFFER,
     Press,
     open_panel,
@@ -67,6 +69,7 @@ class Presses:
             EARLIER: self.earlier,
             OFFER: self._offering.describe,
             FETCH: self.fetch,
+            NEW: self.new,
         }
         return {name: _told(press) for name, press in presses.items()}
 
@@ -86,6 +89,10 @@ class Presses:
         """Show more of the thread."""
         self._shown.look_further_back(session)
         await self._asking.show(session)
+
+    async def new(self, session: WebsocketSession, _: Owner, __: str) -> None:
+        """Begin a new chat: the page does it, as its own button does (public/page.js)."""
+        await ChainlitEmitter(session).emit("new_chat", {})
 
     async def fetch(self, session: WebsocketSession, _: Owner, step_id: str) -> None:
         """Fetch the local model; the page chooses it once it answers."""

@@ -9,7 +9,7 @@ from chainlit.session import WebsocketSession
 from chainlit.step import StepDict
 from chainlit.types import ThreadDict
 
-from parley.surfaces.page.buttons import EARLIER, Button, buttons_of, offer_buttons, texts_for
+from parley.surfaces.page.buttons import EARLIER, NEW, Button, buttons_of, offer_buttons, texts_for
 from parley.surfaces.page.markdown import show_steps
 from parley.surfaces.page.offering import Offering
 from parley.surfaces.page.reader import assistant_step, socket_ready
@@ -21,6 +21,7 @@ from parley.surfaces.texts import Texts
 SHOWN_MESSAGES = 100
 _MORE_MESSAGES = 200
 _EARLIER_BIT = 1 << 20
+_GONE_BIT = 1 << 21
 
 
 class Threads(Protocol):
@@ -76,6 +77,16 @@ async def list_anew(session: WebsocketSession, interaction: str) -> None:
     """
     first: dict[str, Any] = {"interaction": interaction, "thread_id": session.thread_id}
     await ChainlitEmitter(session).emit("first_interaction", first)
+
+
+async def show_gone(session: WebsocketSession) -> None:
+    """Say under the thread that it was deleted meanwhile, and offer a new chat."""
+    texts, thread_id = texts_for(session), session.thread_id
+    step_id = str(UUID(int=UUID(thread_id).int ^ _GONE_BIT))
+    step = assistant_step(step_id, thread_id, texts.gone)
+    step["isError"] = True
+    await ChainlitEmitter(session).send_step(step)
+    await offer_buttons(session, [Button(NEW, step_id, step_id, texts.new_chat)])
 
 
 def _messages(steps: list[StepDict]) -> int:

@@ -294,10 +294,11 @@ async def _tell(session: WebsocketSession, error: ParleyError) -> None:
 def _session_ids(auth: object) -> tuple[str, str | None]:
     """Take the ids of session and thread: Chainlit makes a path of the first."""
     ids = auth if isinstance(auth, Mapping) else {}
-    session_id, thread_id = uuid_of(ids.get("sessionId")), uuid_of(ids.get("threadId"))
-    if session_id is None or (thread_id is None and ids.get("threadId")):
-        raise InvalidRequest("sessionId and threadId must be UUIDs.")
-    return session_id, thread_id
+    session_id, wanted = uuid_of(ids.get("sessionId")), ids.get("threadId")
+    if session_id is None:
+        raise InvalidRequest("sessionId must be a UUID.")
+    # The rest of any address ends here: what is no UUID is as good as one that nobody has.
+    return session_id, (uuid_of(wanted) or str(uuid4())) if wanted else None
 
 
 def thread_of_session(owner_id: str, session_id: str) -> str:

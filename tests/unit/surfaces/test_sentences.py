@@ -33,7 +33,7 @@ _FOR_PROGRAMS = {
     ),
     "parley/context/seen.py": ("There is no receipt",),  # the panel does without
     "parley/surfaces/page/choices.py": ("These are no settings.", "A model is named by its id."),
-    "parley/surfaces/page/socket.py": ("Open the page first.", "sessionId and threadId"),
+    "parley/surfaces/page/socket.py": ("Open the page first.", "sessionId must"),
     "parley/surfaces/page/asking.py": ("A message needs a UUID",),
     "parley/surfaces/page/attached.py": ("A message names its files",),
     "parley/surfaces/page/assets.py": ("There is nothing at",),

@@ -1,0 +1,76 @@
+"""A thread that is not there, or no more: the page says so, and goes on as a new chat."""
+
+import re
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.e2e.conftest import Faked
+from tests.e2e.test_page import (
+    SIZES,
+    answer_of,
+    finished,
+    open_page,
+    say,
+    settled,
+    shot,
+    thread_option,
+)
+from tests.fakes.model_server import answer, chunk, hang, sse
+
+pytestmark = pytest.mark.needs_browser
+
+
+@pytest.fixture
+async def chat_page(faked: Faked, page: Page) -> Page:
+    await open_page(page, faked.parley)
+    return page
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("thread", ["19cbb24e-ae28-45ec-ab19-2d69b3a6a3a5", "no-uuid"])
+async def test_an_address_that_leads_nowhere_is_a_new_chat(
+    faked: Faked, chat_page: Page, size: str, thread: str
+) -> None:
+    faked.will_reply(sse(*answer("hm")))
+    width, height = SIZES[size]
+    await chat_page.set_viewport_size({"width": width, "height": height})
+    await chat_page.goto(f"{faked.parley.url}/thread/{thread}")
+    await expect(chat_page.get_by_text("This conversation is not here").first).to_be_visible()
+    await expect(chat_page).to_have_url(faked.parley.url + "/")
+    await settled(chat_page)
+    await shot(chat_page, f"lost-thread-{size}-light")
+    await say(chat_page, "a new beginning")
+    await expect(answer_of(chat_page)).to_contain_text("hm")
+    await finished(chat_page)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_thread_that_is_deleted_elsewhere_says_so(
+    faked: Faked, chat_page: Page, size: str
+) -> None:
+    """While an answer is being written, too; what was read stays until a new chat is begun."""
+    faked.will_reply(sse(*answer("All of it.")), sse(chunk("Once upon"), hang))
+    width, height = SIZES[size]
+    await say(chat_page, "To be deleted.")
+    await finished(chat_page)
+    await expect(chat_page).to_have_url(re.compile("/thread/"))
+    other = await chat_page.context.new_page()
+    await other.set_viewport_size({"width": width, "height": height})
+    await open_page(other, faked.parley, chat_page.url.removeprefix(faked.parley.url))
+    await say(other, "Tell me a story.")
+    await expect(answer_of(other)).to_contain_text("Once upon")
+
+    await thread_option(chat_page, "#delete-thread")
+    await chat_page.get_by_role("alertdialog").get_by_role("button", name="Confirm").click()
+    await expect(other.get_by_text("This conversation was deleted.")).to_be_visible()
+    await finished(other)
+    await expect(other.get_by_text("All of it.")).to_be_visible()
+    await shot(other, f"deleted-thread-{size}-light")
+    await other.get_by_role("button", name="New chat", exact=True).last.click()
+    await expect(other).to_have_url(faked.parley.url + "/")
+    await settled(other)
+    faked.will_reply(sse(*answer("hm")))
+    await say(other, "a new beginning")
+    await expect(answer_of(other)).to_contain_text("hm")
+    await expect(other.get_by_text("To be deleted.")).to_have_count(0)
