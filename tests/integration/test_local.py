@@ -25,6 +25,7 @@ from parley.chat.usage import Usage
 from providers.config import Connection
 from providers.local import LocalProvider, open_provider
 from tests.models.tiny_gguf import CONTEXT_TOKENS
+from tests.patience import until
 from tests.unit.providers.support import Outcome, outcome_of
 
 CONNECTION = Connection("local", "", model_setting="LOCAL_MODEL")
@@ -152,8 +153,7 @@ async def test_closing_ends_the_server_for_good(tiny_model: Path) -> None:
 
 async def test_giving_up_ends_what_loads(provider: LocalProvider, tiny_model: Path) -> None:
     asked = asyncio.ensure_future(outcome_of(provider, asking(tiny_model)))
-    while not children():  # noqa: ASYNC110 - it happens in another process
-        await asyncio.sleep(0)
+    await until(children)
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asked

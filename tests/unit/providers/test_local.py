@@ -1,6 +1,5 @@
 """What a GGUF says of itself, which rung it stands on, and what `local` costs those without it."""
 
-import asyncio
 import shutil
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from providers.registry import Registry
 from providers.weights import DEFAULT, storage
 from tests.fakes.hub import COMMIT
 from tests.models.tiny_gguf import CHAT_TEMPLATE, CONTEXT_TOKENS
+from tests.patience import until
 from tests.unit.providers.support import REQUEST, outcome_of
 
 NOBODY = LoopbackPorts(ollama=0, lmstudio=0, llamacpp=0, tgi=0)
@@ -114,8 +114,7 @@ async def test_window_of_a_row_is_the_servers(named_as_in_the_table: Path) -> No
         ModelConfig("small", "local", str(path), context_window=512),
     )
     async with opened(ProvidersConfig(models=rows)) as registry:
-        while registry.resolve("mine").info.capabilities.context_window == 8192:  # noqa: ASYNC110 - learned in the background
-            await asyncio.sleep(0)
+        await until(lambda: registry.resolve("mine").info.capabilities.context_window != 8192)
         windows = [info.capabilities.context_window for info in registry.models()]
     assert windows == [MOST_TOKENS, 512]
 

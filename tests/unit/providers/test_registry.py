@@ -17,6 +17,7 @@ from providers.health import Breaker, BreakerConfig, Watched
 from providers.openai_compatible import OpenAICompatible
 from providers.registry import Choice, Registry
 from tests.fakes.model_server import ModelServer, answer, hang, json_reply, model_server, raw, sse
+from tests.patience import eventually, until
 from tests.unit.providers.support import REQUEST, SHORT, connection, outcome_of
 
 
@@ -204,8 +205,11 @@ async def test_silent_provider_keeps_nobody_waiting() -> None:
         assert list(await registry.health()) == ["b:x"]
     assert silent.asked == 1, "one question at a time"
     silent.go_on.set()
-    while len(await registry.health()) < 2:  # noqa: ASYNC110 - in a task of its own
-        await asyncio.sleep(0)
+
+    async def both() -> bool:
+        return len(await registry.health()) == 2
+
+    await eventually(both)
     assert silent.asked == 1, "what is fresh is not asked again"
     await registry.aclose()
 
@@ -229,8 +233,7 @@ async def test_window_of_a_row_is_learned_from_its_server() -> None:
             first = Route(info, provider, "m")
             registry = Registry((first,), Choice("house", ""), {"house": row})
             registry.learn()
-            while registry.resolve("house") is first:  # noqa: ASYNC110 - in a task of its own
-                await asyncio.sleep(0)
+            await until(lambda: registry.resolve("house") is not first)
             can = registry.resolve("house").info.capabilities
             assert (can.context_window, can.tools) == (4096, True)
             await registry.aclose()

@@ -24,7 +24,7 @@ from tests.fakes.model_server import (
     vllm_tokens,
     wait,
 )
-from tests.patience import PATIENCE_S
+from tests.patience import eventually
 from tests.unit.providers.support import connection, served
 
 KEY = "sk-secret-0123456789"
@@ -149,9 +149,8 @@ async def test_server_is_asked_again_later(monkeypatch: pytest.MonkeyPatch) -> N
 
 async def counted_at_last(tokenizer: Tokenizer, text: str) -> Sequence[int]:
     """Count until it is counted: a server that failed is tried in the background."""
-    async with asyncio.timeout(PATIENCE_S):
-        while (counts := await tokenizer.count([text])) is None:  # noqa: ASYNC110 - it happens behind the back
-            await asyncio.sleep(0)
+    counts = await eventually(lambda: tokenizer.count([text]))
+    assert counts is not None
     return counts
 
 

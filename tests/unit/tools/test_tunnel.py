@@ -11,7 +11,7 @@ import pytest
 from parley.tools.safe_http import HttpConfig
 from parley.tools.tunnel import open_tunnel
 from tests.fakes.web import endless, page_of, slow, web
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, until
 
 Spoken = Callable[..., Awaitable[bytes]]
 
@@ -94,7 +94,6 @@ async def test_closed_tunnel_lets_nothing_go_on() -> None:
         async with tunnelled(config) as speak:
             connect = f"CONNECT 127.0.0.1:{served.port} HTTP/1.1".encode()
             speaking = asyncio.ensure_future(speak(connect, b"GET /slow HTTP/1.1\r\n\r\n"))
-            while not served.seen:  # noqa: ASYNC110 - the fake has no event for it
-                await asyncio.sleep(0)
+            await until(lambda: served.seen)
         with suppress(ConnectionError):
             await speaking
