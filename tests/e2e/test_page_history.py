@@ -204,6 +204,7 @@ async def test_open_pages_show_the_names_that_threads_get(tmp_path: Path, page: 
     ):
         await open_page(page, parley)
         await say(page, "What is a quokka?")
+        await expect(answer_of(page)).to_contain_text("A marsupial.")
         sidebar = page.locator("#thread-history")
         await expect(sidebar).to_contain_text("What is a quokka?")
         await until(lambda: len([asked for asked in server.requests if asked.body]) == 2)
@@ -211,6 +212,7 @@ async def test_open_pages_show_the_names_that_threads_get(tmp_path: Path, page: 
         other = await page.context.new_page()
         await open_page(other, parley)
         await say(other, "And a wombat?")
+        await expect(answer_of(other)).to_contain_text("Others.")
         for each in (sidebar, other.locator("#thread-history")):
             await expect(each).to_contain_text("Wombats, shortly")
             await expect(each).to_contain_text("What is a quokka?")
