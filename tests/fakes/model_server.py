@@ -164,8 +164,10 @@ def raw(*steps: bytes | Step) -> Reply:
     return Reply(steps, framing="none")
 
 
-# Of a server without this route, as most are: it is asked once, which no test has to expect.
-NO_TOKENIZE = json_reply({"detail": "Not Found"}, 404)
+# Of a server without these routes, as most are: it is asked in the background, whenever it may be, which no test
+# has to expect.
+_BACKGROUND = {"POST /tokenize", "GET /v1/models"}
+_NOTHING = json_reply({"detail": "Not Found"}, 404)
 
 
 # --- who says it ----------------------------------------------------------------------------------
@@ -187,20 +189,16 @@ class ModelServer(FakeServer):
 
     @override
     def reply_to(self, request: Request) -> Reply:
-        reply = self._reply(request)
-        if reply is not NO_TOKENIZE:
-            self.requests.append(request)
-            self.asked.set()
-        return reply
+        asked = f"{request.method} {request.path}"
+        if asked in _BACKGROUND and asked not in self.routes:
+            return _NOTHING
+        self.requests.append(request)
+        self.asked.set()
+        return self.routes.get(asked) or self._next(request)
 
-    def _reply(self, request: Request) -> Reply:
-        route = self.routes.get(f"{request.method} {request.path}")
-        if route is not None:
-            return route
-        if request.path == "/tokenize":
-            return NO_TOKENIZE
+    def _next(self, request: Request) -> Reply:
         if request.method != "POST" or not self.replies:
-            return json_reply({"detail": "Not Found"}, 404)
+            return _NOTHING
         return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
 
 
