@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -109,8 +110,14 @@ class SqlElements(Attachments):
             await self.discard(owner.id, kept.unused_keys)
             return kept.row
 
+    @override
+    async def copy(self, owner: Owner, thread_id: str, step_id: str, to_step_id: str) -> list[str]:
+        return await self._writer.write(
+            lambda connection: _copy(connection, owner.id, thread_id, step_id, to_step_id)
+        )
+
+    @override
     async def delete(self, owner: Owner, element_id: str, thread_id: str | None = None) -> None:
-        """Delete an element, in this thread if one is given; it does not come back."""
         async with self._locks.held(owner.id, element_id):
             keys = await self._writer.write(
                 lambda connection: _delete(connection, owner, element_id, thread_id)
@@ -274,6 +281,18 @@ def _put(
             raise NotFound(_NO_ELEMENT)
     replaced = before.object_key if before and before.object_key != row.object_key else None
     return _Kept(row, [replaced] if replaced else [])
+
+
+def _copy(
+    connection: Connection, owner_id: str, thread_id: str, step_id: str, to_step_id: str
+) -> list[str]:
+    if lock_thread(connection, owner_id, thread_id) is None:
+        raise NotFound(_NO_ELEMENT)
+    found = elements_of(connection, owner_id, thread_id, [step_id])
+    copies = [{**row._mapping, "id": str(uuid4()), "step_id": to_step_id} for row in found]
+    if copies:
+        connection.execute(sa.insert(elements), copies)
+    return [copy["id"] for copy in copies]
 
 
 def _upsert(

@@ -67,6 +67,17 @@ class Attachments(Protocol):
         """
         ...
 
+    async def copy(self, owner: Owner, thread_id: str, step_id: str, to_step_id: str) -> list[str]:
+        """Attach a message's files to another one of its thread too; gives their new ids.
+
+        Raises `NotFound` for a thread of someone else.
+        """
+        ...
+
+    async def delete(self, owner: Owner, element_id: str, thread_id: str | None = None) -> None:
+        """Delete a file of the owner's."""
+        ...
+
     async def find(self, viewer_id: str, attachment_id: str) -> Attachment:
         """Find a file that this user may see; raises `NotFound`, also where its bytes are gone."""
         ...

@@ -134,6 +134,26 @@ async def test_later_put_replaces_and_its_old_bytes_go(
     assert len(await kept_keys(storage, owner)) == 1
 
 
+async def test_copies_for_another_step_have_the_same_bytes(
+    elements: SqlElements, storage: LocalStorage, owner: Owner, thread_id: str
+) -> None:
+    new, other, to_step_id = an_element(thread_id), an_element(thread_id), str(uuid4())
+    for element in (new, other):
+        await elements.put(owner, element)
+    (copied,) = await elements.copy(owner, thread_id, str(new.step_id), to_step_id)
+    before = await elements.element(owner.id, thread_id, new.id)
+    after = await elements.element(owner.id, thread_id, copied)
+    assert before is not None
+    assert after is not None
+    assert {**before._mapping, "id": copied, "step_id": to_step_id} == dict(after._mapping)
+    assert await elements.copy(owner, thread_id, str(uuid4()), to_step_id) == []
+    for element in (new, other):
+        await elements.delete(owner, element.id)
+    assert await content_of(elements, owner, copied) == b"bytes"
+    await elements.delete(owner, copied)
+    assert await kept_keys(storage, owner) == set()
+
+
 async def test_bytes_stay_while_another_element_has_them(
     elements: SqlElements, storage: LocalStorage, owner: Owner, thread_id: str
 ) -> None:
@@ -219,6 +239,9 @@ ON_AN_ELEMENT: dict[str, Callable[[SqlElements, Owner, NewElement], Awaitable[ob
     ),
     "put beside it": lambda elements, owner, new: elements.put(owner, an_element(new.thread_id)),
     "attach": attach,
+    "copy": lambda elements, owner, new: elements.copy(
+        owner, new.thread_id, str(new.step_id), str(uuid4())
+    ),
     "find": lambda elements, owner, new: elements.find(owner.id, new.id),
     "element": lambda elements, owner, new: elements.element(owner.id, new.thread_id, new.id),
     "delete": lambda elements, owner, new: elements.delete(owner, new.id, new.thread_id),

@@ -9,7 +9,7 @@ from playwright.async_api import Page, expect
 
 from parley.fake_server.server import ScriptedServer
 from tests.e2e.page_socket import new_guest
-from tests.e2e.support import serving
+from tests.e2e.support import select, serving
 from tests.e2e.test_page import (
     SIZES,
     answer_of,
@@ -126,3 +126,10 @@ async def test_image_reaches_a_model_that_sees(tmp_path: Path, *, sees: bool) ->
             assert "read no other files" in (await visited.socket.next("toast"))["message"]
             await until(lambda: len(server.requests) == 2)
             assert b"data:image" not in server.requests[1].body
+            # What is asked in other words is asked about the same image.
+            completed = "SELECT id FROM turns WHERE state = 'completed'"
+            await until(lambda: len(select(parley, completed)) == 2)
+            edited = {"id": element["forId"], "output": "Look again.", "type": "user_message"}
+            await visited.socket.emit("edit_message", {"message": edited})
+            await until(lambda: len(server.requests) == 3)
+            assert (b"data:image/png;base64," in server.requests[2].body) is sees

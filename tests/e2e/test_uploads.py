@@ -78,6 +78,35 @@ async def test_file_is_kept_with_its_message(parley: ParleyProcess, mine: Visit)
     await until(lambda: not waiting_files(parley, mine))
 
 
+async def test_files_stay_with_a_question_that_is_edited_or_run_again(
+    parley: ParleyProcess, mine: Visit
+) -> None:
+    element = await mine.attached(chart(), "chart.png", "image/png")
+
+    thread_id = element["threadId"]
+
+    async def shown(turns: int) -> dict[str, str]:
+        """Look at the thread once so many turns are over; gives its steps' ids by their types."""
+        over = "SELECT id FROM turns WHERE thread_id = ? AND state = 'completed'"
+        await until(lambda: len(select(parley, over, UUID(thread_id).hex)) == turns)
+        thread = (await mine.client.get(f"/project/thread/{thread_id}")).json()
+        ids = {step["type"]: step["id"] for step in thread["steps"]}
+        (kept,) = [one for one in thread["elements"] if one["forId"] == ids["user_message"]]
+        assert kept["name"] == "chart.png"
+        assert (await mine.client.get(kept["url"])).content == chart()
+        return ids
+
+    first = await shown(1)
+    edited = {"id": element["forId"], "output": "Look again.", "type": "user_message"}
+    await mine.socket.emit("edit_message", {"message": edited})
+    second = await shown(2)
+    action = {"name": "again", "payload": {"answer": second["assistant_message"]}}
+    body = {"sessionId": mine.session_id, "action": action}
+    assert (await mine.client.post("/project/action", json=body)).status_code == 200
+    third = await shown(3)
+    assert len({ids["user_message"] for ids in (first, second, third)}) == 3
+
+
 async def test_file_outlives_its_session_and_the_server(tmp_path: Path, faked: Faked) -> None:
     faked.will_reply(sse(*answer("Hello.")))
     settings = {"OPENAI_BASE_URL": faked.server.base_url, "OPENAI_MODEL": "fake"}

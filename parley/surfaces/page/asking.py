@@ -18,9 +18,9 @@ from parley.chat.engine import Engine
 from parley.chat.errors import InvalidRequest, ParleyError
 from parley.chat.models import Sampling
 from parley.chat.receipts import Receipts
-from parley.chat.turns import Extras, Owner, TurnRequest
+from parley.chat.turns import Extras, Owner, Turn, TurnRequest
 from parley.surfaces.models import Models
-from parley.surfaces.page.attached import attach_files, file_ids, images_of
+from parley.surfaces.page.attached import ask_anew, attach_files, file_ids, images_of
 from parley.surfaces.page.buttons import texts_for
 from parley.surfaces.page.choices import Choice, asked_model, offer_choices
 from parley.surfaces.page.following import Following
@@ -144,7 +144,11 @@ class Asking:
         if turn.thread_id != session.thread_id or turn.user_step_id != step_id:
             raise InvalidRequest("Only a question of this conversation can be edited.")
         request = self._request(session, text, self._choice(session))
-        await self._asked.engine.submit(replace(request, replaces=turn.id, extras=turn.extras))
+        await self.ask_anew(replace(request, replaces=turn.id, extras=turn.extras), turn)
+
+    async def ask_anew(self, request: TurnRequest, turn: Turn) -> None:
+        """Ask the same as this turn, or in other words, with the files of its message."""
+        await ask_anew(self._asked.engine, self._asked.attachments, request, turn)
 
     async def stop(self, session: WebsocketSession) -> None:
         """Stop the turn that runs in the session's thread."""

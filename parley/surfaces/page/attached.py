@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 from uuid import uuid4
@@ -19,10 +20,11 @@ from parley.chat.attachments import (
     download_path,
     shown_as,
 )
+from parley.chat.engine import Engine
 from parley.chat.errors import InvalidRequest, NotFound, ParleyError
 from parley.chat.extras import MOST_IMAGES, image_type
 from parley.chat.messages import ImagePart
-from parley.chat.turns import Owner, Turn
+from parley.chat.turns import Owner, Turn, TurnRequest
 from parley.observability.logs import get_logger
 from parley.surfaces.page.buttons import texts_for
 from parley.surfaces.page.reader import show_error
@@ -107,6 +109,23 @@ async def attach_files(
             kept += 1
     if kept > len(turn.extras.images):
         await emitter.send_toast(texts_for(session).not_read)
+
+
+async def ask_anew(
+    engine: Engine, attachments: Attachments, request: TurnRequest, turn: Turn
+) -> None:
+    """Submit what asks the same as this turn, or in other words, with the files of its message.
+
+    They are copied first: other pages show the new turn as soon as it is there.
+    """
+    step_id, owner = str(uuid4()), request.owner
+    copied = await attachments.copy(owner, turn.thread_id, turn.user_step_id, step_id)
+    try:
+        await engine.submit(replace(request, user_step_id=step_id))
+    except ParleyError:
+        for file_id in copied:
+            await attachments.delete(owner, file_id)
+        raise
 
 
 async def _kept(

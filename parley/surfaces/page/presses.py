@@ -83,7 +83,7 @@ class Presses:
         """Ask the same again: in place of the last answer, or else at the end of the thread."""
         turn = await self._turn(session, owner, answer_id)
         is_last = await self._is_last(session, turn)
-        await self._engine.submit(_same(owner, turn, turn.id if is_last else None))
+        await self._asking.ask_anew(_same(owner, turn, turn.id if is_last else None), turn)
 
     async def earlier(self, session: WebsocketSession, _: Owner, __: str) -> None:
         """Show more of the thread."""
