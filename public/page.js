@@ -155,7 +155,7 @@
     if (!known.has(this)) {
       known.add(this);
       const itsChat = chat;
-      this.addEventListener('message', (event) => hear(event.data, itsChat));
+      this.addEventListener('taken', (event) => hear(event.data, itsChat));
     }
     return send.call(this, data);
   };
@@ -174,7 +174,8 @@
 })();
 
 /* Frames that wait are handed over together. Chainlit draws the page anew after each task in which one came, and a
-   thread that opens brings a hundred: drawn once and not as often, it is there a fifth of a second sooner. */
+   thread that opens brings a hundred: drawn once and not as often, it is there a fifth of a second sooner. What the
+   page has heard of a frame is told by the event `taken`. */
 (() => {
   window.WebSocket = class extends WebSocket {
     set onmessage(handler) {
@@ -187,6 +188,7 @@
           } catch (error) {
             reportError(error);
           }
+          this.dispatchEvent(new MessageEvent('taken', { data: event.data }));
         }
       };
       later.onmessage = handOver;
@@ -218,5 +220,25 @@
     const question = String(init?.body);
     latest.set(question, asked);
     return answered(asked, question);
+  };
+})();
+
+/* A thread is opened by two connections, each made when a cookie was given for it. Only the second names the thread, and
+   the one that is made last stays: cookies are handed over in the order in which they were asked for, or the page would
+   wait for its thread forever. */
+(() => {
+  const { fetch } = window;
+  let before = Promise.resolve();
+  const whole = async (asked) => {
+    const answer = await asked;
+    await answer.clone().arrayBuffer();
+    return answer;
+  };
+  window.fetch = (...asked) => {
+    const answer = fetch(...asked);
+    if (!String(asked[0]).endsWith('/set-session-cookie')) return answer;
+    const inTurn = Promise.allSettled([before, whole(answer)]).then(() => answer);
+    before = inTurn;
+    return inTurn;
   };
 })();

@@ -1,9 +1,10 @@
 """A thread that is not there, or no more: the page says so, and goes on as a new chat."""
 
+import asyncio
 import re
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from tests.e2e.conftest import Faked
 from tests.e2e.test_page import (
@@ -74,3 +75,28 @@ async def test_a_thread_that_is_deleted_elsewhere_says_so(
     await say(other, "a new beginning")
     await expect(answer_of(other)).to_contain_text("hm")
     await expect(other.get_by_text("To be deleted.")).to_have_count(0)
+
+
+async def test_a_thread_opens_whichever_answer_comes_first(faked: Faked, chat_page: Page) -> None:
+    """Chainlit's page connects twice, each time after it has asked for a cookie; the last wins."""
+    faked.will_reply(sse(*answer("All of it.")))
+    await say(chat_page, "To be opened.")
+    await expect(answer_of(chat_page)).to_contain_text("All of it.")
+    await finished(chat_page)
+    asked, second = 0, asyncio.Event()
+
+    async def second_first(route: Route) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            await second.wait()
+            await route.continue_()
+            return
+        answered = await route.fetch()
+        await route.fulfill(response=answered)
+        second.set()
+
+    await chat_page.route("**/set-session-cookie", second_first)
+    await chat_page.reload()
+    await expect(answer_of(chat_page)).to_contain_text("All of it.")
+    assert asked == 2
