@@ -15,6 +15,7 @@ from tests.e2e.test_page import (
     say,
     settled,
     shot,
+    thread_of,
     thread_option,
 )
 from tests.fakes.model_server import answer, chunk, hang, sse
@@ -75,6 +76,20 @@ async def test_a_thread_that_is_deleted_elsewhere_says_so(
     await say(other, "a new beginning")
     await expect(answer_of(other)).to_contain_text("hm")
     await expect(other.get_by_text("To be deleted.")).to_have_count(0)
+
+
+async def test_a_new_chat_that_is_deleted_in_its_first_answer_says_so(
+    faked: Faked, chat_page: Page
+) -> None:
+    faked.will_reply(sse(chunk("Once upon"), hang))
+    await say(chat_page, "To be deleted at once.")
+    await expect(answer_of(chat_page)).to_contain_text("Once upon")
+    deleted = await chat_page.request.delete(
+        f"{faked.parley.url}/api/v1/conversations/{await thread_of(chat_page)}"
+    )
+    assert deleted.ok, await deleted.text()
+    await expect(chat_page.get_by_text("This conversation was deleted.")).to_be_visible()
+    await expect(chat_page.get_by_text("Once upon")).to_be_visible()
 
 
 async def test_a_thread_opens_whichever_answer_comes_first(faked: Faked, chat_page: Page) -> None:

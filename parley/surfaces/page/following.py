@@ -77,7 +77,10 @@ class Following:
         while session.socket_id == socket_id:
             try:
                 await self._hear(session, owner)
-            except (SocketGone, NotFound):
+            except SocketGone:
+                return
+            except NotFound:  # deleted before anybody listened
+                await show_gone(session)
                 return
             except ParleyError as error:
                 logger.warning("Listening again in a moment", code=error.code)
