@@ -7,10 +7,11 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.conftest import BROWSER_ARGUMENTS, chromium_program
 from tests.e2e.support import asks, serving
+from tests.e2e.test_page import open_page
 from tests.fakes.model_server import ModelServer, answer, model_server, sse
 from tests.server import ParleyProcess
 
@@ -100,9 +101,8 @@ async def _draw(
         color_scheme="dark" if scheme == "dark" else "light",
     )
     page = await context.new_page()
-    await page.goto(parley.url)
-    await page.locator("#chat-input").wait_for()
-    await page.get_by_text("Plan a release").wait_for()
+    await open_page(page, parley)
+    await expect(page.get_by_role("button", name="Plan a release")).to_be_enabled()
     await _shot(page, f"welcome-{size}-{scheme}")
     for count, (question, _) in enumerate(QUESTIONS, 1):
         await page.locator("#chat-input").fill(question)
