@@ -132,6 +132,10 @@ class Engine:
                 if running := self._runs.get(turn.id):
                     running.stop()
 
+    def has_run(self, turn: Turn) -> bool:
+        """Whether the turn ran here and is over: its log has all of it already."""
+        return self._runs.knows(turn.id, turn.fence) and not self._runs.get(turn.id)
+
     async def turn(self, owner_id: str, turn_id: str) -> Turn:
         """Find a turn of this owner; raises `NotFound`, also for one of someone else."""
         return await self._turns.turn(owner_id, turn_id)

@@ -55,8 +55,8 @@ class Following:
         if turn.id in socket.seen:
             return
         socket.seen.add(turn.id)
-        events, offers_local = self._engine.follow(turn), self._offering.is_for(session)
-        if not await read_turn(session, turn, events, offers_local=offers_local):
+        offers_local = self._offering.is_for(session)
+        if not await read_turn(session, self._engine, turn, offers_local=offers_local):
             socket.seen.discard(turn.id)
 
     async def show(self, session: WebsocketSession) -> bool:

@@ -7,7 +7,7 @@ queue is looked at before each frame.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
@@ -19,6 +19,7 @@ from chainlit.session import WebsocketSession
 from chainlit.step import StepDict
 
 from parley.chat.deltas import FinishReason
+from parley.chat.engine import Engine
 from parley.chat.events import (
     Attempt,
     Done,
@@ -62,16 +63,12 @@ class Bubble:
 
 
 async def read_turn(
-    session: WebsocketSession,
-    turn: Turn,
-    events: AsyncIterator[Event],
-    *,
-    offers_local: bool = False,
+    session: WebsocketSession, engine: Engine, turn: Turn, *, offers_local: bool = False
 ) -> bool:
     """Show a turn in the session until it is done; False where the socket is gone before."""
-    reader = _Reader(session, turn, offers_local=offers_local)
+    reader = _Reader(session, engine, turn, offers_local=offers_local)
     try:
-        await reader.read(events)
+        await reader.read()
     except SocketGone:
         # The turn goes on; whoever connects again gets a reader of their own.
         logger.info("Reader left", turn_id=turn.id)
@@ -140,8 +137,11 @@ _ENDS = {
 
 
 class _Reader:
-    def __init__(self, session: WebsocketSession, turn: Turn, *, offers_local: bool) -> None:
+    def __init__(
+        self, session: WebsocketSession, engine: Engine, turn: Turn, *, offers_local: bool
+    ) -> None:
         self._session = session
+        self._engine = engine
         self._socket_id = session.socket_id
         self._emitter = ChainlitEmitter(session)
         self._bubble = Bubble(turn)
@@ -151,10 +151,11 @@ class _Reader:
         self._called: dict[str, StepDict] = {}
         self._end = TurnState.COMPLETED
 
-    async def read(self, events: AsyncIterator[Event]) -> None:
+    async def read(self) -> None:
         await self._emitter.task_start()  # type: ignore[no-untyped-call]  # Chainlit has no type here
-        async for event in events:
-            await self._take(event)
+        async with aclosing(self._engine.follow(self._bubble.turn)) as events:
+            async for event in events:
+                await self._take(event)
         await self._finish()
         await self._emitter.task_end()  # type: ignore[no-untyped-call]  # Chainlit has no type here
 
@@ -238,8 +239,9 @@ class _Reader:
             await self._emitter.send_token(bubble.turn.answer_step_id, new)
         else:
             await self._emitter.update_step(self._answer())
-        # What arrives meanwhile comes merged, as one event.
-        await asyncio.sleep(FRAME_S)
+        # What arrives meanwhile comes merged, as one event; after the end there is nothing to await.
+        if not self._engine.has_run(bubble.turn):
+            await asyncio.sleep(FRAME_S)
 
     async def _error(self, event: ErrorEvent) -> None:
         turn = self._bubble.turn

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 
 from parley.chat.events import Done, Event, TextEvent, TurnStart
 from parley.chat.fold import fold
@@ -37,6 +38,20 @@ async def test_slow_reader_gets_fewer_and_longer_events() -> None:
             seen += [event async for event in events]
         assert [e.text for e in seen if isinstance(e, TextEvent)] == ["a", "bcdefghij"]
         assert fold(seen).text == "abcdefghij"
+
+
+async def test_reader_knows_when_there_is_nothing_to_wait_for() -> None:
+    async with bench() as b:
+        turn, waits = await b.submit(), await b.submit()
+        call = await b.provider.call()
+        call.say("a")
+        assert not b.engine.has_run(turn)
+        call.finish()
+        await b.folded(turn)
+        assert b.engine.has_run(turn)
+        assert not b.engine.has_run(waits)
+        # It ran elsewhere, or did until it was taken over: its log may be behind.
+        assert not b.engine.has_run(replace(turn, fence=turn.fence + 1))
 
 
 async def test_reader_that_wants_every_piece_gets_it() -> None:
