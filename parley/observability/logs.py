@@ -17,7 +17,10 @@ from structlog.stdlib import BoundLogger
 from structlog.typing import Processor
 
 # Talkative libraries: what they say at INFO is theirs, and httpx's has URLs in it.
-_QUIETED = ("httpx", "httpcore", "engineio", "socketio", "watchfiles", "aiosqlite", "alembic")
+_QUIETED = (
+    *("httpx", "httpx2", "httpcore", "httpcore2"),
+    *("engineio", "socketio", "watchfiles", "aiosqlite", "alembic"),
+)
 _SECRET_WORDS = ("authorization", "cookie", "password", "secret", "token", "api_key")
 # Control characters and what else ends a line somewhere: nobody's text begins a line here.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
