@@ -58,7 +58,8 @@ async def connect(
     )
     row = ModelConfig("connect", name, model, base_url=base_url, api_key=api_key)
     connection = _named(of_row(row, config))
-    upstream = model or default_model(name, config, base_url) or FIRST_LISTED
+    usual = FIRST_LISTED if name in DIALECTS else name
+    upstream = model or default_model(name, config, base_url) or usual
     opened = Opening(config).provider(name, connection)
     async with aclosing(_Asking(opened, name if name in functions else upstream)) as provider:
         yield provider

@@ -89,6 +89,8 @@ class Watched:
         self.connection = connection
         self.known: Health | None = None
         self.known_at = 0.0
+        # The rows of `parley.toml` that lead here, by the model that they name.
+        self.rows: dict[str | None, str] = {}
         self._breaker = Breaker(
             config or BreakerConfig(), lambda: asyncio.get_running_loop().time()
         )
@@ -107,6 +109,7 @@ class Watched:
                 yield heard
         except ProviderError as error:
             self._told(error)
+            self._name_row(error, request.model)
             raise
         finally:
             if on_trial:
@@ -171,6 +174,15 @@ class Watched:
         if self._breaker.open and not was_open:
             name, kind = self.connection.name, type(error).__name__
             logger.warning("provider left alone", provider=name, error=kind)
+
+    def _name_row(self, error: ProviderError, model: str) -> None:
+        """Have an error name the settings of the row that was asked, not of the first that led here."""
+        first = self.connection.model_setting.removesuffix("model")
+        row = self.rows.get(model) or self.rows.get(None)
+        if row is not None:
+            own = f"models.{row}."
+            error.message = error.message.replace(first, own)
+            error.for_log = error.for_log.replace(first, own)
 
     def _remember(self, health: Health) -> None:
         self.known, self.known_at = health, asyncio.get_running_loop().time()

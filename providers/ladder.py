@@ -12,6 +12,7 @@ from parley.chat.models import ModelInfo, Sampling
 from parley.chat.ports import Provider, Route
 from providers.config import Connection, LoopbackPorts, ModelConfig, Offer, ProvidersConfig
 from providers.demo import DEMO_MODEL, DemoProvider
+from providers.dialects import DIALECTS
 from providers.embedded import DIALECT, offer_kept
 from providers.encodings import load_encoding
 from providers.health import Watched
@@ -143,7 +144,8 @@ def _of_row(row: ModelConfig, opening: Opening, config: ProvidersConfig) -> Rout
     upstream = row.model or default_model(row.provider, config, row.base_url)
     if row.provider == DIALECT and upstream:
         upstream = model_name(upstream)
-    upstream = upstream or (row.provider if row.provider in config.functions else FIRST_LISTED)
+    # A package's provider, like a function, is its own model where none is named.
+    upstream = upstream or (FIRST_LISTED if row.provider in DIALECTS else row.provider)
     label = row.label or (row.id if upstream == FIRST_LISTED else upstream)
     info = ModelInfo(row.id, row.provider, upstream, label, profile(upstream, None, row))
     provider = opening.provider(row.provider, of_row(row, config), row)

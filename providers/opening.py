@@ -37,7 +37,10 @@ class Opening:
             if limit is not None:
                 opened = Limited(opened, self._limit(limit, connection.name, row))
             self._opened[key] = Watched(opened, connection)
-        return self._opened[key]
+        watched = self._opened[key]
+        if row is not None:
+            watched.rows.setdefault(row.model, row.id)
+        return watched
 
     async def aclose(self) -> None:
         """Close what was opened, where it does not come to a registry that does."""

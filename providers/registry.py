@@ -13,7 +13,7 @@ from parley.observability.logs import get_logger
 from providers.complaints import one_line
 from providers.config import ModelConfig
 from providers.health import Watched
-from providers.openai_compatible import OPENAI_BASE_URL
+from providers.openai_compatible import FIRST_LISTED, OPENAI_BASE_URL
 from providers.profiles import profile
 
 logger = get_logger(__name__)
@@ -58,6 +58,8 @@ class Registry:
         self.choice = choice
         self._routes = {route.info.id: route for route in ordered}
         self._rows = rows or {}
+        # Those whose model is whichever their server lists first, now.
+        self._first = {key for key, r in self._routes.items() if r.upstream_model == FIRST_LISTED}
         self._asking: dict[int, asyncio.Task[None]] = {}
 
     def resolve(self, model_id: str | None) -> Route:
@@ -67,9 +69,11 @@ class Registry:
         """
         wanted = self.choice.model_id if model_id is None else model_id
         if wanted in self._routes:
+            self._follow(wanted)
             return self._routes[wanted]
-        for route in self._routes.values():
+        for key, route in self._routes.items():
             if wanted in {f"{route.info.provider}:{route.info.name}", route.info.provider}:
+                self._follow(key)
                 return route
         known = ", ".join(self._routes)
         raise UnknownModel(f"There is no model {one_line(wanted)!r}. Known are: {known}.")
@@ -89,12 +93,7 @@ class Registry:
         What is old is asked for again behind the reader's back; only where nothing is known yet
         the reader waits, shortly. No provider that is silent slows this.
         """
-        now = asyncio.get_running_loop().time()
-        stale = [
-            provider
-            for provider in self._watched()
-            if provider.known is None or now - provider.known_at > _FRESH_S
-        ]
+        stale = [provider for provider in self._watched() if _is_stale(provider)]
         first = [task for p in stale if (task := self._ask(p)) and p.known is None]
         if first:
             await asyncio.wait(first, timeout=_FIRST_S)
@@ -125,6 +124,16 @@ class Registry:
         providers = {id(route.provider): route.provider for route in self._routes.values()}
         return [provider for provider in providers.values() if isinstance(provider, Watched)]
 
+    def _follow(self, key: str) -> None:
+        """Ask in the background, while it is used, what a server without a named model has now."""
+        provider = self._routes[key].provider
+        if key in self._first and isinstance(provider, Watched) and _is_stale(provider):
+            self._ask(provider)
+
+    def _learning(self, provider: Watched) -> set[str]:
+        """The ids whose models are described by what the provider lists."""
+        return self._ids_of(provider) & (self._rows.keys() | self._first)
+
     def _ids_of(self, provider: Watched) -> set[str]:
         return {key for key, route in self._routes.items() if route.provider is provider}
 
@@ -140,7 +149,7 @@ class Registry:
         try:
             async with asyncio.timeout(_ASKED_S):
                 await provider.health()
-                if self._ids_of(provider) & self._rows.keys():
+                if self._learning(provider):
                     self._take_over(provider, await provider.models())
         except TimeoutError:
             provider.silent()
@@ -149,13 +158,29 @@ class Registry:
             logger.debug("models not listed", error=type(error).__name__)
 
     def _take_over(self, provider: Watched, listed: Sequence[ModelInfo]) -> None:
-        """Put what the server lists of a model, its window above all, into its row's route."""
-        by_name = {info.name: info.capabilities for info in listed}
-        for key in self._ids_of(provider):
+        """Put what the server lists of a model, its window above all, into its route."""
+        if not listed:
+            return
+        by_name = {info.name: info for info in listed}
+        # A server of one model means that one, whatever it is called here.
+        only = listed[0] if len(listed) == 1 else None
+        for key in self._learning(provider):
             route = self._routes[key]
-            if route.info.name in by_name and key in self._rows:
-                can = profile(route.info.name, by_name[route.info.name], self._rows[key])
-                self._routes[key] = replace(route, info=replace(route.info, capabilities=can))
+            told = listed[0] if key in self._first else by_name.get(route.info.name, only)
+            if told is None:
+                continue
+            info = route.info
+            if key in self._first:
+                label = told.label if info.label == info.name else info.label
+                info = replace(info, name=told.name, label=label)
+                route = replace(route, upstream_model=told.name)
+            can = profile(info.name, told.capabilities, self._rows.get(key))
+            self._routes[key] = replace(route, info=replace(info, capabilities=can))
+
+
+def _is_stale(provider: Watched) -> bool:
+    now = asyncio.get_running_loop().time()
+    return provider.known is None or now - provider.known_at > _FRESH_S
 
 
 def _started(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

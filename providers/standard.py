@@ -54,8 +54,8 @@ def default_model(name: str, config: ProvidersConfig, at: str | None = None) -> 
         return named or (None if elsewhere else OPENAI_DEFAULT_MODEL)
     models = {
         "tgi": "tgi",
-        # An endpoint has one model, and knows its name.
-        "huggingface": None if at else config.hf_model or HF_DEFAULT_MODEL,
+        # An endpoint has one model, and takes TGI's name for it.
+        "huggingface": "tgi" if at else config.hf_model or HF_DEFAULT_MODEL,
         "gemini": config.gemini_model,
         "local": model_name(config.local_model) if config.local_model else None,
     }

@@ -13,6 +13,7 @@ from parley.chat.ports import Provider, Route
 from parley.commands.findings import Finding, State
 from providers.config import ProvidersConfig
 from providers.ladder import open_registry
+from providers.openai_compatible import FIRST_LISTED
 
 # TGI has one model, lists it by its long name, and takes this.
 _ANY_MODEL = "tgi"
@@ -46,7 +47,8 @@ async def _provider(provider: Provider, routes: Sequence[Route]) -> Finding:
         said = "no model is connected: set OPENAI_API_KEY, OPENAI_BASE_URL or another provider's"
         return Finding(name, "warn", said)
     health = await provider.health()
-    configured = ", ".join(route.info.name for route in routes)
+    named = (route.info.name for route in routes)
+    configured = ", ".join("the first listed" if n == FIRST_LISTED else n for n in named)
     if health.state is not HealthState.OK:
         state: State = "bad" if health.state is HealthState.DOWN else "warn"
         return Finding(name, state, health.reason or health.state.value)
@@ -61,10 +63,12 @@ async def _listed(provider: Provider, routes: Sequence[Route], well: Finding) ->
         names = {info.name for info in await provider.models()}
     except ParleyError as error:
         return Finding(well.name, "warn", f"reachable, without a list of models: {error.message}")
-    wanted = {route.upstream_model for route in routes} - {_ANY_MODEL}
+    wanted = {route.upstream_model for route in routes} - {_ANY_MODEL, FIRST_LISTED}
     missing = sorted(wanted - names)
     if names and missing:
-        return Finding(well.name, "warn", f"it does not list {', '.join(missing)}")
+        ids = ", ".join(r.info.id for r in routes if r.upstream_model in missing)
+        said = f"it does not list {', '.join(missing)}. Check the model's name of {ids}."
+        return Finding(well.name, "warn", said)
     return Finding(well.name, "ok", f"{well.said} ({len(names)} offered)")
 
 

@@ -144,3 +144,22 @@ async def test_doctor_says_what_a_provider_refuses(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "Check OPENAI_API_KEY" in done.stdout
     assert "wr0ng" not in done.stdout + done.stderr
+
+
+async def test_doctor_knows_what_is_asked_of_each_row(tmp_path: Path) -> None:
+    async with scripted('model = "m"') as server:
+        rows = f"""
+            [models.any]
+            provider = "openai"
+            base_url = "{server.base_url}"
+            [models.lost]
+            provider = "openai"
+            base_url = "{server.base_url}"
+            model = "gone"
+            max_tokens = 9
+        """
+        (tmp_path / "parley.toml").write_text(rows)
+        done = await asyncio.to_thread(run, tmp_path, "doctor")
+    assert done.returncode == 0, done.stdout
+    assert "configured: the first listed (1 offered)" in done.stdout
+    assert "it does not list gone. Check the model's name of lost." in done.stdout

@@ -109,7 +109,9 @@ def test_lines_of_libraries_go_the_same_way(configured: Any, name: str) -> None:
     assert len(lines.getvalue().splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", ["uvicorn.access", "httpx2", "httpcore2.http11", "socketio.server", "engineio.server"])
+@pytest.mark.parametrize(
+    "name", ["uvicorn.access", "httpx2", "httpcore2.http11", "socketio.server", "engineio.server"]
+)
 def test_talkative_libraries_are_quiet(configured: Any, name: str) -> None:
     lines = configured("console", "DEBUG")
     logging.getLogger(name).info("GET /?token=abc")

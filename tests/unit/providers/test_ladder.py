@@ -297,6 +297,20 @@ async def test_rows_of_one_server_share_its_connections() -> None:
         assert registry.resolve("house").provider is registry.resolve("again").provider
 
 
+@pytest.mark.parametrize("asked", ["house", "again"])
+async def test_error_names_the_settings_of_the_row_that_was_asked(asked: str) -> None:
+    refused = json_reply({"error": {"message": "no", "code": "model_not_found"}}, 404)
+    async with model_server(refused) as server:
+        house = replace(HOUSE, base_url=server.base_url)
+        config = ProvidersConfig(models=(house, replace(house, id="again", model="b")))
+        async with opened(config) as registry:
+            route = registry.resolve(asked)
+            given = await outcome_of(route.provider, replace(REQUEST, model=route.upstream_model))
+    assert given.error is not None
+    assert given.error.message.endswith(f"Check models.{asked}.model.")
+    assert given.error.for_log.endswith(f"Check models.{asked}.model.")
+
+
 async def test_silent_server_of_a_row_does_not_hold_up_the_start() -> None:
     async with model_server() as server:
         server.routes["GET /v1/models"] = raw(hang)

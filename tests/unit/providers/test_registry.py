@@ -14,7 +14,7 @@ from parley.chat.ports import Catalogue, Route
 from providers.config import ModelConfig
 from providers.demo import DemoProvider
 from providers.health import Breaker, BreakerConfig, Watched
-from providers.openai_compatible import OpenAICompatible
+from providers.openai_compatible import FIRST_LISTED, OpenAICompatible
 from providers.registry import Choice, Registry
 from tests.fakes.model_server import ModelServer, answer, hang, json_reply, model_server, raw, sse
 from tests.patience import eventually, until
@@ -236,4 +236,40 @@ async def test_window_of_a_row_is_learned_from_its_server() -> None:
             await until(lambda: registry.resolve("house") is not first)
             can = registry.resolve("house").info.capabilities
             assert (can.context_window, can.tools) == (4096, True)
+            await registry.aclose()
+
+
+async def test_first_listed_model_is_known_by_its_name() -> None:
+    async with model_server(sse(*answer("a")), sse(*answer("b"))) as server:
+        server.routes["GET /v1/models"] = json_reply({"data": [{"id": "m", "max_model_len": 4096}]})
+        async with watched(server) as provider:
+            row = ModelConfig("house", "openai", label="House", tools=True)
+            info = ModelInfo("house", "openai", FIRST_LISTED, "House")
+            first = Route(info, provider, FIRST_LISTED)
+            registry = Registry((first,), Choice("house", ""), {"house": row})
+            registry.learn()
+            await until(lambda: registry.resolve("house") is not first)
+            route = registry.resolve("house")
+            assert (route.upstream_model, route.info.name, route.info.label) == ("m", "m", "House")
+            assert route.info.capabilities.context_window == 4096
+            assert route.info.capabilities.tools
+            server.routes["GET /v1/models"] = json_reply({"data": [{"id": "n"}]})
+            provider.known_at -= 31
+            assert registry.resolve("house").upstream_model == "m"
+            await until(lambda: registry.resolve("house").upstream_model == "n")
+            await registry.aclose()
+
+
+async def test_only_model_of_a_server_is_meant_by_any_name() -> None:
+    async with model_server() as server:
+        server.routes["GET /v1/models"] = json_reply({"data": [{"id": "m", "max_model_len": 99}]})
+        async with watched(server) as provider:
+            route = Route(ModelInfo("house", "openai", "alias", "House"), provider, "alias")
+            row = ModelConfig("house", "openai", "alias")
+            registry = Registry((route,), Choice("house", ""), {"house": row})
+            await registry.health()
+            await until(lambda: registry.resolve("house") is not route)
+            learned = registry.resolve("house")
+            assert (learned.upstream_model, learned.info.name) == ("alias", "alias")
+            assert learned.info.capabilities.context_window == 99
             await registry.aclose()
