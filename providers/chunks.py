@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from parley.chat.deltas import Delta, Finish, FinishReason, Reasoning, Text, ToolCallDelta
-from parley.chat.errors import BrokenStream, ProtocolViolation, ProviderError
+from parley.chat.errors import BrokenStream, ProtocolViolation, ProviderError, ProviderFault
 from parley.chat.usage import Usage
 from providers.config import Connection
 from providers.faults import fault, frame_fault
@@ -27,11 +27,14 @@ _FINISH_REASONS = {
     "function_call": FinishReason.TOOL_CALLS,
     "content_filter": FinishReason.CONTENT_FILTER,
 }
+# Words of vLLM, SGLang, OpenRouter and DeepSeek for an answer that they gave up.
+_GIVEN_UP = frozenset({"abort", "error", "insufficient_system_resource"})
 
 
 # gc=False: chunks hold no cycles, and a collector that tracks each of them costs a tenth of it.
 class _Part(msgspec.Struct, gc=False):
     text: str | None = None
+    thinking: Any = None
 
 
 class _Function(msgspec.Struct, gc=False):
@@ -48,6 +51,7 @@ class _ToolCall(msgspec.Struct, gc=False):
 
 class _Delta(msgspec.Struct, gc=False):
     content: str | list[_Part | str] | None = None
+    refusal: Any = None
     reasoning_content: str | None = None
     reasoning: Any = None
     tool_calls: list[_ToolCall] | _ToolCall | None = None
@@ -93,6 +97,7 @@ class ChunkReader:
         self.streamed = False
         self._connection = connection
         self._last_call = -1
+        self._last_id: str | None = None
 
     def read(self, frames: list[Frame], *, cut: bool = False) -> Iterator[Delta]:
         """Give the deltas of these frames; raises `ProviderError` for one that is an error.
@@ -115,6 +120,9 @@ class ChunkReader:
             for delta in self._deltas(choice.delta or choice.message):
                 self.streamed = True
                 yield delta
+            if choice.finish_reason in _GIVEN_UP:
+                said = f"it ended the answer with {choice.finish_reason}"
+                raise fault(ProviderFault, self._connection, said)
 
     def _chunk(self, frame: Frame, *, cut: bool) -> _Chunk:
         try:
@@ -138,9 +146,13 @@ class ChunkReader:
         if reasoning and isinstance(reasoning, str):
             deltas.append(Reasoning(reasoning))
         if delta.content:
-            content = delta.content
-            if text := content if isinstance(content, str) else _joined(content):
-                deltas.append(Text(text))
+            if isinstance(delta.content, str):
+                deltas.append(Text(delta.content))
+            else:
+                deltas.extend(_parts(delta.content))
+        if delta.refusal and isinstance(delta.refusal, str):
+            # What a model says in place of the JSON that it was asked for; else nobody would see why.
+            deltas.append(Text(delta.refusal))
         if delta.tool_calls:
             deltas.extend(self._tool_calls(delta.tool_calls))
         return deltas
@@ -150,9 +162,11 @@ class ChunkReader:
             function = call.function or _Function()
             index = call.index
             if index is None:
-                # Gemini sends no index: a piece that names a call begins one, others continue it.
-                index = self._last_call + 1 if call.id or function.name else max(self._last_call, 0)
+                # Gemini sends no index: a piece that names another call begins one, others continue it.
+                named = call.id != self._last_id if call.id else bool(function.name)
+                index = self._last_call + 1 if named else max(self._last_call, 0)
             self._last_call = max(self._last_call, index)
+            self._last_id = call.id or self._last_id
             arguments = _arguments(function.arguments)
             yield ToolCallDelta(index, call.id, function.name, arguments, _signature(call))
 
@@ -182,8 +196,21 @@ def _usage(sent: _Usage) -> Usage | None:
     )
 
 
-def _joined(parts: list[_Part | str]) -> str:
-    return "".join(part if isinstance(part, str) else part.text or "" for part in parts)
+def _parts(parts: list[_Part | str]) -> Iterator[Delta]:
+    """Read text in parts; Mistral's thinking is one of them, and has parts of its own."""
+    for part in parts:
+        text = part if isinstance(part, str) else part.text
+        if text:
+            yield Text(text)
+        elif isinstance(part, _Part) and (thought := _thought(part.thinking)):
+            yield Reasoning(thought)
+
+
+def _thought(thinking: object) -> str:
+    if isinstance(thinking, str):
+        return thinking
+    pieces = thinking if isinstance(thinking, list) else []
+    return "".join(str(piece.get("text") or "") for piece in pieces if isinstance(piece, dict))
 
 
 def _signature(call: _ToolCall) -> str | None:

@@ -15,6 +15,7 @@ from parley.chat.errors import (
     ContentFiltered,
     ProtocolViolation,
     ProviderError,
+    ProviderFault,
 )
 from parley.chat.usage import Usage
 from providers.config import Connection
@@ -105,8 +106,8 @@ class ResponseReader:
     def read(self, frames: list[Frame], *, cut: bool = False) -> Iterator[Delta]:
         """Give the deltas of these frames; raises `ProviderError` for one that is an error.
 
-        `cut` says that the stream ended within the last of them. An answer that the filter left
-        nothing of is an error too.
+        `cut` says that the stream ended within the last of them. An answer that there is
+        nothing of, by the filter or a call that the model got wrong, is an error too.
         """
         for frame in frames:
             if frame.event != "error" and (not frame.data.strip() or frame.data[:6] == b"[DONE]"):
@@ -132,9 +133,12 @@ class ResponseReader:
 
     def _check_answer(self) -> None:
         finish = self.finish
-        filtered = finish is not None and finish.reason is FinishReason.CONTENT_FILTER
-        if filtered and not self.streamed:
+        if finish is None or self.streamed:
+            return
+        if finish.reason is FinishReason.CONTENT_FILTER:
             raise fault(ContentFiltered, self._connection, f"the answer was blocked ({self._raw})")
+        if finish.reason is FinishReason.UNKNOWN:  # a call that was none, above all
+            raise fault(ProviderFault, self._connection, f"it wrote no answer ({self._raw})")
 
     def _deltas(self, candidate: _Candidate) -> Iterator[Delta]:
         for part in (candidate.content.parts if candidate.content else None) or ():

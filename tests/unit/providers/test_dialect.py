@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from parley.chat.deltas import Delta, Finish, FinishReason, Reasoning, Text, ToolCallDelta
+from parley.chat.errors import ProviderFault
 from parley.chat.messages import Message, Role
 from parley.chat.models import CompletionRequest, Health, HealthState, ModelInfo, Sampling
 from parley.chat.usage import Usage
@@ -105,6 +106,27 @@ READINGS: dict[str, tuple[tuple[bytes, ...], list[Delta]]] = {
         ),
         [ToolCallDelta(0, "a", "f", "{"), ToolCallDelta(0, None, None, "}"), ToolCallDelta(1, "b", "g", "{}"), STOP],
     ),
+    "tool calls without an index, each piece with its id": (
+        (
+            delta({"tool_calls": [call("{", id="a", name="f")]}),
+            delta({"tool_calls": [call("}", id="a")]}),
+            delta({"tool_calls": [call("{}", id="b", name="f")]}),
+            finish(), DONE,
+        ),
+        [ToolCallDelta(0, "a", "f", "{"), ToolCallDelta(0, "a", None, "}"), ToolCallDelta(1, "b", "f", "{}"), STOP],
+    ),
+    "refusal in place of JSON": (
+        (delta({"role": "assistant", "content": None, "refusal": None}), delta({"refusal": "I will "}), delta({"refusal": "not."}), finish(), DONE),
+        [Text("I will "), Text("not."), STOP],
+    ),
+    "thinking in parts, Mistral": (
+        (
+            delta({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]}),
+            delta({"content": [{"type": "thinking", "thinking": "so"}, {"type": "text", "text": "a"}]}),
+            delta({"content": "b"}), finish(), DONE,
+        ),
+        [Reasoning("hm"), Reasoning("so"), Text("a"), Text("b"), STOP],
+    ),
     "tool call with what Gemini wants back": (
         (delta({"tool_calls": [call("{}", id="a", name="f", extra_content={"google": {"thought_signature": "s"}})]}), finish(), DONE),
         [ToolCallDelta(0, "a", "f", "{}", '{"google":{"thought_signature":"s"}}'), STOP],
@@ -133,11 +155,20 @@ async def test_wire_gives_deltas(wire: tuple[bytes, ...], deltas: list[Delta]) -
         ("tool_calls", FinishReason.TOOL_CALLS),
         ("function_call", FinishReason.TOOL_CALLS),
         ("content_filter", FinishReason.CONTENT_FILTER),
-        ("abort", FinishReason.UNKNOWN),
+        ("something_new", FinishReason.UNKNOWN),
     ],
 )
 async def test_finish_reasons_are_one_set(raw: str, reason: FinishReason) -> None:
     assert (await answered(sse(finish(raw), DONE))).deltas == [Finish(reason, raw)]
+
+
+@pytest.mark.parametrize("raw", ["abort", "error", "insufficient_system_resource"])
+@pytest.mark.parametrize("said", [(), (chunk("a"),)], ids=["nothing", "text"])
+async def test_answer_that_was_given_up_is_no_end(raw: str, said: tuple[bytes, ...]) -> None:
+    outcome = await answered(sse(*said, finish(raw), usage(3, 2), DONE))
+    assert isinstance(outcome.error, ProviderFault)
+    assert outcome.error.streamed == bool(said)
+    assert raw in outcome.error.message
 
 
 async def test_document_is_read_as_an_answer() -> None:

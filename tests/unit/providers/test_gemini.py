@@ -183,6 +183,13 @@ async def test_block_is_an_error_that_says_so(sent: bytes) -> None:
     assert "was blocked" in given.error.message
 
 
+async def test_call_that_the_model_got_wrong_is_no_empty_answer() -> None:
+    given = await outcome(GEMINI, sse(wire.ended("MALFORMED_FUNCTION_CALL")))
+    assert (type(given.error), given.deltas) == (ProviderFault, [])
+    assert given.error is not None
+    assert "MALFORMED_FUNCTION_CALL" in given.error.message
+
+
 FAILED: dict[str, tuple[int, str, str, type[ProviderError]]] = {
     "key": (400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.", CredentialsRefused),
     "denied": (403, "PERMISSION_DENIED", "Method doesn't allow unregistered callers", CredentialsRefused),
