@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 
@@ -91,9 +92,11 @@ def timed_out(connection: Connection, phase: str) -> TimedOut:
     """Make the error of a deadline that passed; `phase` is a key of the table above."""
     seconds = getattr(connection.deadlines, f"{phase}_s")
     setting = connection.deadline_setting.format(phase.upper())
+    advice = "Try again, or"
+    if phase == "connect":  # an address that nobody is at is silent too
+        advice = f"Check {connection.url_setting}, and that the server runs, or"
     message = (
-        f"{connection.name} {_WAITED[phase]} within {seconds:g} seconds."
-        f" Try again, or raise {setting}."
+        f"{connection.name} {_WAITED[phase]} within {seconds:g} seconds. {advice} raise {setting}."
     )
     return TimedOut(message, phase=phase, provider=connection.name)
 
@@ -106,7 +109,9 @@ def refusal(
     error = by_status(status, complaint)
     said, quotes = complaint.text, True
     if 300 <= status < 400:
-        quotes, said = False, "it redirects, which is not followed with a key"
+        place = _place(headers.get("Location", "")) or "an address that it does not name"
+        said = f"it redirects to {place}, which is not followed with a key"
+        quotes = False
     elif status == 404 and error is RequestRefused:
         hint = "" if _VERSIONED.search(connection.base_url) else ", which usually ends in /v1"
         said = f"nothing is at this address{hint} ({said or 'no body'})"
@@ -167,6 +172,15 @@ def retry_after(value: str | None, now: datetime | None = None) -> float | None:
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
     seconds = (at - (now or datetime.now(UTC))).total_seconds()
     return min(max(0.0, math.ceil(seconds)), MAX_RETRY_AFTER_S)
+
+
+def _place(location: str) -> str:
+    """Where a redirect leads, without what may be a secret of it."""
+    try:
+        parts = urlsplit(location)
+    except ValueError:
+        return ""
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _reason(exc: aiohttp.ClientConnectorError) -> str:

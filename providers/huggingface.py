@@ -170,10 +170,12 @@ def _is_huggingfaces(url: str) -> bool:
 
 
 def _address(url: str) -> SplitResult | None:
+    """Read an address; None for what is none, which the client would take for a model's name."""
     try:
-        return urlsplit(url)
+        address = urlsplit(url)
     except ValueError:
         return None
+    return address if address.scheme in {"http", "https"} and address.netloc else None
 
 
 def _without_placeholder(prepared: Prepared) -> Prepared:

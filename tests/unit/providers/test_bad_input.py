@@ -41,7 +41,7 @@ MISTAKES: dict[str, tuple[Reply, type[ProviderError], str, str]] = {
     "wrong method": (body(b"Method Not Allowed", "text/plain", 405), RequestRefused, "Method Not Allowed", "THE_URL"),
     "proxy that wants a sign-in": (body(LOGIN, "text/html"), ProtocolViolation, "Sign in - Corporate proxy", "THE_URL"),
     "proxy without its server": (body(b"<html><head><title>502 Bad Gateway</title></head></html>", "text/html", 502), ProviderFault, "502 Bad Gateway", "its log"),
-    "proxy that redirects": (body(b"", "text/plain", 302, {"Location": "https://login.example"}), RequestRefused, "it redirects", "THE_URL"),
+    "proxy that redirects": (body(b"", "text/plain", 302, {"Location": "https://u:pw@login.example/v1?token=s3cret"}), RequestRefused, "it redirects to https://login.example/v1, which", "THE_URL"),
     "no such model": (json_reply(openais("The model `m` does not exist", "model_not_found"), 404), ModelMissing, "`m` does not exist", "THE_MODEL"),
     "no such model, Ollama": (json_reply({"error": {"message": 'model "m" not found, try pulling it first'}}, 404), ModelMissing, "try pulling it first", "THE_MODEL"),
     "no such model, Google": (json_reply(gemini_wire.failure(404, "NOT_FOUND", "models/m is not found for API version v1beta"), 404), ModelMissing, "models/m is not found", "THE_MODEL"),
@@ -74,12 +74,13 @@ async def test_mistake_is_told_with_its_mend(
 
 
 @pytest.mark.parametrize("wire", [OPENAI, *ALL], ids=lambda wire: wire.name)
+@pytest.mark.parametrize("key", [KEY, "no-hf-token"])
 @pytest.mark.parametrize(
     "url",
-    ["http://127.0.0.1:1/v1", "http://no-such-host.invalid/v1", "http://[::1/v1", "nonsense"],
-)
-async def test_address_that_leads_nowhere_is_named(wire: Wire, url: str) -> None:
-    provider = wire.opens(wire.connection(url), ASKED.sampling)
+    ["http://127.0.0.1:1/v1", "http://no-such-host.invalid/v1", "http://[::1/v1", "nonsense", "ftp://127.0.0.1/v1", "127.0.0.1:8080/v1"],
+)  # fmt: skip
+async def test_address_that_leads_nowhere_is_named(wire: Wire, url: str, key: str) -> None:
+    provider = wire.opens(wire.connection(url, key=key), ASKED.sampling)
     given = await outcome_of(provider, ASKED)
     await provider.aclose()
     assert type(given.error) is Unreachable

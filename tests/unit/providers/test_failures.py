@@ -267,6 +267,8 @@ async def test_pool_without_a_free_connection_has_a_deadline() -> None:
         await provider.aclose()
     assert isinstance(outcome.error, TimedOut)
     assert outcome.error.phase == "connect"
+    advice = "Check OPENAI_BASE_URL, and that the server runs, or raise the deadlines."
+    assert outcome.error.message.endswith(advice)
 
 
 async def test_slow_consumer_is_not_an_idle_server() -> None:
