@@ -135,7 +135,9 @@ class ScriptedServer(FakeServer):
             return Complaint(
                 401, _SAID[401], "invalid_api_key" if call.dialect is openai.OPENAI else None
             )
-        if script.known_models_only and asked.model not in {None, script.model}:
+        # Whatever TGI runs, it calls that by this name.
+        known = {None, script.model, *(["tgi"] if call.dialect in _TGI else [])}
+        if script.known_models_only and asked.model not in known:
             message = f"The model `{asked.model}` does not exist"
             return Complaint(
                 404, message, "model_not_found" if call.dialect is openai.OPENAI else None

@@ -1,10 +1,12 @@
 """The failure matrix as it is shipped: each case has its outcome in our own provider."""
 
+import json
 import tomllib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from parley.chat.deltas import Finish, FinishReason, Reasoning, ToolCallDelta
 from parley.chat.errors import (
@@ -13,10 +15,11 @@ from parley.chat.errors import (
     TimedOut,
 )
 from parley.chat.messages import Message, Role
-from parley.fake_server.exchange import listening
+from parley.fake_server.exchange import Request, listening
 from parley.fake_server.script import read_script
 from parley.fake_server.server import ScriptedServer
 from providers.config import Deadlines
+from providers.frames import Frame, FrameReader
 from providers.openai_compatible import OpenAICompatible
 from tests.fakes.failure_matrix import ALSO, FAILED, MATRIX, SILENT, WELL
 from tests.unit.providers.support import LONG, REQUEST, Outcome, connection, late, outcome_of
@@ -99,3 +102,43 @@ async def test_thinking_and_tools_are_read(server: ScriptedServer) -> None:
 def test_every_case_is_tested() -> None:
     cases = {reply["when"][1:-1] for reply in tomllib.loads(MATRIX.read_text())["reply"]}
     assert cases == {*WELL, *FAILED, *SILENT, *ALSO}
+
+
+ROUTES = {
+    "openai": "/v1/chat/completions",
+    "tgi": "/v1/chat/completions",
+    "tgi native": "/generate_stream",
+    "gemini": "/v1beta/models/m:streamGenerateContent?alt=sse",
+}
+# Of a larger stream, as that of two megabytes is, other tests cut the one event.
+MOST_CUT = 8 * 1024
+
+
+def frames(*pieces: bytes) -> list[Frame]:
+    reader = FrameReader()
+    return [frame for piece in pieces for frame in reader.feed(piece)] + reader.close()
+
+
+@pytest.mark.parametrize(("dialect", "path"), ROUTES.items(), ids=ROUTES.keys())
+def test_every_cut_of_every_case_gives_the_same_frames(dialect: str, path: str) -> None:
+    script = read_script(MATRIX)
+    server = ScriptedServer(structs.replace(script, dialect=dialect.split()[0]))
+    cut = 0
+    for case in (*WELL, *FAILED, *SILENT, *ALSO):
+        body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": case}]}
+        asked = {
+            **body,
+            "inputs": case,
+            "contents": [{"role": "user", "parts": [{"text": case}]}],
+            "stream_options": {"include_usage": True},
+        }
+        reply = server.reply_to(Request("POST", path, {}, json.dumps(asked).encode()))
+        stream = b"".join(step for step in reply.steps if isinstance(step, bytes))
+        if len(stream) > MOST_CUT:
+            continue
+        whole = frames(stream)
+        for at in range(1, len(stream)):
+            assert frames(stream[:at], stream[at:]) == whole, (case, stream[:at][-40:])
+        assert frames(*(bytes([byte]) for byte in stream)) == whole, case
+        cut += len(whole) > 0
+    assert cut > 30

@@ -89,6 +89,15 @@ async def test_guarded_server_refuses(
     assert code is None or json.loads(answer[2])["error"]["code"] == code
 
 
+@pytest.mark.parametrize(("dialect", "known"), [("tgi", True), ("openai", False)])
+async def test_tgi_knows_its_model_by_the_name_that_it_always_has(
+    dialect: str, *, known: bool
+) -> None:
+    async with scripted(f'{GUARDED}\ndialect = "{dialect}"') as server:
+        _, _, text = await post(server, PATH, CHAT | {"model": "tgi"}, Authorization="Bearer k")
+    assert ("does not exist" in text) != known
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
