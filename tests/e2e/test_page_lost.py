@@ -68,6 +68,8 @@ async def test_a_thread_that_is_deleted_elsewhere_says_so(
     await expect(other.get_by_text("This conversation was deleted.")).to_be_visible()
     await finished(other)
     await expect(other.get_by_text("All of it.")).to_be_visible()
+    await expect(other.locator("button:has(svg.lucide-rotate-ccw)")).to_have_count(0)
+    await expect(other.locator("button:has(svg.lucide-info)")).to_have_count(0)
     await shot(other, f"deleted-thread-{size}-light")
     await other.get_by_role("button", name="New chat", exact=True).last.click()
     await expect(other).to_have_url(faked.parley.url + "/")
@@ -90,6 +92,7 @@ async def test_a_new_chat_that_is_deleted_in_its_first_answer_says_so(
     assert deleted.ok, await deleted.text()
     await expect(chat_page.get_by_text("This conversation was deleted.")).to_be_visible()
     await expect(chat_page.get_by_text("Once upon")).to_be_visible()
+    await expect(chat_page.locator("button:has(svg.lucide-rotate-ccw)")).to_have_count(0)
 
 
 async def test_a_thread_opens_whichever_answer_comes_first(faked: Faked, chat_page: Page) -> None:

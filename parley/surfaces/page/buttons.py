@@ -37,7 +37,8 @@ _ICONS = {
     FETCH: "download",
     NEW: "square-pen",
 }
-_sent: WeakKeyDictionary[WebsocketSession, tuple[str, dict[str, str]]] = WeakKeyDictionary()
+_Labels = dict[str, str | None]
+_sent: WeakKeyDictionary[WebsocketSession, tuple[str, _Labels]] = WeakKeyDictionary()
 Press = Callable[[WebsocketSession, Owner, str], Awaitable[None]]
 
 
@@ -130,11 +131,18 @@ async def offer_buttons(session: WebsocketSession, buttons: Iterable[Button]) ->
             await emitter.emit("action", action)
 
 
-def _sent_to(session: WebsocketSession) -> dict[str, str]:
-    """The labels by button that a session's present socket was sent."""
+async def withdraw_buttons(session: WebsocketSession) -> None:
+    """Take away all the buttons that the session's page has: there is nothing for them to work on."""
+    emitter, sent = ChainlitEmitter(session), _sent_to(session)
+    while sent:
+        await emitter.emit("remove_action", {"id": sent.popitem()[0]})
+
+
+def _sent_to(session: WebsocketSession) -> _Labels:
+    """The labels by button that a session's present socket was sent; None by those of earlier ones."""
     socket_id, sent = _sent.get(session, ("", {}))
     if socket_id != session.socket_id:
-        sent = {}
+        sent = dict.fromkeys(sent)
         _sent[session] = (session.socket_id, sent)
     return sent
 

@@ -9,7 +9,15 @@ from chainlit.session import WebsocketSession
 from chainlit.step import StepDict
 from chainlit.types import ThreadDict
 
-from parley.surfaces.page.buttons import EARLIER, NEW, Button, buttons_of, offer_buttons, texts_for
+from parley.surfaces.page.buttons import (
+    EARLIER,
+    NEW,
+    Button,
+    buttons_of,
+    offer_buttons,
+    texts_for,
+    withdraw_buttons,
+)
 from parley.surfaces.page.markdown import show_steps
 from parley.surfaces.page.offering import Offering
 from parley.surfaces.page.reader import assistant_step, socket_ready
@@ -85,6 +93,7 @@ async def show_gone(session: WebsocketSession) -> None:
     step_id = str(UUID(int=UUID(thread_id).int ^ _GONE_BIT))
     step = assistant_step(step_id, thread_id, texts.gone)
     step["isError"] = True
+    await withdraw_buttons(session)
     await ChainlitEmitter(session).send_step(step)
     await offer_buttons(session, [Button(NEW, step_id, step_id, texts.new_chat)])
 
