@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from playwright.async_api import Browser, Locator, Page, expect
@@ -194,6 +194,35 @@ async def test_turns_from_elsewhere_appear_live_and_can_be_stopped(
             await expect(again(each).last).to_have_text("Stopped · Run again")
             await expect(each.locator("[data-step-type=user_message]")).to_have_count(3)
         assert answers(models.parley)[-1][0] == "stopped"
+
+
+async def test_pages_hear_of_others_already_in_a_threads_first_answer(models: Faked) -> None:
+    gate, cookie = asyncio.Event(), await new_guest(models.parley)
+    models.will_reply(sse(chunk("Once"), wait(gate), *answer(" upon.")), sse(*answer("Again.")))
+    async with (
+        page_socket(models.parley, cookie) as page,
+        client_of(models.parley) as client,
+    ):
+        await page.say("Tell me a story.")
+        thread_id = (await page.next("first_interaction"))["thread_id"]
+        opened = {"sessionId": str(uuid4()), "clientType": "webapp", "threadId": thread_id}
+        async with page_socket(models.parley, cookie, opened) as other:
+            await other.emit("connection_successful")
+            await other.next("new_message")
+            named = {"title": "A story"}
+            address, client.headers["cookie"] = f"/api/v1/conversations/{thread_id}", cookie
+            assert (await client.patch(address, json=named)).status_code == 200
+            for each in (page, other):
+                await each.next("first_interaction", 2)
+            asked = {"session_id": thread_id, "message": "And then?"}
+            sending = asyncio.create_task(client.post("/chat", json=asked))
+            await until(lambda: select(models.parley, "SELECT 1 FROM turns WHERE state = 'queued'"))
+            gate.set()
+            assert "Again." in (await sending).text
+            for each, before in ((page, []), (other, ["task_end"])):
+                await each.next("task_end", 2 + len(before))
+                signs = [name for name, _ in each.received if name.startswith("task_")]
+                assert signs == [*before, "task_start", "task_end", "task_start", "task_end"]
 
 
 async def test_model_and_settings_are_chosen_and_remembered(models: Faked, page: Page) -> None:

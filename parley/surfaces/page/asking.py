@@ -72,8 +72,8 @@ class Asking:
                 session.chat_profile = profile.label
                 self._choices[session] = Choice.of_profile(profile)
 
-    async def resume(self, session: WebsocketSession) -> None:
-        """Show what the thread holds, and go on with the turn that runs in it."""
+    async def resume(self, session: WebsocketSession) -> Turn | None:
+        """Show what the thread holds; gives the turn that runs in it."""
         emitter = ChainlitEmitter(session)
         await emitter.task_end()  # type: ignore[no-untyped-call]  # Chainlit has no type here
         # Also after a lost connection: what was said meanwhile is in the rows.
@@ -87,14 +87,12 @@ class Asking:
             self._remember(session, thread["metadata"] or {})
             await self._open(session, thread)
         await self.offer_choices(session)
-        if thread is not None:
-            owner = owner_of(session)
-            running = await self._asked.engine.running(owner.id, session.thread_id)
-            if running:
-                await self._following.read(session, running)
+        if thread is None:
+            return None
+        return await self._asked.engine.running(owner_of(session).id, session.thread_id)
 
-    async def answer(self, session: WebsocketSession, payload: object) -> None:
-        """Make a turn of a message, and show it."""
+    async def begin(self, session: WebsocketSession, payload: object) -> Turn:
+        """Make a turn of a message."""
         message_id, text = _message(payload)
         files = file_ids(payload, text)
         choice = self._choice(session)
@@ -122,7 +120,7 @@ class Asking:
             await self._keep(session, choice)
         if files and begun.created:
             await attach_files(session, self._asked.attachments, request.owner, begun.turn, files)
-        await self._following.read(session, begun.turn)
+        return begun.turn
 
     async def edit(self, session: WebsocketSession, payload: object) -> None:
         """Ask an earlier question anew, in other words: a branch beside what was said.

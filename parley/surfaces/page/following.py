@@ -6,10 +6,11 @@ named or deleted, this one or another, it lists them anew.
 """
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from uuid import uuid4
 
+from chainlit.server import sio
 from chainlit.session import WebsocketSession
 
 from parley.chat.engine import Engine
@@ -28,10 +29,14 @@ _PAUSE_S = 2.0
 
 @dataclass(slots=True)
 class _Socket:
-    """What one socket has begun, has seen, and the task that listens for it."""
+    """What one socket has begun, has seen, and the task that listens for it.
+
+    `shows` is held by who shows it a turn: the page has one sign that something runs.
+    """
 
     sent: set[str] = field(default_factory=set)
     seen: set[str] = field(default_factory=set)
+    shows: asyncio.Lock = field(default_factory=asyncio.Lock)
     listening: asyncio.Task[None] | None = None
 
 
@@ -47,14 +52,18 @@ class Following:
 
     def sends(self, session: WebsocketSession, user_step_id: str) -> None:
         """Take note of a message that this socket is about to send: it shows it already."""
-        self._of(session).sent.add(user_step_id)
+        with suppress(SocketGone):
+            self._of(session).sent.add(user_step_id)
 
-    async def read(self, session: WebsocketSession, turn: Turn) -> None:
-        """Show a turn to its end, unless this socket reads it or has."""
+    async def go_on(self, session: WebsocketSession, turn: Turn | None) -> None:
+        """Show a turn to its end, unless this socket reads it or has; raises `SocketGone`."""
         socket = self._of(session)
-        if turn.id in socket.seen:
-            return
-        socket.seen.add(turn.id)
+        if turn and turn.id not in socket.seen:
+            socket.seen.add(turn.id)
+            async with socket.shows:
+                await self._read(session, socket, turn)
+
+    async def _read(self, session: WebsocketSession, socket: _Socket, turn: Turn) -> None:
         offers_local = self._offering.is_for(session)
         if not await read_turn(session, self._engine, turn, offers_local=offers_local):
             socket.seen.discard(turn.id)
@@ -68,7 +77,10 @@ class Following:
         return True
 
     async def listen(self, session: WebsocketSession, owner: Owner) -> None:
-        """Read what is begun elsewhere, until the socket is gone; once for each socket."""
+        """Read what is begun elsewhere, until the socket is gone; once for each socket.
+
+        Raises `SocketGone`.
+        """
         socket = self._of(session)
         if socket.listening is not None:
             return
@@ -77,10 +89,9 @@ class Following:
         while session.socket_id == socket_id:
             try:
                 await self._hear(session, owner)
-            except SocketGone:
-                return
             except NotFound:  # deleted before anybody listened
-                await show_gone(session)
+                async with socket.shows:
+                    await show_gone(session)
                 return
             except ParleyError as error:
                 logger.warning("Listening again in a moment", code=error.code)
@@ -98,22 +109,26 @@ class Following:
                 await self._heard(session, owner, news)
 
     async def _heard(self, session: WebsocketSession, owner: Owner, news: News) -> None:
+        socket = self._of(session)
         if not isinstance(news, TurnNews):
             await list_anew(session, f"{news} {uuid4()}")
             if news == Deleted(owner.id, session.thread_id):
-                await show_gone(session)
+                async with socket.shows:
+                    await show_gone(session)
             return
-        socket = self._of(session)
         if news.state is TurnState.QUEUED or news.turn_id in socket.seen:
             return
         turn = await self._engine.turn(owner.id, news.turn_id)
         if turn.user_step_id in socket.sent:
             return
-        await self.show(session)
-        if turn.state.is_over:
+        async with socket.shows:
+            await self.show(session)
             socket.seen.add(turn.id)
-        else:
-            await self.read(session, turn)
+            if not turn.state.is_over:
+                await self._read(session, socket, turn)
 
     def _of(self, session: WebsocketSession) -> _Socket:
+        """Give what is known of the session's socket; one that is gone would never be forgotten."""
+        if not sio.manager.is_connected(session.socket_id, "/"):
+            raise SocketGone
         return self._sockets.setdefault(session.socket_id, _Socket())

@@ -5,11 +5,12 @@ and a thread id as it comes. What is ours is registered in place of Chainlit's o
 tests/integration/test_chainlit_seams.py says whether the installed version still has them.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import unquote
 from uuid import UUID, uuid4, uuid5
 
@@ -29,7 +30,7 @@ from parley.chat.engine import Engine
 from parley.chat.errors import InternalError, InvalidRequest, ParleyError, Unauthenticated
 from parley.chat.owner import current_owner
 from parley.chat.receipts import Receipts
-from parley.chat.turns import Owner
+from parley.chat.turns import Owner, Turn
 from parley.observability.logs import get_logger
 from parley.surfaces.failures import INTERNAL
 from parley.surfaces.models import Models
@@ -47,6 +48,7 @@ from parley.surfaces.starters import Profile, Starter
 from parley.surfaces.texts import language_of
 
 logger = get_logger(__name__)
+T = TypeVar("T")
 
 # What a socket may ask for before it is answered: every message that waits for its turn, and more.
 _AT_ONCE = 100
@@ -173,16 +175,15 @@ class _Handlers:
         if sid not in self._resuming:
             self._resuming.add(sid)
             try:
-                await self._do(session, self._asking.resume(session))
+                running = await self._do(session, self._asking.resume(session))
             finally:
                 self._resuming.discard(sid)
-            await self._do(session, self._asking.listen(session))
+            await self._go_on(session, running)
 
     async def client_message(self, sid: str, payload: object = None, *_: object) -> None:
         """Make a turn of a message, and show it."""
         session = WebsocketSession.require(sid)
-        await self._do(session, self._asking.answer(session, payload))
-        await self._do(session, self._asking.listen(session))
+        await self._go_on(session, await self._do(session, self._asking.begin(session, payload)))
 
     async def edit_message(self, sid: str, payload: object = None, *_: object) -> None:
         """Ask a question anew, in other words."""
@@ -254,29 +255,35 @@ class _Handlers:
             self._asking.has_lost_thread(session)
         return session
 
-    async def _do(self, session: WebsocketSession, asked: Coroutine[Any, Any, None]) -> None:
-        """Do what a client asked for, unless it asks for too much at once."""
+    async def _go_on(self, session: WebsocketSession, turn: Turn | None) -> None:
+        """Show a turn to its end, and meanwhile, and from then on, what is begun elsewhere."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._do(session, self._following.go_on(session, turn)))
+            tasks.create_task(self._do(session, self._asking.listen(session)))
+
+    async def _do(self, session: WebsocketSession, asked: Coroutine[Any, Any, T]) -> T | None:
+        """Do what a client asked for, unless it asks for too much at once; None where it fails."""
         socket_id = session.socket_id
         if self._asked[socket_id] >= _AT_ONCE:
             logger.warning("Socket closed that asks for too much at once")
             asked.close()
             await sio.disconnect(socket_id)
-            return
+            return None
         self._asked[socket_id] += 1
         try:
-            await self._answered(session, asked)
+            return await self._answered(session, asked)
         finally:
             self._asked[socket_id] -= 1
             if not self._asked[socket_id]:
                 del self._asked[socket_id]
 
-    async def _answered(self, session: WebsocketSession, asked: Awaitable[None]) -> None:
+    async def _answered(self, session: WebsocketSession, asked: Awaitable[T]) -> T | None:
         """Where it fails the client is told, and never met with silence."""
         correlation_id.set(uuid4().hex)
         init_ws_context(session)
         current_owner.set(owner_of(session))
         try:
-            await asked
+            return await asked
         except SocketGone:
             logger.info("Socket left")
         except ParleyError as error:
@@ -285,6 +292,7 @@ class _Handlers:
         except Exception:  # the process's edge: the user is told, the log has the story
             logger.exception("Request of the page failed")
             await _tell(session, InternalError(INTERNAL))
+        return None
 
 
 async def _tell(session: WebsocketSession, error: ParleyError) -> None:
