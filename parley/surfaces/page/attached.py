@@ -116,8 +116,22 @@ async def ask_anew(
 ) -> None:
     """Submit what asks the same as this turn, or in other words, with the files of its message.
 
-    They are copied first: other pages show the new turn as soon as it is there.
+    They are copied first: other pages show the new turn as soon as it is there. Who asks may be
+    cancelled meanwhile, and leaves when there are both or neither.
     """
+    asking = asyncio.ensure_future(_ask_anew(engine, attachments, request, turn))
+    try:
+        await asyncio.wait([asking])
+    finally:
+        await asyncio.wait([asking])
+        refusal = asking.exception()
+    if refusal:
+        raise refusal
+
+
+async def _ask_anew(
+    engine: Engine, attachments: Attachments, request: TurnRequest, turn: Turn
+) -> None:
     step_id, owner = str(uuid4()), request.owner
     copied = await attachments.copy(owner, turn.thread_id, turn.user_step_id, step_id)
     try:
