@@ -119,8 +119,6 @@
    gives it, once it was fetched and only where it is drawn: on a phone it is not. */
 (() => {
   const home = new URL('..', document.currentScript.src).pathname;
-  const known = new WeakSet();
-  const { send } = WebSocket.prototype;
   let chat = {}; // the chat that is shown; `thread` is its thread, once it has begun one here
 
   const tellRouter = (path) => {
@@ -145,19 +143,40 @@
     },
   };
   const EVENT = /^42\["(\w+)"/; // as Socket.IO writes one
-  const hear = (said, itsChat) => {
-    const name = itsChat === chat && EVENT.exec(said)?.[1];
-    if (Object.hasOwn(HEARD, name)) HEARD[name](JSON.parse(said.slice(2))[1]);
+  const hear = ({ data }) => {
+    const name = EVENT.exec(data)?.[1];
+    if (Object.hasOwn(HEARD, name)) HEARD[name](JSON.parse(data.slice(2))[1]);
   };
 
-  // Whoever makes a socket sends by it first.
-  WebSocket.prototype.send = function (data) {
-    if (!known.has(this)) {
-      known.add(this);
-      const itsChat = chat;
-      this.addEventListener('taken', (event) => hear(event.data, itsChat));
+  /* Frames that wait are handed over together. Chainlit draws the page anew after each task in which one came, and a
+     thread that opens brings a hundred: drawn once and not as often, it is there a fifth of a second sooner. */
+  window.WebSocket = class extends WebSocket {
+    set onmessage(handler) {
+      let itsChat;
+      const waiting = [];
+      const { port1: later, port2: bell } = new MessageChannel();
+      const take = (taker, event) => {
+        try {
+          taker.call(this, event);
+        } catch (error) {
+          reportError(error);
+        }
+      };
+      const handOver = () => {
+        for (const event of waiting.splice(0)) {
+          take(handler, event);
+          if (itsChat === chat) take(hear, event);
+        }
+      };
+      later.onmessage = handOver;
+      this.addEventListener('open', () => {
+        itsChat = chat;
+      });
+      this.addEventListener('close', handOver);
+      super.onmessage = (event) => {
+        if (waiting.push(event) === 1) bell.postMessage(null);
+      };
     }
-    return send.call(this, data);
   };
 
   const leave = (event) => {
@@ -173,72 +192,41 @@
   document.addEventListener('click', leave, { capture: true });
 })();
 
-/* Frames that wait are handed over together. Chainlit draws the page anew after each task in which one came, and a
-   thread that opens brings a hundred: drawn once and not as often, it is there a fifth of a second sooner. What the
-   page has heard of a frame is told by the event `taken`. */
-(() => {
-  window.WebSocket = class extends WebSocket {
-    set onmessage(handler) {
-      const waiting = [];
-      const { port1: later, port2: bell } = new MessageChannel();
-      const handOver = () => {
-        for (const event of waiting.splice(0)) {
-          try {
-            handler.call(this, event);
-          } catch (error) {
-            reportError(error);
-          }
-          this.dispatchEvent(new MessageEvent('taken', { data: event.data }));
-        }
-      };
-      later.onmessage = handOver;
-      this.addEventListener('close', handOver);
-      super.onmessage = (event) => {
-        if (waiting.push(event) === 1) bell.postMessage(null);
-      };
-    }
-  };
-})();
-
-/* The page keeps what comes last of its list of threads, and where two ask for it, an answer from before the first
-   message may come after one from behind it. Whoever asked earlier gets what the latest question was answered. */
+/* Answers that the page takes as they come, and must not. */
 (() => {
   const { fetch } = window;
   const latest = new Map(); // by what was asked
+  let before = Promise.resolve();
 
-  const answered = async (asked, question) => {
+  const sameAsLatest = async (asked, question) => {
     const response = await asked;
     const later = latest.get(question);
     if (later === asked) return response.clone();
-    return answered(later, question).catch(() => response);
+    return sameAsLatest(later, question).catch(() => response);
+  };
+
+  const whole = async (asked) => (await asked).clone().arrayBuffer();
+
+  const RULES = {
+    // The page keeps what comes last of its list of threads, and where two ask for it, an answer from before the first
+    // message may come after one from behind it. Whoever asked earlier gets what the latest question was answered.
+    '/project/threads': (asked, question) => {
+      latest.set(question, asked);
+      return sameAsLatest(asked, question);
+    },
+    // A thread is opened by two connections, each made when a cookie was given for it. Only the second names the thread,
+    // and the one that is made last stays: cookies are handed over in the order in which they were asked for, or the
+    // page would wait for its thread forever.
+    '/set-session-cookie': (asked) => {
+      before = Promise.allSettled([before, whole(asked)]).then(() => asked);
+      return before;
+    },
   };
 
   window.fetch = (input, init) => {
-    const asked = fetch.call(window, input, init);
-    const url = typeof input === 'string' ? input : (input.url ?? input.href);
-    if (!url.endsWith('/project/threads')) return asked;
-    const question = String(init?.body);
-    latest.set(question, asked);
-    return answered(asked, question);
-  };
-})();
-
-/* A thread is opened by two connections, each made when a cookie was given for it. Only the second names the thread, and
-   the one that is made last stays: cookies are handed over in the order in which they were asked for, or the page would
-   wait for its thread forever. */
-(() => {
-  const { fetch } = window;
-  let before = Promise.resolve();
-  const whole = async (asked) => {
-    const answer = await asked;
-    await answer.clone().arrayBuffer();
-    return answer;
-  };
-  window.fetch = (...asked) => {
-    const answer = fetch(...asked);
-    if (!String(asked[0]).endsWith('/set-session-cookie')) return answer;
-    const inTurn = Promise.allSettled([before, whole(answer)]).then(() => answer);
-    before = inTurn;
-    return inTurn;
+    const asked = fetch(input, init);
+    const url = String(input.url ?? input);
+    const path = Object.keys(RULES).find((end) => url.endsWith(end));
+    return path ? RULES[path](asked, String(init?.body)) : asked;
   };
 })();
