@@ -1,14 +1,17 @@
 // Names for what Chainlit draws without one: a button that is only a picture says nothing to who cannot see it.
-// The words are Chainlit's own translations; those of Parley's two buttons come with them.
+// The words are Chainlit's own translations, and what it has no words for comes with them (languages.py).
 (() => {
-  const BY_ID = {
-    "sidebar-trigger-button": "threadHistory.sidebar.actions.open",
-    "search-chats-button": "threadHistory.sidebar.filters.search",
-    "new-chat-button": "navigation.newChat.button",
-    "upload-button": "chat.input.actions.attachFiles",
-    "chat-settings-open-modal": "chat.settings.title",
-    "chat-submit": "chat.input.actions.send",
-    "stop-button": "chat.input.actions.stop",
+  const BY_PLACE = {
+    "[data-sidebar=sidebar] #sidebar-trigger-button": "threadHistory.sidebar.actions.close",
+    "#sidebar-trigger-button": "threadHistory.sidebar.actions.open",
+    "#search-chats-button": "threadHistory.sidebar.filters.search",
+    "#new-chat-button": "navigation.newChat.button",
+    "#upload-button": "chat.input.actions.attachFiles",
+    "#chat-settings-open-modal": "chat.settings.title",
+    "#chat-submit": "chat.input.actions.send",
+    "#stop-button": "chat.input.actions.stop",
+    "#chat-profiles": "parley.profile",
+    "#edit-chat-input": "parley.edit",
   };
   const BY_ICON = {
     copy: "chat.messages.actions.copy.button",
@@ -20,46 +23,118 @@
     x: "common.actions.cancel",
     "rotate-ccw": "parley.again",
     info: "parley.details",
+    pencil: "parley.edit",
+    "share-2": "threadHistory.thread.menu.share",
+    "arrow-left": "common.actions.goBack",
+    "arrow-down": "parley.to_end",
   };
+  // What Chainlit says in English, whatever the language.
+  const BY_TEXT = { "Toggle theme": "parley.theme", Close: "parley.close" };
+  const TOLD = [
+    [/^Couldn't resume chat(?:: |$)/, "parley.not_opened"],
+    [/^File type must be .*/s, "parley.file_kind"],
+    [/^File is larger than (?=\d+ MB$)/, "parley.file_large"],
+    [/^Too many files$/, "parley.files_many"],
+  ];
   const language = navigator.language || "en-US";
   let words = {};
 
   const worded = (key) => key.split(".").reduce((found, part) => found?.[part], words);
 
   const nameOf = (button) => {
+    const text = button.textContent.trim();
+    if (text) return worded(BY_TEXT[text] ?? "");
     const icon = [...(button.querySelector("svg")?.classList ?? [])]
       .map((name) => name.replace(/^lucide-/, ""))
       .find((name) => BY_ICON[name]);
-    return worded(BY_ID[button.id] ?? BY_ICON[icon] ?? "");
+    return worded(BY_ICON[icon] ?? "");
   };
 
-  const name = () => {
-    for (const button of document.querySelectorAll("button:not([aria-label])")) {
-      if (button.textContent.trim()) continue;
-      const said = nameOf(button);
-      if (!said) continue;
-      if (button.getAttribute("role") === "presentation") button.removeAttribute("role");
-      button.setAttribute("aria-label", said);
+  const label = (element, said) => {
+    if (!said) return;
+    if (element.getAttribute("role") === "presentation") element.removeAttribute("role");
+    element.setAttribute("aria-label", said);
+  };
+
+  const nameButtons = () => {
+    for (const [place, key] of Object.entries(BY_PLACE)) {
+      for (const one of document.querySelectorAll(`${place}:not([aria-label])`)) label(one, worded(key));
     }
+    for (const button of document.querySelectorAll("button:not([aria-label])")) label(button, nameOf(button));
     for (const menu of document.querySelectorAll("#thread-options:not([role])")) {
       menu.setAttribute("role", "button");
-      menu.setAttribute("aria-label", worded("threadHistory.thread.menu.rename") ?? "");
+      label(menu, worded("threadHistory.thread.menu.rename"));
     }
-    // Lists whose items are wrapped are no lists to a screen reader.
+  };
+
+  const nameDialogs = () => {
+    for (const dialog of document.querySelectorAll("[role=dialog]:not([aria-label])")) {
+      if (document.getElementById(dialog.getAttribute("aria-labelledby"))) continue;
+      const title = dialog.querySelector("h2")?.textContent;
+      const isPicker = dialog.id.startsWith("mode-picker");
+      label(dialog, title ?? worded(isPicker ? "parley.model" : "threadHistory.sidebar.title"));
+    }
+  };
+
+  const mendRoles = () => {
+    // Lists whose items are wrapped are no lists to a screen reader, nor are those without any.
     const lists = "ul[data-sidebar=menu]:not([role]), li[data-sidebar=menu-item]:not([role])";
     for (const list of document.querySelectorAll(lists)) list.setAttribute("role", "presentation");
-    // Code and formulas that are wider than the screen can be scrolled by keys too.
+    for (const list of document.querySelectorAll("[cmdk-list]")) {
+      list.setAttribute("role", list.querySelector("[cmdk-item]") ? "listbox" : "presentation");
+    }
+    for (const bar of document.querySelectorAll("[role=separator][aria-controls]")) {
+      if (!document.getElementById(bar.getAttribute("aria-controls"))) bar.removeAttribute("aria-controls");
+    }
+    // A link in a button is one thing to press, not two, of which one does nothing.
+    for (const link of document.querySelectorAll("button > a[href]")) {
+      const { href } = link;
+      link.removeAttribute("href");
+      link.parentElement.setAttribute("role", "link");
+      link.parentElement.addEventListener("click", () => location.assign(href));
+    }
+    // What is wider or higher than its place can be scrolled by keys too.
     const wide = "pre code:not([tabindex]), .katex-display:not([tabindex])";
-    for (const one of document.querySelectorAll(wide)) one.tabIndex = 0;
+    const high = "[id^=mode-picker-popover] [cmdk-list]:not([tabindex])";
+    for (const one of document.querySelectorAll(`${wide}, ${high}`)) one.tabIndex = 0;
+  };
+
+  const translateTold = () => {
+    for (const title of document.querySelectorAll("[data-sonner-toast] [data-title]")) {
+      const text = title.firstChild;
+      const [said, key] = TOLD.find(([english]) => english.test(text?.data)) ?? [];
+      if (said && worded(key)) text.data = text.data.replace(said, () => worded(key));
+    }
+  };
+
+  const mend = () => {
+    nameButtons();
+    nameDialogs();
+    mendRoles();
+    translateTold();
   };
 
   let asked = false;
-  const nameSoon = () => {
+  const mendSoon = () => {
     if (asked) return;
     asked = true;
     requestAnimationFrame(() => {
       asked = false;
-      name();
+      mend();
+    });
+  };
+
+  // Behind an open menu nothing can be reached: Chainlit hides it from screen readers, but not from the Tab key. At
+  // once, because the button that opened something gets the focus back when it is closed; by hand where it would not.
+  let pressed;
+  const shutOff = () => {
+    const root = document.getElementById("root");
+    const isBehind = root.getAttribute("aria-hidden") === "true";
+    if (isBehind === root.inert) return;
+    root.inert = isBehind;
+    if (isBehind) return;
+    setTimeout(() => {
+      if (document.activeElement === document.body && pressed?.isConnected) pressed.focus();
     });
   };
 
@@ -67,8 +142,15 @@
     const answer = await fetch(`/project/translations?language=${encodeURIComponent(language)}`);
     words = (await answer.json()).translation ?? {};
     if (words.parley) document.documentElement.lang = words.parley.tag;
-    name();
-    new MutationObserver(nameSoon).observe(document.body, { childList: true, subtree: true });
+    mend();
+    const changes = new MutationObserver(() => {
+      shutOff();
+      mendSoon();
+    });
+    document.getElementById("root").addEventListener("focusin", ({ target }) => {
+      pressed = target.closest("button");
+    });
+    changes.observe(document.body, { childList: true, subtree: true, attributeFilter: ["aria-hidden"] });
   };
 
   begin();

@@ -38,6 +38,20 @@ class ReceiptTexts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     digest: str
 
 
+class PageTexts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What public/page.js says where Chainlit's page has no words, or English ones only."""
+
+    profile: str
+    theme: str
+    close: str
+    edit: str
+    to_end: str
+    not_opened: str
+    file_kind: str
+    file_large: str
+    files_many: str
+
+
 class AccountTexts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the pages of signing in, of leaving and of the account say."""
 
@@ -144,6 +158,7 @@ class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parts: dict[str, str]
     phrases: dict[str, str]
     receipt: ReceiptTexts
+    page: PageTexts
     account: AccountTexts
 
     def number(self, value: float, decimals: int = 0) -> str:

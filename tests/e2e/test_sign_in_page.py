@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser, Page, WebSocket, expect
 
+from tests.e2e.axe import assert_open_to_all
 from tests.e2e.support import asks
 from tests.e2e.test_page import say as say_in
 from tests.fakes.model_server import (
@@ -91,7 +92,7 @@ async def test_a_guest_signs_in_and_keeps_the_thread_and_signs_out(
     await page.get_by_role("button", name="Yes, sign me out").click()  # the provider asks, too
     await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     await page.get_by_text("Go on as a guest").click()
-    await expect(page.get_by_text("No threads found")).to_be_visible()
+    await expect(page.get_by_text("No conversations found")).to_be_visible()
     await expect(page.get_by_text("before I signed in")).to_have_count(0)
 
 
@@ -156,6 +157,7 @@ async def test_a_key_is_made_shown_once_and_revoked(page: Page, team_url: str) -
     await page.locator("input[name=name]").fill("laptop")
     await page.get_by_text("Make a key").click()
     key = await page.locator("#new-key").inner_text()
+    await assert_open_to_all(page)
     context = await page.context.request.get(
         f"{team_url}/api/v1/me", headers={"authorization": f"Bearer {key}", "cookie": ""}
     )

@@ -1,13 +1,17 @@
 """Languages: Chainlit's part of the page, in the language of who reads it.
 
 Its own texts are named by regions: for ``de-CH`` it has none, and would show English beside our
-German. And three of its words are ours: the greeting of chainlit.md, the link to the account, and
-what a guest is called.
+German. Some are missing, wrong or not true of Parley: languages/chainlit.toml has others. And three
+of its words are ours: the greeting of chainlit.md, the link to the account, and what a guest is
+called.
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import chainlit.server
 import msgspec
@@ -18,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from parley.chat.errors import InvalidRequest
-from parley.surfaces.texts import ENGLISH, texts_of
+from parley.surfaces.texts import ENGLISH, language_of, texts_of
 
 ACCOUNT = "account"
 _CHAINLITS = Path(config_translation_dir)
@@ -36,9 +40,11 @@ def language_routes(who: Callable[[Request], Awaitable[PersistedUser]]) -> list[
         language = config.ui.language or _asked(request)
         tag, texts = chainlit_tag(language), texts_of(language)
         told = msgspec.json.decode((await chainlit.server.project_translations(tag)).body)
-        # What public/page.js calls the buttons that Chainlit has no words for, and the document:
-        # Chainlit's says that it is English, and so it would be read aloud.
-        ours = {"again": texts.run_again, "details": texts.details}
+        correct(told["translation"], corrections().get(language_of(tag), {}))
+        # What public/page.js calls what Chainlit has no words for, and the document: Chainlit's
+        # says that it is English, and so it would be read aloud.
+        ours = {"again": texts.run_again, "details": texts.details, "model": texts.model}
+        ours |= msgspec.to_builtins(texts.page)
         told["translation"]["parley"] = ours | {"tag": tag if tag == _NONE else language}
         return JSONResponse(told)
 
@@ -49,7 +55,8 @@ def language_routes(who: Callable[[Request], Awaitable[PersistedUser]]) -> list[
         told = msgspec.json.decode(answer.body)
         for link in told["ui"].get("header_links") or ():
             if link["name"] == ACCOUNT:
-                link["display_name"] = texts_of(config.ui.language or language).account.title
+                title = texts_of(config.ui.language or language).account.title
+                link |= {"name": title, "display_name": title}
         return JSONResponse(told)
 
     return [
@@ -69,6 +76,24 @@ def chainlit_tag(tag: str, directory: Path = _CHAINLITS) -> str:
         return tag
     language = "zh-TW" if _TRADITIONAL.match(tag) else tag.partition("-")[0].lower()
     return language if any(directory.glob(f"{language}*.json")) else _NONE
+
+
+@cache
+def corrections() -> Mapping[str, Mapping[str, tuple[str, str]]]:
+    """Give what Chainlit says and what it should, by language and path."""
+    content = files("parley.surfaces").joinpath("languages", "chainlit.toml").read_bytes()
+    return msgspec.toml.decode(content, type=dict[str, dict[str, tuple[str, str]]])
+
+
+def correct(translation: dict[str, Any], better: Mapping[str, tuple[str, str]]) -> None:
+    """Correct Chainlit's texts; those that whoever runs the server has written stay."""
+    for path, (wrong, right) in better.items():
+        *above, name = path.split(".")
+        place = translation
+        for part in above:
+            place = place.setdefault(part, {})
+        if place.get(name, "") == wrong:
+            place[name] = right
 
 
 def greeting(root: str, language: str) -> str | None:

@@ -8,10 +8,17 @@ import pytest
 from starlette.requests import HTTPConnection
 
 from parley.chat.errors import RateLimited, TooLarge
-from parley.surfaces.page.languages import chainlit_tag, greeting, liked_by
+from parley.surfaces.page.languages import (
+    chainlit_tag,
+    correct,
+    corrections,
+    greeting,
+    liked_by,
+)
 from parley.surfaces.page.refusals import refusal
 from parley.surfaces.texts import LANGUAGES, texts_of
 from tests.shape.source import ROOT
+from tests.unit.surfaces.test_texts import leaves
 
 CHAINLITS = Path(chainlit.config.TRANSLATIONS_DIR)
 
@@ -36,6 +43,36 @@ def test_a_region_that_chainlit_does_not_know_gets_its_language(asked: str, tag:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_chainlit_has_every_language_of_ours(language: str) -> None:
     assert list(CHAINLITS.glob(f"{language}*.json"))
+
+
+def words_of(language: str) -> dict[str, str]:
+    """What Chainlit says in one of our languages, by the path of each text."""
+    (file, *_) = sorted(CHAINLITS.glob(f"{language}*.json"))
+    return dict(leaves("", json.loads(file.read_text())))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nothing_of_chainlits_page_stays_english_or_wrong(language: str) -> None:
+    (file, *_) = sorted(CHAINLITS.glob(f"{language}*.json"))
+    told, better = json.loads(file.read_text()), corrections()[language]
+    said = dict(leaves("", told))
+    # A newer Chainlit may have mended it.
+    assert {path: said.get(path, "") for path in better} == {
+        path: wrong for path, (wrong, _) in better.items()
+    }
+    correct(told, better)
+    corrected, english = dict(leaves("", told)), words_of("en")
+    assert corrected.keys() == english.keys()
+    assert [corrected[path] for path in better] == [right for _, right in better.values()]
+    if language == "ja":
+        same = {path for path, text in corrected.items() if text == english[path]}
+        assert {path.partition(".")[0] for path in same} == {"auth", "navigation", "alerts"}
+
+
+def test_what_whoever_runs_the_server_has_written_stays() -> None:
+    told = {"a": {"b": "Ours"}}
+    correct(told, {"a.b": ("Chainlit's", "Parley's"), "a.c": ("", "New")})
+    assert told == {"a": {"b": "Ours", "c": "New"}}
 
 
 def test_the_greeting_that_is_shipped_is_translated() -> None:

@@ -22,13 +22,14 @@ _MARKS = {"thousands", "decimal", "account.comma"}
 
 def said_in(language: str) -> dict[str, str]:
     """Every text by its path."""
-    return dict(_leaves("", msgspec.to_builtins(texts_of(language))))
+    return dict(leaves("", msgspec.to_builtins(texts_of(language))))
 
 
-def _leaves(path: str, value: object) -> Iterator[tuple[str, str]]:
+def leaves(path: str, value: object) -> Iterator[tuple[str, str]]:
+    """The texts of a tree, each with its path."""
     if isinstance(value, dict):
         for name, below in value.items():
-            yield from _leaves(f"{path}.{name}" if path else name, below)
+            yield from leaves(f"{path}.{name}" if path else name, below)
     else:
         assert isinstance(value, str)
         yield path, value
