@@ -1,7 +1,7 @@
 """``python -m benchmarks``: run them all, or those that are named; print one table for each."""
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 
 import uvloop
@@ -22,6 +22,7 @@ from benchmarks.page import page_rows
 from benchmarks.provider_figures import provider_rows
 from benchmarks.sockets import socket_rows
 from benchmarks.table import Row, print_rows, progress
+from benchmarks.yardstick import yardstick_rows
 
 
 def main() -> None:
@@ -40,7 +41,7 @@ def _http_table() -> list[Row]:
     return uvloop.run(_http_rows())
 
 
-_TABLES: dict[str, Callable[[], list[Row]]] = {
+_TABLES: dict[str, Callable[[], Sequence[Row]]] = {
     "http": _http_table,
     "data-layer": data_layer_rows,
     "providers": provider_rows,
@@ -48,6 +49,7 @@ _TABLES: dict[str, Callable[[], list[Row]]] = {
     "page": page_rows,
     "sockets": socket_rows,
     "live": live_rows,
+    "yardstick": yardstick_rows,
 }
 
 

@@ -66,7 +66,7 @@ def parley(
     upstream_port: int, *, core: int | None = SERVER_CORE, **settings: str
 ) -> Iterator[Server]:
     """Run Parley as users do, in an empty directory, on the upstream; without a core on all."""
-    port = _free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory() as directory:
         environment = {
             "PATH": os.environ["PATH"],
@@ -92,25 +92,27 @@ def parley(
         try:
             if core is not None:
                 pin(process.pid, core)
-            _wait_ready(process, port)
+            wait_ready(process, f"http://127.0.0.1:{port}/readyz", 30)
             yield Server("parley", port, process.pid, monotonic() - began_at)
         finally:
             process.terminate()
             process.wait(30)
 
 
-def _wait_ready(process: subprocess.Popen[bytes], port: int) -> None:
-    give_up_at = monotonic() + 30
+def wait_ready(process: subprocess.Popen[bytes], url: str, within_s: float) -> None:
+    """Wait until what a process serves there is 200."""
+    give_up_at = monotonic() + within_s
     while monotonic() < give_up_at:
-        assert process.poll() is None, "parley did not start"
+        assert process.poll() is None, f"nothing was started that answers at {url}"
         try:
-            with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1):
+            with urlopen(url, timeout=1):
                 return
         except (URLError, OSError):
             sleep(0.02)
-    raise TimeoutError("parley is not ready")
+    raise TimeoutError(f"{url} is not ready")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Find a port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return int(listening.getsockname()[1])
