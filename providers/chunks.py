@@ -5,7 +5,7 @@ make of it is wider: fields are null, empty or missing, text is a list of parts,
 without an index or as one bare object, and errors have five shapes. Unknown fields are skipped.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -109,47 +109,52 @@ class ChunkReader:
             if data[:6] == b"[DONE]":
                 self.done = True
                 return
-            chunk = self._chunk(frame, cut=cut)
-            choice = chunk.choices[0] if chunk.choices else None
+            try:
+                chunk = _decode(data)
+            except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+                if not data.strip() and frame.event != "error":
+                    continue
+                raise self._unreadable(frame, cut=cut) from exc
+            if chunk.error or chunk.choices is None or frame.event:
+                self._raise_error(frame, chunk)
             if chunk.usage is not None:
                 self.usage = _usage(chunk.usage) or self.usage
-            if choice is None:
+            if not chunk.choices:
                 continue
-            if choice.finish_reason:
-                self.finish = _finish(choice.finish_reason)
+            choice = chunk.choices[0]
             for delta in self._deltas(choice.delta or choice.message):
                 self.streamed = True
                 yield delta
-            if choice.finish_reason in _GIVEN_UP:
-                said = f"it ended the answer with {choice.finish_reason}"
-                raise fault(ProviderFault, self._connection, said)
+            if choice.finish_reason:
+                self._end(choice.finish_reason)
 
-    def _chunk(self, frame: Frame, *, cut: bool) -> _Chunk:
-        try:
-            chunk = _decode(frame.data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-            if not frame.data.strip() and frame.event != "error":
-                return _Chunk()
-            raise self._unreadable(frame, cut=cut) from exc
+    def _end(self, raw: str) -> None:
+        self.finish = _finish(raw)
+        if raw in _GIVEN_UP:
+            raise fault(ProviderFault, self._connection, f"it ended the answer with {raw}")
+
+    def _raise_error(self, frame: Frame, chunk: _Chunk) -> None:
+        """Raise what a frame says that may be an error."""
         certain = bool(chunk.error) or frame.event == "error"
         if certain or chunk.choices is None:
             error = frame_fault(self._connection, frame, certain=certain)
             if error is not None:
                 raise error
-        return chunk
 
-    def _deltas(self, delta: _Delta | None) -> list[Delta]:
+    def _deltas(self, delta: _Delta | None) -> Sequence[Delta]:
         if delta is None:
-            return []
+            return ()
+        content, reasoning = delta.content, delta.reasoning_content or delta.reasoning
+        is_more = reasoning or delta.tool_calls or delta.refusal
+        if type(content) is str and content and not is_more:
+            return (Text(content),)  # nearly all of them
         deltas: list[Delta] = []
-        reasoning = delta.reasoning_content or delta.reasoning
         if reasoning and isinstance(reasoning, str):
             deltas.append(Reasoning(reasoning))
-        if delta.content:
-            if isinstance(delta.content, str):
-                deltas.append(Text(delta.content))
-            else:
-                deltas.extend(_parts(delta.content))
+        if isinstance(content, str) and content:
+            deltas.append(Text(content))
+        elif content:
+            deltas.extend(_parts(content))
         if delta.refusal and isinstance(delta.refusal, str):
             # What a model says in place of the JSON that it was asked for; else nobody would see why.
             deltas.append(Text(delta.refusal))

@@ -11,10 +11,12 @@ Nothing is read from the environment: a key goes to the address that it was give
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
+from io import StringIO
 
 from typing_extensions import override
 
-from parley.chat.deltas import Delta
+from parley.chat.deltas import Delta, Text
+from parley.chat.errors import ProviderError
 from parley.chat.messages import Message, Role
 from parley.chat.models import CompletionRequest
 from parley.chat.ports import Provider
@@ -93,5 +95,19 @@ class _Asking(Watched):
     @override
     @asynccontextmanager
     async def stream(self, request: CompletionRequest) -> AsyncGenerator[AsyncIterator[Delta]]:
-        async with super().stream(replace(request, model=request.model or self._model)) as deltas:
-            yield deltas
+        request = replace(request, model=request.model or self._model)
+        async with super().stream(request) as deltas, aclosing(_collected(deltas)) as collected:
+            yield collected
+
+
+async def _collected(deltas: AsyncIterator[Delta]) -> AsyncGenerator[Delta]:
+    """Pass the deltas on; an error that ends them carries their text."""
+    text = StringIO()
+    try:
+        async for delta in deltas:
+            if isinstance(delta, Text):
+                text.write(delta.text)
+            yield delta
+    except ProviderError as error:
+        error.text_so_far = text.getvalue()
+        raise

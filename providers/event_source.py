@@ -46,7 +46,7 @@ class EventSource:
         # Counted from here, not from the last event: a consumer that takes its time is not idleness.
         deadline, phase = self._deadline()
         try:
-            while not (frames := await self._advance(deadline)) and not self.at_end:
+            while not (frames := self._frames(await self._read(deadline))) and not self.at_end:
                 # Without this check a flood of keepalives, always there to read, would never time out.
                 if self._time() >= deadline:
                     raise timed_out(self._connection, phase)
@@ -74,47 +74,46 @@ class EventSource:
             while left > 0 and not self._content.at_eof():
                 left -= len(await self._read(deadline))
 
-    async def _advance(self, deadline: float) -> list[Frame]:
-        data = await self._read(deadline)
+    def _frames(self, data: bytes) -> list[Frame]:
         if data:
             return self._reader.feed(data)
         self.at_end = self._content.at_eof()
         return self._reader.close() if self.at_end else []
 
     async def _read(self, deadline: float) -> bytes:
-        if self._content.at_eof():
-            return b""
-        # What has arrived need not be waited for: a timeout costs more than a chunk. Not the public
-        # read_nowait, which raises a cut before it gives what came ahead of it: a whole answer, with
-        # servers that close without the last HTTP chunk.
-        if data := self._content._read_nowait(-1):
-            return data
-        self._watch(deadline)
+        """Give what has arrived, or wait for it; nothing at the end."""
+        content = self._content
+        # Not the public read_nowait, which raises a cut before it gives what came ahead of it: a
+        # whole answer, with servers that close without the last HTTP chunk.
+        if content.exception() is not None:
+            data = content._read_nowait(-1)
+            if data or content.at_eof():
+                return data
+        self._waits_until = deadline
+        if self._timer is None or self._timer_at > deadline:
+            self._set_timer(deadline)
         try:
-            return await self._content.readany()
+            return await content.readany()
         finally:
             self._waits_until = None
 
-    def _watch(self, deadline: float) -> None:
-        """See to it that this wait ends at its deadline.
+    def _set_timer(self, deadline: float) -> None:
+        """See to it that the wait ends at its deadline.
 
         One timer for many waits, moved when it rings: `asyncio.timeout` for each of them was a
         fifth of a paced token's CPU time.
         """
-        self._waits_until = deadline
-        if self._timer and self._timer_at > deadline:
+        if self._timer:
             self._timer.cancel()
-            self._timer = None
-        if self._timer is None:
-            # Kept beside the handle: uvloop's, for a time that is past, does not know it.
-            self._timer, self._timer_at = self._loop.call_at(deadline, self._ring), deadline
+        # Kept beside the handle: uvloop's, for a time that is past, does not know it.
+        self._timer, self._timer_at = self._loop.call_at(deadline, self._ring), deadline
 
     def _ring(self) -> None:
         self._timer = None
         if self._waits_until is None:
             return  # nobody waits now; the next wait sets a timer
         if self._loop.time() < self._waits_until:
-            self._watch(self._waits_until)
+            self._set_timer(self._waits_until)
         else:
             self._content.set_exception(TimeoutError())
 

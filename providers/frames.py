@@ -5,8 +5,6 @@ Two things are not as there: `id` and `retry` are read over, since nobody resume
 an event without its final blank line is not dropped but surfaced by `close`, since servers omit it.
 """
 
-from dataclasses import dataclass
-
 import msgspec
 
 from providers.config import MAX_EVENT_BYTES
@@ -19,8 +17,7 @@ class OversizedEvent(ValueError):
     """An event is larger than the reader keeps."""
 
 
-@dataclass(slots=True)
-class Frame:
+class Frame(msgspec.Struct, gc=False):
     """One event: its data, lines joined by LF, and its type where one was named."""
 
     data: bytes
@@ -69,9 +66,11 @@ class FrameReader:
 
     def _frames(self, blocks: list[bytes]) -> list[Frame]:
         frames = []
+        most = self._max_bytes
         for block in blocks:
-            self._check(len(block))
-            if block.startswith(_FIELD) and b"\n" not in block:
+            if len(block) > most:
+                self._check(len(block))
+            if block[:6] == _FIELD and b"\n" not in block:
                 frames.append(Frame(block[6:]))
             elif (frame := _parse(block)) is not None:
                 frames.append(frame)

@@ -6,16 +6,16 @@ once instead of waiting for a deadline each. Then one call tries it again, and i
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from io import StringIO
 
-from parley.chat.deltas import Delta, Text
+from parley.chat.deltas import Delta
 from parley.chat.errors import Overloaded, ProviderError, TimedOut, Unreachable
 from parley.chat.models import CompletionRequest, Health, HealthState, ModelInfo, Tokenizer
 from parley.chat.ports import Provider
 from parley.observability.logs import get_logger
 from providers.config import Connection
+from providers.primed import Primed, primed
 
 logger = get_logger(__name__)
 
@@ -102,11 +102,11 @@ class Watched:
         if not self._breaker.enter():
             raise self._kept_back()
         try:
-            async with (
-                self.provider.stream(request) as deltas,
-                aclosing(self._heard(deltas)) as heard,
-            ):
-                yield heard
+            async with self.provider.stream(request) as deltas:
+                answer = await primed(deltas)
+                if isinstance(answer, Primed):
+                    self._answered()
+                yield answer
         except ProviderError as error:
             self._told(error)
             self._name_row(error, request.model)
@@ -138,21 +138,6 @@ class Watched:
     async def aclose(self) -> None:
         """Close the provider."""
         await self.provider.aclose()
-
-    async def _heard(self, deltas: AsyncIterator[Delta]) -> AsyncGenerator[Delta]:
-        """Pass the deltas on; an error that ends them carries their text."""
-        text, first = StringIO(), True
-        try:
-            async for delta in deltas:
-                if first:
-                    first = False
-                    self._answered()
-                if type(delta) is Text:
-                    text.write(delta.text)
-                yield delta
-        except ProviderError as error:
-            error.text_so_far = text.getvalue()
-            raise
 
     def _answered(self) -> None:
         """Remember by the first delta that the provider is there."""

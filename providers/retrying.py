@@ -8,7 +8,7 @@ minutes, and is likely still at work on the first request.
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from time import monotonic
@@ -18,6 +18,7 @@ from parley.chat.errors import ProviderError, TimedOut
 from parley.chat.models import CompletionRequest, Health, ModelInfo, Tokenizer
 from parley.chat.ports import Provider
 from providers.config import RetryConfig
+from providers.primed import primed
 
 # Beyond this a float would overflow long after every bound is reached.
 _MOST_DOUBLED = 32
@@ -41,9 +42,9 @@ class Retrying:
         for number in count():
             try:
                 async with self.provider.stream(request) as deltas:
-                    primed = await _primed(deltas)
+                    answer = await primed(deltas)
                     heard = True
-                    yield primed
+                    yield answer
                     return
             except ProviderError as error:
                 if heard or error.streamed or not passes(error):
@@ -94,31 +95,3 @@ def pause(retry_after_s: float | None, number: int, config: RetryConfig) -> floa
     """Draw the pause after try `number`, the first is 0; never less than what was asked for."""
     bound_s = min(config.first_pause_s * 2.0 ** min(number, _MOST_DOUBLED), config.longest_pause_s)
     return (retry_after_s or 0.0) + random.uniform(0, bound_s)  # noqa: S311 - spreads callers
-
-
-async def _primed(deltas: AsyncIterator[Delta]) -> AsyncIterator[Delta]:
-    """Wait for the first delta and give all of them."""
-    try:
-        first = await anext(deltas)
-    except StopAsyncIteration:
-        return deltas
-    return _Primed(first, deltas)
-
-
-class _Primed:
-    """The deltas, of which the first is there; costs one call for each of the others."""
-
-    def __init__(self, first: Delta, rest: AsyncIterator[Delta]) -> None:
-        self._first = first
-        self._rest = rest
-        self._next: Callable[[], Awaitable[Delta]] = self._give_first
-
-    def __aiter__(self) -> AsyncIterator[Delta]:
-        return self
-
-    def __anext__(self) -> Awaitable[Delta]:
-        return self._next()
-
-    async def _give_first(self) -> Delta:
-        self._next = self._rest.__anext__
-        return self._first

@@ -55,6 +55,7 @@ class Tape:
         behind its writer.
         """
         at = 0
+        loop = asyncio.get_running_loop()
         self.readers += 1
         try:
             while True:
@@ -69,20 +70,21 @@ class Tape:
                     yield event
                 if arrived and isinstance(arrived[-1], Done):
                     return
-                if len(self.events) == at and await self._is_released():
+                if len(self.events) > at:
+                    continue
+                before = None if self._is_closed else self._round
+                if before is not None:
+                    await self._more(loop)
+                if self._round != before and len(self.events) == at:
                     return
         finally:
             self.readers -= 1
 
-    async def _is_released(self) -> bool:
-        """Wait for more; say whether that came by a release, with nothing new."""
-        if self._is_closed:
-            return True
-        before, length = self._round, len(self.events)
-        more = asyncio.get_running_loop().create_future()
+    def _more(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+        """Give what is done when there is more, or when readers are let go."""
+        more = loop.create_future()
         self._waiting.append(more)
-        await more
-        return self._round != before and len(self.events) == length
+        return more
 
     def _wake(self) -> None:
         for reader in self._waiting:

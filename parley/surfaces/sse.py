@@ -6,7 +6,7 @@ With ``"format": "events"`` the same turn comes as typed events (wire.py).
 """
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Literal
 
@@ -18,7 +18,7 @@ from parley.chat.engine import Engine
 from parley.chat.events import ErrorEvent, Event, TextEvent
 from parley.chat.turns import TurnRequest
 from parley.observability.logs import get_logger
-from parley.surfaces.appending import appending
+from parley.surfaces.appending import Appended
 from parley.surfaces.bodies import decode_body
 from parley.surfaces.event_stream import EventStream
 from parley.surfaces.following import followed
@@ -86,23 +86,35 @@ async def event_frames(events: AsyncGenerator[Event]) -> AsyncGenerator[bytes]:
 
 async def text_frames(events: AsyncGenerator[Event]) -> AsyncGenerator[bytes]:
     """Render the answer's text and, as text, an error; then ``[DONE]``."""
-    shown, last = False, ""
-    async with aclosing(appending(events)) as appended:
-        async for event in appended:
-            match event:
-                case TextEvent(text=text):
-                    pass
-                case ErrorEvent(message=message):
-                    text = f"\n\n{message}" if shown else message
-                case _:
-                    continue
-            shown = True
-            # The second half of a line end that was cut in two.
-            is_second_half = last == "\r" and text.startswith("\n")
-            last = text[-1:] or last
-            if text := text[1:] if is_second_half else text:
-                yield text_frame(text)
+    appended, texts = Appended(), _Texts()
+    async with aclosing(events):
+        async for event in events:
+            for frame in texts.framed(appended.of(event)):
+                yield frame
+            if appended.is_over:
+                break
     yield DONE
+
+
+class _Texts:
+    """The text of events, without the second half of a line end that was cut in two."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def framed(self, events: Sequence[Event]) -> list[bytes]:
+        return [text_frame(text) for event in events if (text := self._of(event))]
+
+    def _of(self, event: Event) -> str:
+        if type(event) is TextEvent:
+            text = event.text
+        elif type(event) is ErrorEvent:
+            text = f"\n\n{event.message}" if self._last else event.message
+        else:
+            return ""
+        is_second_half = self._last == "\r" and text.startswith("\n")
+        self._last = text[-1:] or self._last
+        return text[1:] if is_second_half else text
 
 
 def text_frame(text: str) -> bytes:

@@ -22,8 +22,9 @@ async def test_second_wait_may_begin_before_a_deadline_that_is_past_rings() -> N
     response: Any = SimpleNamespace(content_type="text/event-stream", content=content)
     source = EventSource(connection("http://127.0.0.1:1"), response, 0.0)
     past = asyncio.get_running_loop().time() - 1
-    source._watch(past)
-    source._watch(past - 1)
+    source._waits_until = past
+    source._set_timer(past)
+    source._set_timer(past - 1)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     source.close()
