@@ -34,6 +34,7 @@ from parley.surfaces.openai_shapes import (
     OpenAIError,
 )
 from parley.surfaces.owners import uuid_or_missing
+from parley.surfaces.plain_route import PlainRoute
 from parley.surfaces.schema import giving, taking
 
 _CONVERSATION = "x-conversation-id"
@@ -74,7 +75,7 @@ def openai_completion_routes(
     image_limit_bytes: int,
 ) -> APIRouter:
     """Make the route of completions; a body may have images beside its other bytes."""
-    router = APIRouter(prefix="/v1", tags=["openai"])
+    router = APIRouter(prefix="/v1", tags=["openai"], route_class=PlainRoute)
     limit_bytes = body_limit_bytes + image_limit_bytes * 4 // 3
 
     @router.post(

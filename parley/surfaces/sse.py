@@ -23,6 +23,7 @@ from parley.surfaces.bodies import decode_body
 from parley.surfaces.event_stream import EventStream
 from parley.surfaces.following import followed
 from parley.surfaces.ids import checked_id, idempotency_key
+from parley.surfaces.plain_route import PlainRoute
 from parley.surfaces.schema import giving, taking
 from parley.surfaces.sessions import thread_of
 from parley.surfaces.wire import event_json
@@ -45,7 +46,7 @@ class ChatBody(msgspec.Struct):
 
 def chat_routes(engine: Engine, callers: Callers, body_limit_bytes: int) -> APIRouter:
     """Make the route; `callers` says whose turn it is."""
-    router = APIRouter(tags=["chat"])
+    router = APIRouter(tags=["chat"], route_class=PlainRoute)
 
     @router.post(
         "/chat",

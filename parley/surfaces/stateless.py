@@ -25,6 +25,7 @@ from parley.surfaces.appending import appending
 from parley.surfaces.bodies import decode_body
 from parley.surfaces.event_stream import EventStream
 from parley.surfaces.following import followed
+from parley.surfaces.plain_route import PlainRoute
 from parley.surfaces.schema import giving, taking
 from parley.surfaces.seal import LIMIT_BYTES, SealedContext, SealedMessage, Seals
 from parley.surfaces.sse import DONE
@@ -69,7 +70,7 @@ def stateless_routes(
     body_limit_bytes: int,
 ) -> APIRouter:
     """Make the route, at each of these paths."""
-    router = APIRouter(tags=["stateless"])
+    router = APIRouter(tags=["stateless"], route_class=PlainRoute)
 
     async def chat(request: Request) -> EventStream:
         principal = callers.stateless(request)
