@@ -46,7 +46,8 @@ async def test_model_that_is_not_listed_is_told() -> None:
         config = ProvidersConfig(openai_base_url=server.base_url, openai_model="elsewhere")
         default, provider = await look_at_providers(config, ask=False)
     assert default.state == "ok"
-    assert (provider.state, provider.said) == ("warn", "it does not list elsewhere")
+    said = "it does not list elsewhere. Check the model's name of openai:elsewhere."
+    assert (provider.state, provider.said) == ("warn", said)
 
 
 async def test_model_that_does_not_answer_is_bad() -> None:
