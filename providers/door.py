@@ -63,7 +63,7 @@ async def connect(
     usual = FIRST_LISTED if name in DIALECTS else name
     upstream = model or default_model(name, config, base_url) or usual
     opened = Opening(config).provider(name, connection)
-    async with aclosing(_Asking(opened, name if name in functions else upstream)) as provider:
+    async with aclosing(_Asking(opened, upstream)) as provider:
         yield provider
 
 

@@ -82,11 +82,12 @@ async def test_retrying_can_be_left_to_the_caller() -> None:
 
 async def test_functions_and_the_demo_have_the_same_door() -> None:
     @providers.provider("door-test")
-    def call(messages: object) -> str:
-        return "hi"
+    def call(messages: object, model: str) -> str:
+        return model
 
-    async with connect("door-test") as provider:
-        assert (await outcome_of(provider, ask("a"))).text == "hi"
+    for named, said in ((None, "door-test"), ("large", "large")):
+        async with connect("door-test", model=named) as provider:
+            assert (await outcome_of(provider, ask("a"))).text == said
     async with connect("demo") as provider:
         assert (await provider.health()).state is HealthState.DEGRADED
 
