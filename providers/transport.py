@@ -13,6 +13,7 @@ import msgspec
 
 from parley.chat.errors import (
     CredentialsRefused,
+    Overloaded,
     ProtocolViolation,
     ProviderError,
     RequestRefused,
@@ -35,6 +36,8 @@ class Transport:
         self.connection = connection
         self._session: aiohttp.ClientSession | None = None
         self._open: set[aiohttp.ClientResponse] = set()
+        # Requests that have a connection or wait for one.
+        self._busy = 0
         self._closed = False
 
     @asynccontextmanager
@@ -47,18 +50,12 @@ class Transport:
         complete the connection goes back to the pool. Raises `ProviderError`.
         """
         begun_at = asyncio.get_running_loop().time()
-        response = await self._post(path, self._encode(body), begun_at, headers)
-        self._open.add(response)
-        try:
+        async with self._posted(path, self._encode(body), begun_at, headers) as response:
             await self._accept(response)
             with closing(EventSource(self.connection, response, begun_at)) as source:
                 yield source
                 if source.complete:
                     await source.drain()
-        finally:
-            # Without effect on a body that was read to its end: that connection is in the pool.
-            response.close()
-            self._open.discard(response)
 
     async def get(self, path: str, timeout_s: float) -> bytes:
         """Read a small document whole; raises `ProviderError`."""
@@ -80,7 +77,7 @@ class Transport:
     async def _document(
         self, method: str, path: str, body: bytes | None, timeout_s: float
     ) -> bytes:
-        with self._translated("first_event"):
+        with self._counted(), self._translated("first_event", TimeoutError):
             async with (
                 asyncio.timeout(timeout_s),
                 self._opened().request(
@@ -102,11 +99,43 @@ class Transport:
                     self._url(path), data=body, headers=headers, allow_redirects=False
                 )
 
+    @asynccontextmanager
+    async def _posted(
+        self, path: str, body: bytes, begun_at: float, headers: Mapping[str, str] | None
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        with self._counted():
+            response = await self._post(path, body, begun_at, headers)
+            self._open.add(response)
+            try:
+                yield response
+            finally:
+                # Without effect on a body that was read to its end: that connection is in the pool.
+                response.close()
+                self._open.discard(response)
+
     @contextmanager
-    def _translated(self, phase: str) -> Generator[None]:
-        """Turn what aiohttp raises into our errors."""
+    def _counted(self) -> Generator[None]:
+        """Count a request."""
+        self._busy += 1
         try:
             yield
+        finally:
+            self._busy -= 1
+
+    @contextmanager
+    def _translated(
+        self, phase: str, unconnected: type[TimeoutError] = aiohttp.ConnectionTimeoutError
+    ) -> Generator[None]:
+        """Turn what aiohttp raises into our errors; `unconnected` is what a wait for a connection is."""
+        most = self.connection.max_connections
+        try:
+            yield
+        except unconnected as exc:
+            if self._busy <= most:
+                raise network_fault(self.connection, exc, phase) from exc
+            # Says nothing of the server: it is not left alone for it.
+            said = f"all {most} connections to it are in use"
+            raise fault(Overloaded, self.connection, said) from exc
         except (aiohttp.ClientError, OSError) as exc:
             raise network_fault(self.connection, exc, phase) from exc
         except ValueError as exc:

@@ -1,7 +1,9 @@
 """Every way in which a model server was seen to fail has its own error, and says what to do."""
 
 import asyncio
+import contextlib
 import gzip
+import socket
 from dataclasses import replace
 
 import pytest
@@ -21,6 +23,7 @@ from parley.chat.errors import (
     TimedOut,
     Unreachable,
 )
+from parley.chat.models import HealthState
 from providers.config import Deadlines
 from providers.openai_compatible import OpenAICompatible
 from tests.fakes.model_server import (
@@ -256,15 +259,35 @@ async def test_answer_has_a_total_deadline() -> None:
     assert before.error.phase == "total"
 
 
-async def test_pool_without_a_free_connection_has_a_deadline() -> None:
+async def test_pool_without_a_free_connection_is_our_own_limit() -> None:
     async with model_server(sse(chunk("a"), hang)) as server:
-        deadlines = replace(LONG, connect_s=0.2)
+        deadlines = replace(LONG, connect_s=0.2, first_event_s=1)
         one = replace(connection(server.base_url, deadlines=deadlines), max_connections=1)
         provider = OpenAICompatible(one)
         async with provider.stream(REQUEST) as stream:
             await anext(stream)
             outcome = await outcome_of(provider)
+            health = await provider.health()
         await provider.aclose()
+    assert isinstance(outcome.error, Overloaded)
+    assert "all 1 connections to it are in use" in outcome.error.message
+    assert health.state is HealthState.DEGRADED
+
+
+async def test_address_that_takes_no_connection_is_to_be_checked() -> None:
+    # A queue for one, which is taken: what comes after it is not answered.
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        address = full.getsockname()
+        with contextlib.ExitStack() as stack:
+            for _ in range(3):
+                waiting = stack.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(address)
+            deadlines = replace(LONG, connect_s=0.2)
+            place = connection(f"http://127.0.0.1:{address[1]}/v1", deadlines=deadlines)
+            provider = OpenAICompatible(place)
+            outcome = await outcome_of(provider)
+            await provider.aclose()
     assert isinstance(outcome.error, TimedOut)
     assert outcome.error.phase == "connect"
     advice = "Check OPENAI_BASE_URL, and that the server runs, or raise the deadlines."
