@@ -78,6 +78,8 @@ class Asking:
         await emitter.task_end()  # type: ignore[no-untyped-call]  # Chainlit has no type here
         # Also after a lost connection: what was said meanwhile is in the rows.
         known = session.has_first_interaction or session.thread_id_to_resume
+        # Before the thread: what ends while that is read and shown is still to be gone on with.
+        running = await self._running(session) if known else None
         thread = await self._shown.read(session) if known else None
         if thread is None and session.has_first_interaction:
             await show_gone(session)
@@ -87,8 +89,9 @@ class Asking:
             self._remember(session, thread["metadata"] or {})
             await self._open(session, thread)
         await self.offer_choices(session)
-        if thread is None:
-            return None
+        return running
+
+    async def _running(self, session: WebsocketSession) -> Turn | None:
         return await self._asked.engine.running(owner_of(session).id, session.thread_id)
 
     async def begin(self, session: WebsocketSession, payload: object) -> Turn:
