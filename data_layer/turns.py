@@ -70,13 +70,15 @@ _END_TURN = (
     .where(_STILL_MINE)
     .values({name: sa.bindparam(name) for name in turn_columns(Answer())})
     .returning(
+        # By values, and not by the columns of the turn: SQLAlchemy writes columns without their
+        # table where SQLite returns them, and each would be compared with itself.
         sa.select(sa.func.count())
         .where(
-            _queue.c.thread_id == turns.c.thread_id,
-            _queue.c.owner_id == turns.c.owner_id,
+            _queue.c.thread_id == sa.bindparam("thread", type_=turns.c.thread_id.type),
+            _queue.c.owner_id == sa.bindparam("owner"),
+            _queue.c.state.in_((RUNNING, QUEUED)),  # the words of the partial index
             _queue.c.state == QUEUED,
         )
-        .correlate(turns)
         .scalar_subquery()
         .label("waiting")
     )
@@ -223,7 +225,8 @@ def _finish(connection: Connection, turn: Turn, answer: Answer) -> Turn | None:
     )
     if touched.rowcount == 0:
         return _finished_before(connection, turn, answer)
-    ended = connection.execute(_END_TURN, _mine(turn) | turn_columns(answer)).first()
+    end = _mine(turn) | {"thread": turn.thread_id} | turn_columns(answer)
+    ended = connection.execute(_END_TURN, end).first()
     if ended is None:  # taken over since the statement before, which changed only a time
         raise StaleFence(_LOST)  # pragma: no cover - needs a second replica at this very moment
     step = {

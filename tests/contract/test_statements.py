@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -78,6 +79,19 @@ async def test_turn_costs_few_statements(
                 assert [event async for event in engine.follow(turn)]
             assert len(cost.statements) <= STATEMENTS, "\n\n".join(cost.statements)
             assert cost.transactions <= TRANSACTIONS
+
+
+async def test_end_looks_at_the_queue_of_its_own_thread(
+    database: Database, writer: Writer, owner: Owner, thread_id: str
+) -> None:
+    """Not at all turns that there are: every end would take as long as they are many."""
+    store, elsewhere = SqlTurnStore(database, writer), str(uuid4())
+    for _ in range(2):  # one runs, one waits
+        await store.begin(a_turn(owner, elsewhere))
+    turn = (await store.begin(a_turn(owner, thread_id))).turn
+    with counted() as cost:
+        assert await store.finish(turn, an_end()) is None
+    assert len(cost.statements) == 3, "\n\n".join(cost.statements)
 
 
 def changes_of(cost: Cost) -> list[str]:
