@@ -16,6 +16,7 @@ from pathlib import Path
 from time import sleep
 from typing import Any, Protocol, TypeVar
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection
@@ -125,6 +126,7 @@ async def _open_postgres(url: URL, config: DatabaseConfig) -> AsyncIterator[Data
     url, arguments = driver_arguments(url)
     engine = create_async_engine(
         url,
+        json_serializer=_to_json,
         json_deserializer=_json,
         hide_parameters=True,  # errors reach the log; what users and models write does not
         pool_size=config.pool_size,
@@ -157,6 +159,7 @@ async def _open_sqlite(url: URL, config: DatabaseConfig) -> AsyncIterator[Databa
         Path(str(url.database)).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = sa.create_engine(
         url,
+        json_serializer=_to_json,
         json_deserializer=_json,
         hide_parameters=True,  # as above
         connect_args={"check_same_thread": False, "timeout": config.busy_timeout_s},
@@ -170,6 +173,14 @@ async def _open_sqlite(url: URL, config: DatabaseConfig) -> AsyncIterator[Databa
             yield _Sqlite(engine, writer, readers)
         finally:
             engine.dispose()
+
+
+def _to_json(value: Any) -> str:
+    """Write a JSON column: with msgspec, and what that does not take as the standard library does."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except (TypeError, OverflowError, UnicodeEncodeError):
+        return json.dumps(value)
 
 
 def _json(text: str) -> Any:
