@@ -84,7 +84,8 @@ class Engine:
             max_queued=self._config.queued_limit,
             max_running=self._config.running_limit - len(self._runs.unkept_of(request.owner.id)),
         )
-        new = replace(new, refusal=await self._admission.admit(new.id, request))
+        if refusal := await self._admission.admit(new.id, request):
+            new = replace(new, refusal=refusal)
         if not request.keep:
             if new.refusal:
                 raise new.refusal

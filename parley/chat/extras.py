@@ -25,6 +25,7 @@ _BEGINNINGS: Mapping[str, re.Pattern[bytes]] = {
     "image/webp": re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
 }
 IMAGE_TYPES = frozenset(_BEGINNINGS)
+_NOTHING = Extras()
 
 
 def check_extras(extras: Extras, image_limit_bytes: int) -> None:
@@ -65,6 +66,8 @@ def _check_images(images: Sequence[ImagePart], limit_bytes: int) -> None:
 
 
 def _check_size(extras: Extras) -> None:
+    if extras == _NOTHING:
+        return
     try:
         encoded = msgspec.json.encode(replace(extras, images=()))
     except (UnicodeEncodeError, RecursionError, TypeError):
@@ -104,7 +107,7 @@ def can_serve(extras: Extras, info: ModelInfo) -> bool:
 
 def extras_json(extras: Extras) -> dict[str, Any] | None:
     """Give extras as they are stored, images in base64; None for none."""
-    if extras == Extras():
+    if extras == _NOTHING:
         return None
     stored: dict[str, Any] = msgspec.to_builtins(extras)
     kept_empty = {"use_tools"}  # none at all, which is not the same as nothing said
@@ -118,7 +121,7 @@ def extras_json(extras: Extras) -> dict[str, Any] | None:
 def extras_of(stored: Mapping[str, Any] | None) -> Extras:
     """Read extras as they were stored."""
     if not stored:
-        return Extras()
+        return _NOTHING
     return msgspec.convert(stored, Extras)
 
 
@@ -127,7 +130,7 @@ def digestible(extras: Extras) -> bytes:
 
     Said again from a browser of another language it is the same message.
     """
-    if replace(extras, language="") == Extras():
+    if extras == _NOTHING or replace(extras, language="") == _NOTHING:
         return b""
     said: dict[str, Any] = msgspec.to_builtins(extras)
     del said["language"]

@@ -213,4 +213,4 @@ def _with_counts(
         )
         for t in history
     )
-    return replace(record, exchanges=exchanges, counted_by=counted_by)
+    return ContextRecord(record.head_turn_id, exchanges, counted_by)

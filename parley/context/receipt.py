@@ -66,6 +66,8 @@ def receipt_of(
 
 def with_tools(receipt: Receipt, toolbox: Toolbox, tokens: int) -> Receipt:
     """Say which of Parley's tools were offered, and what all tools cost."""
+    if toolbox == receipt.toolbox and tokens == receipt.tool_tokens:
+        return receipt
     return replace(
         receipt,
         toolbox=toolbox,
