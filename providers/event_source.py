@@ -14,6 +14,13 @@ _DRAIN_S = 0.05
 _DRAIN_BYTES = 64 * 2**10
 
 
+def _says(frames: list[Frame]) -> bool:
+    """Whether an event is there that is more than a keepalive, which may have data that is empty."""
+    if frames and frames[0].data:  # nearly always
+        return True
+    return any(frame.data or frame.event == "error" for frame in frames)
+
+
 class EventSource:
     """Gives the events of one answer in batches.
 
@@ -46,7 +53,7 @@ class EventSource:
         # Counted from here, not from the last event: a consumer that takes its time is not idleness.
         deadline, phase = self._deadline()
         try:
-            while not (frames := self._frames(await self._read(deadline))) and not self.at_end:
+            while not _says(frames := self._frames(await self._read(deadline))) and not self.at_end:
                 # Without this check a flood of keepalives, always there to read, would never time out.
                 if self._time() >= deadline:
                     raise timed_out(self._connection, phase)

@@ -235,6 +235,7 @@ LATE: dict[str, tuple[Reply, str]] = {
     "in the middle": (sse(chunk("a"), hang), "idle"),
     "keepalives in the middle": (sse(chunk("a"), drip()), "idle"),
     "byte for byte": (sse(chunk("a"), drip(b"d")), "idle"),
+    "empty data in the middle": (sse(chunk("a"), drip(b"data:\n\n")), "idle"),
     "flood of keepalives": (sse(chunk("a"), drip(b": keepalive\n\n" * 5000, every_s=0)), "idle"),
     "document that does not come": (Reply((b"{", hang), headers={"Content-Type": "application/json"}), "first_event"),
 }  # fmt: skip

@@ -223,6 +223,11 @@ LATE: dict[str, tuple[Callable[[bytes], Reply], str]] = {
     "in the middle": (lambda piece: sse(piece, hang), "idle"),
     "keepalives in the middle": (lambda piece: sse(piece, drip()), "idle"),
     "byte for byte": (lambda piece: sse(piece, drip(b"d")), "idle"),
+    "empty data before it": (lambda _: sse(drip(b"data:\n\n")), "first_event"),
+    "empty data in the middle": (
+        lambda piece: sse(piece, drip(b"event: ping\ndata: \n\n")),
+        "idle",
+    ),
 }
 
 
