@@ -30,6 +30,9 @@ from providers.complaints import one_line
 from providers.references import Reference, is_model, read_reference
 from providers.weights import cache_directory, storage
 
+# With telemetry it asks the Hub ahead of everything which agents' names it may tell it.
+constants.HF_HUB_DISABLE_TELEMETRY = True
+
 ASK_S = 5.0
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Good and small enough for a machine without a graphics card, in this order.

@@ -103,6 +103,8 @@ async def _download(offer: Offer, part: "_Part") -> AsyncGenerator[int]:
             with _disk(offer):
                 await asyncio.to_thread(part.write, piece)
             yield part.size_bytes
+            if part.size_bytes > offer.size_bytes:
+                break  # it is not the file, and might never end
     if part.size_bytes < offer.size_bytes:
         raise _interrupted(offer, part)
 

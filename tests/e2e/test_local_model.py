@@ -127,6 +127,8 @@ async def test_nothing_is_fetched_unasked(hub: FakeHub, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "Fetch it?" in done.stdout
     assert hub.sent_bytes == 0
+    assert [path.split("/")[1] for path in hub.asked] == ["api", "org"], "the model, and its file"
+    assert "HTTP" not in done.stderr
     listed = await parley(tmp_path, "models", "list")
     assert "Fetch a small one with: parley models pull" in listed.stderr
 

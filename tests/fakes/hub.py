@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 COMMIT = "a" * 39 + "1"
 PIECE_BYTES = 64 * 1024
@@ -43,6 +44,10 @@ class FakeHub:
     cut_after: int | None = None
     garbled: bool = False
     knows_range: bool = True
+    # So many bytes more are sent than the file has.
+    surplus: int = 0
+    # What it was asked for.
+    asked: list[str] = field(default_factory=list)
     # A download stops after its first piece until this is set.
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
@@ -107,6 +112,7 @@ class FakeHub:
         data = next(d for d in files if hashlib.sha256(d).hexdigest() == digest)
         if self.garbled:
             data = bytes([data[0] ^ 1]) + data[1:]
+        data += bytes(self.surplus)
         start, headers = 0, {"ETag": f'"{digest}"', "Accept-Ranges": "bytes"}
         asked = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
         if asked and self.knows_range:
@@ -144,7 +150,7 @@ async def fake_hub(repo: Repo) -> AsyncIterator[FakeHub]:
     """Serve `repo`; downloads run through unless the test clears `gate`."""
     hub = FakeHub(repo)
     hub.gate.set()
-    files, content = web.Application(), web.Application()
+    files, content = web.Application(middlewares=[_recording(hub)]), web.Application()
     files.router.add_get("/api/models/{repo:[^/]+/[^/]+}", hub.describe)
     files.router.add_get("/{repo:[^/]+/[^/]+}/resolve/{commit}/{file:.+}", hub.resolve)
     content.router.add_get("/{digest}", hub.content)
@@ -157,6 +163,15 @@ async def fake_hub(repo: Repo) -> AsyncIterator[FakeHub]:
         hub.gate.set()
         for runner in runners:
             await runner.cleanup()
+
+
+def _recording(hub: FakeHub) -> Middleware:
+    @web.middleware
+    async def record(request: web.Request, handler: Handler) -> web.StreamResponse:
+        hub.asked.append(request.path)
+        return await handler(request)
+
+    return record
 
 
 async def _listen(runner: web.AppRunner) -> str:

@@ -128,6 +128,15 @@ async def test_wrong_checksum_leaves_nothing_behind(hub: FakeHub, client: Hub) -
     assert offer.path.read_bytes() == DATA
 
 
+async def test_more_than_the_file_is_not_taken(hub: FakeHub, client: Hub) -> None:
+    offer = await look_up(MODEL, client)
+    hub.surplus = 64 * len(DATA)  # more than sockets hold
+    with pytest.raises(ProtocolViolation, match="checksum"):
+        await pulled(offer)
+    assert hub.sent_bytes < hub.surplus
+    assert offer.done_bytes == 0
+
+
 async def test_two_pulls_at_once_are_one(hub: FakeHub, client: Hub) -> None:
     hub.gate.clear()
     offer = await look_up(MODEL, client)
