@@ -1,6 +1,7 @@
 """Tokens: how long a text is for a model, by its own tokenizer or by a marked estimate."""
 
 import math
+import re
 import string
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -27,8 +28,9 @@ _PAIRS = (*range(0xC8, 0xCE), 0xD4, 0xD5, 0xD6, *range(0xDC, 0xE0))
 _NO_PAIRS = bytes(set(range(256)).difference(_PAIRS))
 _TRIPLES = (0x08, *range(0x0F, 0x1E), 0x1F, 0x2C, 0x2D, *range(0xA0, 0xAC))
 _NO_TRIPLES = bytes(set(range(256)).difference(_TRIPLES))
-_SPACES = b" \n"
 _LONGEST_WORD = 10
+_LONG_WORDS = re.compile(rb"[!-~]{%d,}" % (_LONGEST_WORD + 1))
+_NO_LETTERS = bytes(set(_ASCII).difference(_PROSE))
 # A longer text is estimated from so many pieces of it: the loop waits meanwhile.
 _LONG_CHARS, _PIECES = 128 * 1024, 32
 
@@ -109,8 +111,9 @@ def _sixths(text: str) -> int:
     foreign = 0 if text.isascii() else len(data.translate(None, _ASCII))
     signs = len(data.translate(None, _PROSE)) - foreign
     prose = len(data) - signs - foreign
-    spaces = len(data) - len(data.translate(None, _SPACES)) + 1
-    dense = max(0, prose - _LONGEST_WORD * spaces)
+    # Word by word: in a text of short ones a line of base64 would else pass for prose.
+    words = (word.translate(None, _NO_LETTERS) for word in _LONG_WORDS.findall(data))
+    dense = sum(max(0, len(letters) - _LONGEST_WORD) for letters in words)
     sixths = 2 * prose + 2 * dense + 5 * signs + 3 * foreign
     return sixths + _beyond(text, data) if foreign else sixths
 

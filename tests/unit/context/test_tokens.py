@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 import toktok  # type: ignore[import-untyped]  # has no stubs
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from parley.context.tokens import ESTIMATE, MESSAGE_OVERHEAD, TokenCounts, estimate_tokens
@@ -75,6 +75,8 @@ def test_last_part_of_a_long_text_counts() -> None:
     assert estimate_tokens(plain + "7" * 50_000) > estimate_tokens(plain) + 30_000
 
 
+# Short words around a line of base64, which is none of them.
+@example(["The", " was", " ᎡᏉᏂ", " 대해", TEXTS["base64"], " quiet,", " and"])
 @given(st.lists(st.sampled_from(WORDS), unique=True))
 def test_usual_words_are_not_underestimated(words: list[str]) -> None:
     text = "".join(words)
