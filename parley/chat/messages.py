@@ -75,6 +75,8 @@ class Message:
     @property
     def text(self) -> str:
         """All text of the message, a tool's result included, joined without separators."""
+        if len(self.parts) == 1 and type(self.parts[0]) is TextPart:
+            return self.parts[0].text
         return "".join(p.text for p in self.parts if isinstance(p, TextPart | ToolResultPart))
 
     @property

@@ -105,8 +105,8 @@ def marked(turn_id: str, use: ToolUse) -> str:
 
 def countable(message: Message) -> str:
     """Give all that costs tokens in a message, but for its images."""
-    calls = "".join(f"\n{call.name} {call.arguments}" for call in message.tool_calls)
-    return message.text + calls
+    calls = [f"\n{call.name} {call.arguments}" for call in message.tool_calls]
+    return "".join([message.text, *calls]) if calls else message.text
 
 
 def _sent_name(name: str) -> str:

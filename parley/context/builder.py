@@ -122,7 +122,8 @@ class WindowedContext:
         """Count what has no count by this tokenizer yet, all at once."""
         name = tokenizer.name if tokenizer else ESTIMATE
         kept = record.counted_by == name
-        texts = [countable(message) for message in present]
+        now = [countable(message) for message in present]
+        texts = [*now]
         for said in record.exchanges:
             texts += [said.user_text] if not kept or said.user_tokens is None else []
             texts += _answer_texts(said) if not kept or said.answer_tokens is None else []
@@ -139,7 +140,10 @@ class WindowedContext:
             )
             for e in record.exchanges
         ]
-        return history, [_with_images(counts[countable(said)], said) for said in present]
+        present_counts = [
+            _with_images(counts[text], said) for text, said in zip(now, present, strict=True)
+        ]
+        return history, present_counts
 
     def _newest(self, exchanges: Sequence[Exchange]) -> tuple[Exchange, ...]:
         """Bound an active context as the rebuild from the rows is bounded (`TurnStore.history`)."""
