@@ -22,13 +22,18 @@ _NEXT_FENCE = re.compile(r"^ {0,3}(?:`{3}|~{3})", re.MULTILINE)
 _CLOSING = re.compile(r"^ {0,3}(`{3,}+|~{3,}+)[ `~]*+\n", re.MULTILINE)
 # What begins or ends a code span, and the blank line that none crosses.
 _TICKS_OR_BLANK = re.compile(r"`+|\n\n")
-# A colon before a letter, or several at the start of a line; not one that is escaped
-# already, and not the one of an autolink such as <mailto:a@b.c>.
-_DIRECTIVE = re.compile(
-    r"(?<![\\:]):(?=[A-Za-z])|(?m:^(?P<indent> {0,3})(?P<several>:{2,}+)(?=[A-Za-z]))"
+# A colon before a letter, or several at the start of a line; and what says which of them stay as they are: those that
+# are escaped already, and those of an address that the renderer makes a link, where a reference would be read as text.
+# Between open brackets it makes none.
+_MARK = re.compile(
+    r"\\[^\n]|\n[ \t]*+\n|[\[\]]"
+    r"|<[A-Za-z][A-Za-z0-9+.-]{1,31}:[^\s<>]*+>"
+    r"|(?<![A-Za-z])(?P<address>https?://[^\W_](?:[^\W_]|[-.])*+(?!_)[^\s<|\]]*+)"
+    r"|(?P<colon>(?<!:):(?=[A-Za-z]))"
+    r"|(?m:^(?P<indent> {0,3})(?P<several>:{2,}+)(?=[A-Za-z]))",
+    re.IGNORECASE,
 )
-_AUTOLINK = re.compile(r"<[A-Za-z][A-Za-z0-9+.-]{1,31}$")
-_AUTOLINK_CHARS = 40
+_BEFORE_LETTER = re.compile(r":(?=[A-Za-z])")
 # Written so by no model: what is copied must be found again.
 _COLON = "&#x3A;"
 
@@ -113,12 +118,38 @@ def _show_steps(steps: Iterable[StepDict]) -> None:
 def _escape_prose(prose: str) -> str:
     code = list(_code_spans(prose))
     kept = [Piece(start, end, prose[start:end]) for start, end in code]
+    pieces = sorted([*kept, *maths_in(prose, code)], key=lambda piece: piece.start)
     parts: list[str] = []
-    at = 0
-    for piece in sorted([*kept, *maths_in(prose, code)], key=lambda piece: piece.start):
-        parts += (_escape_colons(prose[at : piece.start]), piece.shown)
+    at = brackets = 0
+    for piece in [*pieces, Piece(len(prose), len(prose), "")]:
+        for mark in _MARK.finditer(prose, at, piece.start):
+            parts += (prose[at : mark.start()], _escaped(mark, is_in_brackets=brackets > 0))
+            brackets = _open_brackets(brackets, mark[0])
+            at = mark.end()
+        parts += (prose[at : piece.start], piece.shown)
         at = piece.end
-    return "".join([*parts, _escape_colons(prose[at:])])
+    return "".join(parts)
+
+
+def _escaped(mark: re.Match[str], *, is_in_brackets: bool) -> str:
+    match mark.lastgroup:
+        case "colon":
+            return _COLON
+        case "several":
+            return mark["indent"] + _COLON * len(mark["several"])
+        case "address" if is_in_brackets:
+            return _BEFORE_LETTER.sub(_COLON, mark[0])
+        case _:
+            return mark[0]
+
+
+def _open_brackets(before: int, mark: str) -> int:
+    """Count the brackets that are open behind a mark; none stays so over a blank line."""
+    if mark == "[":
+        return before + 1
+    if mark == "]":
+        return max(before - 1, 0)
+    return 0 if mark[0] == "\n" else before
 
 
 def _code_spans(prose: str) -> Iterator[tuple[int, int]]:
@@ -145,13 +176,3 @@ def _closed_by(prose: str, found: list[tuple[int, int]]) -> list[int]:
             closed_by[at] = behind.get(end - start, 0)
             behind[end - start] = at
     return closed_by
-
-
-def _escape_colons(prose: str) -> str:
-    def escaped(found: re.Match[str]) -> str:
-        start, first = found.start(), max(0, found.start() - _AUTOLINK_CHARS)
-        if prose.rfind("<", first, start) >= 0 and _AUTOLINK.search(prose, first, start):
-            return found[0]
-        return (found["indent"] or "") + _COLON * len(found["several"] or ":")
-
-    return _DIRECTIVE.sub(escaped, prose)

@@ -20,6 +20,15 @@ from parley.surfaces.page.markdown import Escaper, shown
         ("~~~~\n~~~\nk:v\n~~~~\nk:v", "~~~~\n~~~\nk:v\n~~~~\nk&#x3A;v"),
         ("write to <mailto:a@example.org>", "write to <mailto:a@example.org>"),
         (r"already\:escaped", r"already\:escaped"),
+        (r"a backslash \\:name", r"a backslash \\&#x3A;name"),
+        ("see https://a.example/wiki/Help:Contents.", "see https://a.example/wiki/Help:Contents."),
+        ("<https://a.example/wiki/Help:Contents>", "<https://a.example/wiki/Help:Contents>"),
+        ("[x]: https://a.example/Help:Me", "[x]: https://a.example/Help:Me"),
+        ("[https://a.example/b:c](x)", "[https://a.example/b&#x3A;c](x)"),
+        ("[`x` https://a.example/b:c](x)", "[`x` https://a.example/b&#x3A;c](x)"),
+        ("[open\n\nhttps://a.example/b:c", "[open\n\nhttps://a.example/b:c"),
+        ("|https://a.example/b:c|d:e|", "|https://a.example/b:c|d&#x3A;e|"),
+        ("http://my_host:name", "http://my_host&#x3A;name"),
     ],
 )
 def test_colons_are_shown_whole(written: str, escaped: str) -> None:
@@ -108,7 +117,24 @@ _PIECES = st.lists(
     st.sampled_from(
         [
             *("a", ":", "b:c", "`", "```", "~~~", "\n", "\n\n", "  ", "<x", "\\", ">"),
-            *("$", "$$", "5", " ", "x^2", r"\(", r"\)", r"\[", r"\]", "$x$", "\n$$", "http://a"),
+            *(
+                "$",
+                "$$",
+                "5",
+                " ",
+                "x^2",
+                r"\(",
+                r"\)",
+                r"\[",
+                r"\]",
+                "$x$",
+                "\n$$",
+                "http://a",
+                "[",
+                "]",
+                "|",
+                "<http://a",
+            ),
         ]
     ),
     max_size=30,
