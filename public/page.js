@@ -94,7 +94,7 @@
       link.parentElement.addEventListener("click", () => location.assign(href));
     }
     // What is wider or higher than its place can be scrolled by keys too.
-    const wide = "pre code:not([tabindex]), .katex-display:not([tabindex])";
+    const wide = "pre code:not([tabindex]), .katex-display:not([tabindex]), .overflow-auto:has(> table):not([tabindex])";
     const high = "[id^=mode-picker-popover] [cmdk-list]:not([tabindex])";
     for (const one of document.querySelectorAll(`${wide}, ${high}`)) one.tabIndex = 0;
   };
@@ -107,7 +107,13 @@
     }
   };
 
+  const direct = () => {
+    const lists = ".message-content :is(ul, ol, table):not([dir]), #thread-history .truncate:not([dir])";
+    for (const one of document.querySelectorAll(lists)) one.dir = "auto";
+  };
+
   const mend = () => {
+    direct();
     nameButtons();
     nameDialogs();
     mendRoles();
@@ -195,6 +201,28 @@
     return new ClipboardItem(parts);
   }
 })();
+
+/* A picture of another host is not fetched (parley/surfaces/page/gate.py): in place of an empty frame there is a link. */
+addEventListener('error', ({ target: picture }) => {
+  const frame = picture instanceof HTMLImageElement && picture.closest('.message-content [class~="md:max-w-md"]');
+  if (!frame || new URL(picture.src).origin === location.origin) return;
+  const link = document.createElement(frame.closest('a') ? 'span' : 'a');
+  link.className = 'picture-link text-primary hover:underline';
+  Object.assign(link, { href: picture.src, target: '_blank', rel: 'noreferrer' });
+  link.textContent = picture.alt || picture.src;
+  frame.querySelector('.picture-link')?.remove();
+  frame.classList.add('picture-elsewhere');
+  frame.append(link);
+}, { capture: true });
+
+/* A footnote is in the same answer, where Chainlit would open a tab; and other answers have one of its name. */
+addEventListener('click', (event) => {
+  const link = event.target.closest?.('.message-content a[href^="#"]');
+  if (!link) return;
+  event.preventDefault();
+  const name = decodeURIComponent(link.hash.slice(1));
+  link.closest('.message-content').querySelector(`#${CSS.escape(name)}`)?.scrollIntoView({ block: 'center' });
+});
 
 /* What the page does itself of what its socket hears.
    A new chat has its thread's address from its first message on, so that a reload comes back to it. Chainlit's list
