@@ -133,6 +133,8 @@ KNOWN_STEP_KEYS = (
         "icon",
     }
 )
+# Of these an answer without text is shown, for its note and its buttons.
+_SAY_WHY_EMPTY = frozenset({TurnState.STOPPED.value, TurnState.COMPLETED.value})
 # No step is without them: an update that has none of these says nothing about them.
 _NEVER_CLEARED = frozenset({"name", "type", "created_at"})
 
@@ -177,7 +179,7 @@ def shown_steps(row: AnyRow, thread_id: str) -> list[StepDict]:
     answer = _step_dict(row, thread_id)
     answer["metadata"] = {**(answer["metadata"] or {}), "turn_state": row.state}
     shown = [_tool_step(answer, use) for use in uses_of(row.tools)]
-    if row.output or row.state == TurnState.STOPPED.value:
+    if row.output or row.state in _SAY_WHY_EMPTY:
         shown.append(answer)
     if row.error_message:
         error = StepDict(**answer)

@@ -107,6 +107,7 @@ class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     failed: str
     interrupted: str
     not_begun: str
+    no_text: str
     about: str
     details: str
     earlier_note: str

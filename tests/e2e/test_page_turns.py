@@ -86,6 +86,7 @@ async def test_stopped_and_failed_answers_say_so_and_run_again(models: Faked, pa
         sse(chunk("Once upon"), hang),
         sse(hang),
         json_reply({"error": {"message": "boom"}}, 400),
+        sse(*answer()),
         sse(*answer("The end.")),
         sse(*answer("Another end.")),
     )
@@ -105,6 +106,10 @@ async def test_stopped_and_failed_answers_say_so_and_run_again(models: Faked, pa
     await expect(again(page)).to_have_text("Failed · Run again")
     await shot(page, "failed-desktop-light")
     await again(page).click()
+    await expect(page.get_by_text("The answer has no text.")).to_be_visible()
+    await load_again(page)
+    await expect(page.get_by_text("The answer has no text.")).to_be_visible()
+    await again(page).click()
     await expect(answer_of(page)).to_contain_text("The end.")
     await expect(page.get_by_text("Request id:")).to_have_count(0)
     await finished(page)
@@ -122,7 +127,7 @@ async def test_stopped_and_failed_answers_say_so_and_run_again(models: Faked, pa
     # Nothing was deleted: five siblings are in the rows.
     thread_id = await thread_of(page)
     statement = "SELECT count(*) FROM turns WHERE thread_id = ?"
-    assert select(models.parley, statement, UUID(thread_id).hex) == [(5,)]
+    assert select(models.parley, statement, UUID(thread_id).hex) == [(6,)]
 
 
 async def test_an_edited_question_is_a_branch_in_every_page(models: Faked, page: Page) -> None:

@@ -42,7 +42,17 @@ name = "read_page"
 arguments = '{"url": "http://169.254.169.254/"}'
 id = "c"
 [[reply]]
-text = "They purr, says [the page](https://cats.example/purr)."
+text = '''
+They purr, says [the page](https://cats.example/purr).[^1]
+
+| Loudness of the first | Loudness of the second | Loudness of the third | Loudness of the fourth | Loudness of them all |
+|---|---|---|---|---|
+| a | b | c | d | unquestionably |
+
+- قطة
+
+[^1]: And the vet.
+'''
 """
 EVIL = '<img src="%(beacon)s"> ![x](%(beacon)s) <script>document.title = "gone"</script> **purr**'
 
@@ -58,6 +68,8 @@ async def test_tools_are_shown_live_and_in_the_history(page: Page, tmp_path: Pat
         serving(tmp_path, settings_of(server, site)) as parley,
     ):
         site.pages["/cats"] = page_of(EVIL % {"beacon": site.url("/beacon.png")}, "text/plain")
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
         await open_page(page, parley)
         await say(page, "What about cats?")
         await expect(answer_of(page)).to_contain_text("They purr")
@@ -69,6 +81,8 @@ async def test_tools_are_shown_live_and_in_the_history(page: Page, tmp_path: Pat
         for name, (width, height) in SIZES.items():
             await page.set_viewport_size({"width": width, "height": height})
             await shot(page, f"tools-{name}")
+        await assert_readable(page)
+        assert not any("/avatars/" in url and "Searching" in url for url in asked)
         assert not any("/beacon.png" in head for head in site.seen)
         assert await page.title() != "gone"
         assert "tools" in server.requests[-1].json
@@ -92,7 +106,24 @@ def settings_of(server: ScriptedServer, site: Web) -> dict[str, str]:
     }
 
 
+async def assert_readable(page: Page) -> None:
+    """On a phone: whole words, notes in their place, and each list in its own direction."""
+    wider = "table => table.scrollWidth - table.parentElement.clientWidth"
+    assert await answer_of(page).locator("table").evaluate(wider) > 0, "it is scrolled"
+    direction = "list => getComputedStyle(list).direction"
+    assert await answer_of(page).get_by_role("list").first.evaluate(direction) == "rtl"
+    await answer_of(page).locator("sup a").click()
+    await expect(answer_of(page).get_by_text("And the vet.")).to_be_in_viewport()
+    assert len(page.context.pages) == 1
+    word = page.locator("button[id^=step-] > span").first
+    one_line = "word => word.getBoundingClientRect().height"
+    assert await word.evaluate(one_line) < 30, "it is not squeezed"
+
+
 async def assert_steps(page: Page) -> None:
+    steps = page.locator("[data-step-type]")
+    kinds = await steps.evaluate_all("steps => steps.map((step) => step.dataset.stepType)")
+    assert kinds == ["user_message", "tool", "tool", "tool", "assistant_message"]
     search = page.get_by_text("web_search: Searching the web for “cats”")
     await expect(search).to_be_visible()
     await search.click()

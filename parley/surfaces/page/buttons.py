@@ -117,6 +117,12 @@ def again_label(state: str, texts: Texts, *, is_last: bool) -> str | None:
     return "" if is_last and state == TurnState.COMPLETED.value else None
 
 
+def empty_note(texts: Texts, state: str) -> str:
+    """Say in place of an answer without text why there is none; nothing where its error says it."""
+    notes = {TurnState.STOPPED: texts.not_begun, TurnState.COMPLETED: texts.no_text}
+    return notes.get(TurnState(state), "")
+
+
 async def offer_buttons(session: WebsocketSession, buttons: Iterable[Button]) -> None:
     """Put buttons under their steps; where one is already, it stays one.
 

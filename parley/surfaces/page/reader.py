@@ -33,9 +33,9 @@ from parley.chat.events import (
 from parley.chat.tool_display import result_markdown, step_title
 from parley.chat.turns import Turn, TurnState, error_step_id, tool_step_id
 from parley.observability.logs import get_logger
-from parley.surfaces.page.buttons import buttons_of, offer_buttons, texts_for
+from parley.surfaces.page.buttons import buttons_of, empty_note, offer_buttons, texts_for
 from parley.surfaces.page.markdown import Escaper, shown
-from parley.surfaces.page.runs import run_around, run_id_of
+from parley.surfaces.page.runs import TOOL_METADATA, run_around, run_id_of
 from parley.surfaces.sentences import error_text, title_text
 
 logger = get_logger(__name__)
@@ -146,13 +146,14 @@ class _Reader:
         self._emitter = ChainlitEmitter(session)
         self._bubble = Bubble(turn)
         self._offers_local = offers_local
-        self._is_run_shown = False
         self._has_failed = False
         self._called: dict[str, StepDict] = {}
         self._end = TurnState.COMPLETED
 
     async def read(self) -> None:
         await self._emitter.task_start()  # type: ignore[no-untyped-call]  # Chainlit has no type here
+        # A run without a text is what the page shows as one that is waited for.
+        await self._emitter.send_step(run_around(self._answer(), ended=False))
         async with aclosing(self._engine.follow(self._bubble.turn)) as events:
             async for event in events:
                 await self._take(event)
@@ -179,15 +180,14 @@ class _Reader:
     async def _finish(self) -> None:
         """Send the whole text once more, which repairs what was lost on the way, and the buttons."""
         steps: list[StepDict] = []
-        if self._bubble.sent is None and self._end is TurnState.STOPPED:
-            await self._show(texts_for(self._session).not_begun)
+        if not self._bubble.sent and (note := empty_note(texts_for(self._session), self._end)):
+            await self._show(note)
         if self._bubble.sent is not None:
             await self._frame_ready()
             answer = self._answer()
             await self._emitter.update_step(answer)
             steps.append(answer)
-        if self._is_run_shown:
-            await self._emitter.update_step(run_around(self._answer(), ended=True))
+        await self._emitter.update_step(run_around(self._answer(), ended=True))
         if self._has_failed:
             turn = self._bubble.turn
             error = assistant_step(error_step_id(turn.answer_step_id), turn.thread_id, "")
@@ -198,30 +198,35 @@ class _Reader:
         buttons = buttons_of(steps, texts_for(self._session), offers_local=self._offers_local)
         await offer_buttons(self._session, buttons)
 
-    async def _show_run(self) -> None:
-        if not self._is_run_shown:
-            self._is_run_shown = True
-            await self._emitter.send_step(run_around(self._answer(), ended=False))
-
     async def _show_tool(self, event: ToolStart | ToolEnd) -> None:
         """Show a call of a tool above the answer; its end replaces its beginning."""
         await self._frame_ready()
-        await self._show_run()
         step = self._answer()
         step["id"] = tool_step_id(self._bubble.turn.answer_step_id, event.id)
         step["type"], step["name"], step["showInput"] = "tool", event.name, "json"
+        step["metadata"] = TOOL_METADATA
         if isinstance(event, ToolStart):
             title = step_title(event.name, event.action)
             step["name"] = title_text(texts_for(self._session), title)
             step["input"], step["output"], step["end"] = event.arguments, "", None
             self._called[event.id] = step
-            await self._emitter.send_step(step)
+            await self._send_above(step)
             return
         called = self._called.pop(event.id, step)
         called["output"] = shown(result_markdown(event.result, event.sources))
         called["isError"] = event.error is not None
         called["end"] = step["end"]
         await self._emitter.send_step(called)
+
+    async def _send_above(self, step: StepDict) -> None:
+        """Send a step that stands above the answer, which is sent anew where there is some of it."""
+        answer = self._answer()
+        is_begun = self._bubble.sent is not None
+        if is_begun:
+            await self._emitter.delete_step(answer)
+        await self._emitter.send_step(step)
+        if is_begun:
+            await self._emitter.send_step(answer)
 
     async def _show(self, text: str) -> None:
         """Append to the bubble what is new of `text`, or put all of it there."""
@@ -232,7 +237,6 @@ class _Reader:
         bubble.text, before = text, bubble.sent
         bubble.sent = bubble.escaper.escape(text)
         if before is None:
-            await self._show_run()
             await self._emitter.send_step(self._answer())
         elif bubble.sent.startswith(before):
             new = bubble.sent[len(before) :]

@@ -11,6 +11,8 @@ from chainlit.step import StepDict
 
 # The name by which the page knows a run.
 _RUN = "on_message"
+# A tool's picture. By its name alone the page would ask the server for one, and say there what the tool does.
+TOOL_METADATA = {"icon": "wrench"}
 
 
 def run_id_of(answer_step_id: str) -> str:

@@ -14,6 +14,7 @@ from parley.surfaces.page.buttons import (
     NEW,
     Button,
     buttons_of,
+    empty_note,
     offer_buttons,
     texts_for,
     withdraw_buttons,
@@ -21,7 +22,7 @@ from parley.surfaces.page.buttons import (
 from parley.surfaces.page.markdown import show_steps
 from parley.surfaces.page.offering import Offering
 from parley.surfaces.page.reader import assistant_step, socket_ready
-from parley.surfaces.page.runs import with_runs
+from parley.surfaces.page.runs import TOOL_METADATA, with_runs
 from parley.surfaces.sentences import error_text, title_text
 from parley.surfaces.texts import Texts
 
@@ -106,13 +107,14 @@ def _say_in(texts: Texts, steps: list[StepDict]) -> None:
     """Say in the page's language what is not a model's or a user's own."""
     for step in steps:
         if step["type"] == "tool":
-            step["name"] = title_text(texts, step["name"])
+            step["name"], step["metadata"] = title_text(texts, step["name"]), TOOL_METADATA
         elif step["type"] != "assistant_message":
             continue
         elif step["isError"]:
             step["output"] = error_text(texts, step["output"])
         elif not step["output"]:
-            step["output"] = texts.not_begun
+            state = (step["metadata"] or {}).get("turn_state")
+            step["output"] = empty_note(texts, state) if state else ""
 
 
 def _earlier(thread_id: str, steps: list[StepDict], texts: Texts) -> tuple[StepDict, Button]:
