@@ -54,6 +54,7 @@ FAILED: dict[str, type[ProviderError]] = {
     "overload of tgi": Overloaded,
     "overload of tgi's messages": Overloaded,
     "error of vllm": ContextOverflow,
+    "given up": ProviderFault,
     "cut before the status": BrokenStream,
     "reset before the status": BrokenStream,
     "cut": BrokenStream,
@@ -67,6 +68,7 @@ SILENT = {
     "keepalives before the first": "first_event",
     "hang in the middle": "idle",
     "hang with keepalives": "idle",
+    "hang with empty data": "idle",
     "byte for byte": "idle",
 }
 # Answered well, each with its own test.
@@ -76,6 +78,6 @@ OPENAI_ONLY = frozenset(
     {
         "choices empty first", "choices null", "delta missing", "content null", "content in parts",
         "empty finish reason", "no done", "no finish reason", "done then hang", "reasoning",
-        "tool calls", "tool calls without index", "error of vllm", "overload of tgi's messages",
+        "tool calls", "tool calls without index", "error of vllm", "given up", "overload of tgi's messages",
     }
 )  # fmt: skip
