@@ -328,8 +328,11 @@ async def test_earlier_messages_come_on_demand(models: Faked, page: Page) -> Non
     await load_again(page)
     await expect(page.get_by_text("Question 60.").last).to_be_visible()
     await expect(page.locator("[data-step-type=user_message]")).to_have_count(50)
+    read = page.get_by_text("Question 11.", exact=True)
+    await read.scroll_into_view_if_needed()
     await page.get_by_role("button", name="Show earlier messages").click()
     await expect(page.locator("[data-step-type=user_message]")).to_have_count(61)
+    await expect(read).to_be_in_viewport()
     await expect(page.get_by_role("button", name="Show earlier messages")).to_have_count(0)
     await expect(page.locator("#chat-input")).to_be_visible()
 
