@@ -47,6 +47,7 @@ from parley.settings.problems import EXIT_CODE, ConfigurationError
 from parley.surfaces.api import Api
 from parley.surfaces.docs import DescribedApp
 from parley.surfaces.downloads import download_routes
+from parley.surfaces.event_stream import FramesPast
 from parley.surfaces.failures import add_failure_handlers
 from parley.surfaces.hardening import Hardening
 from parley.surfaces.ids import ID_PATTERN
@@ -284,6 +285,7 @@ def _build() -> DescribedApp:
         validator=lambda sent: ID_PATTERN.fullmatch(sent) is not None,
         transformer=str,
     )
+    app.add_middleware(FramesPast)
     return app
 
 

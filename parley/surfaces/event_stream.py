@@ -10,7 +10,7 @@ from contextlib import aclosing
 from typing import ClassVar
 
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
 from parley.chat.errors import ParleyError
@@ -20,6 +20,25 @@ logger = get_logger(__name__)
 
 _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _KEEPALIVE = b": keepalive\n\n"
+
+
+_PAST = "parley.send"
+
+
+class FramesPast:
+    """ASGI middleware, the outermost: the frames of a stream go past the others.
+
+    Those look at how a response begins; passing on each frame of it costs as much as making it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Serve `app`."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        scope[_PAST] = send
+        await self._app(scope, receive, send)
 
 
 class _Refused(Exception):
@@ -72,7 +91,8 @@ class EventStream(Response):
         timeout = asyncio.timeout(None)
         try:
             async with timeout:
-                await self._watched(receive, send, _Watch(timeout, self.PATIENCE_S))
+                past = scope.get(_PAST, send)
+                await self._watched(receive, send, past, _Watch(timeout, self.PATIENCE_S))
         except TimeoutError:
             if not timeout.expired():
                 raise
@@ -80,11 +100,11 @@ class EventStream(Response):
         except _Refused as refused:
             await refused.response(scope, receive, send)
 
-    async def _watched(self, receive: Receive, send: Send, watch: "_Watch") -> None:
+    async def _watched(self, receive: Receive, send: Send, past: Send, watch: "_Watch") -> None:
         try:
             if self._refuse is None:
                 await watch.send(send, self._start())
-            await self._stream(receive, send, watch)
+            await self._stream(receive, send, past, watch)
         finally:
             watch.close()
 
@@ -94,16 +114,16 @@ class EventStream(Response):
         start["headers"] = self.raw_headers
         return start
 
-    async def _stream(self, receive: Receive, send: Send, watch: "_Watch") -> None:
+    async def _stream(self, receive: Receive, send: Send, past: Send, watch: "_Watch") -> None:
         is_left, error = False, None
         try:
             async with asyncio.TaskGroup() as tasks, aclosing(self._frames) as frames:
                 beside = [tasks.create_task(_left(receive))]
                 if self._keepalive_s is not None:
-                    beside.append(tasks.create_task(watch.keep_alive(send, self._keepalive_s)))
+                    beside.append(tasks.create_task(watch.keep_alive(past, self._keepalive_s)))
                 # A task of its own: woken for each event, it resumes what is below it, and not the
                 # thirty frames of middleware and routing above.
-                await tasks.create_task(self._send_all(frames, send, watch))
+                await tasks.create_task(self._send_all(frames, send, past, watch))
                 for task in beside:
                     task.cancel()
         except* _ClientLeft:
@@ -113,16 +133,18 @@ class EventStream(Response):
         if isinstance(error, ParleyError) and not is_left:
             raise self._refusal(error)
         if not is_left:
-            await watch.send(send, {"type": "http.response.body", "body": b"", "more_body": False})
+            await watch.send(past, {"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _send_all(self, frames: AsyncGenerator[bytes], send: Send, watch: "_Watch") -> None:
+    async def _send_all(
+        self, frames: AsyncGenerator[bytes], send: Send, past: Send, watch: "_Watch"
+    ) -> None:
         waits = self._refuse is not None
         async for frame in frames:
             watch.waits_since = watch.sent_at = watch.now()
             if waits:
                 await send(self._start(frame))
                 waits = False
-            await send({"type": "http.response.body", "body": frame, "more_body": True})
+            await past({"type": "http.response.body", "body": frame, "more_body": True})
             watch.waits_since = None
 
     def _refusal(self, error: ParleyError) -> Exception:
