@@ -78,14 +78,16 @@
 
   const mendRoles = () => {
     // Lists whose items are wrapped are no lists to a screen reader, nor are those without any.
-    const lists = "ul[data-sidebar=menu]:not([role]), li[data-sidebar=menu-item]:not([role])";
-    for (const list of document.querySelectorAll(lists)) list.setAttribute("role", "presentation");
+    const lists = "ul[data-sidebar=menu], li[data-sidebar=menu-item], ol[data-sonner-toaster]";
+    for (const list of document.querySelectorAll(lists)) list.role ??= "presentation";
     for (const list of document.querySelectorAll("[cmdk-list]")) {
       list.setAttribute("role", list.querySelector("[cmdk-item]") ? "listbox" : "presentation");
     }
     for (const bar of document.querySelectorAll("[role=separator][aria-controls]")) {
       if (!document.getElementById(bar.getAttribute("aria-controls"))) bar.removeAttribute("aria-controls");
     }
+    // Where files are dropped is no place to come to by keys: there is a button for them.
+    for (const one of document.querySelectorAll("div[role=presentation][tabindex='0']")) one.tabIndex = -1;
     // A link in a button is one thing to press, not two, of which one does nothing.
     for (const link of document.querySelectorAll("button > a[href]")) {
       const { href } = link;
@@ -144,6 +146,13 @@
     });
   };
 
+  // The model that the arrow keys have reached stays in sight.
+  const follow = ({ key }) => {
+    if (!key.startsWith("Arrow")) return;
+    const reached = "[id^=mode-picker-popover] [cmdk-item].text-accent-foreground";
+    requestAnimationFrame(() => document.querySelector(reached)?.scrollIntoView({ block: "nearest" }));
+  };
+
   const begin = async () => {
     const answer = await fetch(`/project/translations?language=${encodeURIComponent(language)}`);
     words = (await answer.json()).translation ?? {};
@@ -153,6 +162,7 @@
       shutOff();
       mendSoon();
     });
+    document.addEventListener("keydown", follow);
     document.getElementById("root").addEventListener("focusin", ({ target }) => {
       pressed = target.closest("button");
     });

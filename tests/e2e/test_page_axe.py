@@ -60,6 +60,10 @@ description = "Translates what you write."
 label = "Explain what nobody has explained, in a sentence that is longer than a phone is wide"
 message = "Explain."
 """
+# More than the list of models has room for.
+MODELS = "".join(
+    f'[models.m{n}]\nprovider = "openai"\nlabel = "m{n}"\ntools = true\n' for n in range(2, 9)
+)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +71,7 @@ async def crowded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fak
     """A Parley with everything that its page can show."""
     found = {"results": [{"title": "Purr", "url": "https://cats.example/", "content": "Cats."}]}
     directory = tmp_path_factory.mktemp("crowded")
-    (directory / "parley.toml").write_text(TOML)
+    (directory / "parley.toml").write_text(TOML + MODELS)
     async with (
         web({"/search": page_of(json.dumps(found), "application/json")}) as site,
         model_server() as server,
@@ -116,6 +120,12 @@ async def test_axe_finds_nothing_serious(
         await open_page(page, crowded.parley)
         await assert_open_to_all(page)
         await look_around(page)
+        await choose_by_keys(page)
+        await page.locator("input[type=file]").first.set_input_files(
+            {"name": "x.exe", "mimeType": "application/x-msdownload", "buffer": b"MZ"}
+        )
+        await expect(page.get_by_text("Files of this kind are not taken.")).to_be_visible()
+        await assert_open_to_all(page)
         await have_a_conversation(page)
         await assert_open_to_all(page)
         await assert_fits(page)
@@ -140,6 +150,18 @@ async def look_around(page: Page) -> None:
         await assert_open_to_all(page)
         await escape(page, what)
         await expect(page.locator(button)).to_be_focused()
+
+
+async def choose_by_keys(page: Page) -> None:
+    """The keys reach every model, in sight and not below the end of the list."""
+    picker, models = page.locator("#mode-picker-trigger-model"), page.locator("[cmdk-item]")
+    await picker.press("Enter")
+    await expect(models.first).to_be_visible()
+    for _ in range(8):
+        await page.keyboard.press("ArrowDown")
+    await expect(models.last).to_be_in_viewport()
+    await page.keyboard.press("Enter")
+    await expect(picker).to_contain_text("m8")
 
 
 async def escape(page: Page, what: str) -> None:
