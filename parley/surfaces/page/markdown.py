@@ -116,6 +116,8 @@ def _show_steps(steps: Iterable[StepDict]) -> None:
 
 
 def _escape_prose(prose: str) -> str:
+    if not (":" in prose or "$" in prose or "\\" in prose):
+        return prose
     code = list(_code_spans(prose))
     kept = [Piece(start, end, prose[start:end]) for start, end in code]
     pieces = sorted([*kept, *maths_in(prose, code)], key=lambda piece: piece.start)
