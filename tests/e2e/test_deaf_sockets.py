@@ -199,3 +199,19 @@ async def test_name_of_a_thread_is_cut(parley: ParleyProcess) -> None:
         parley, "SELECT length(name) FROM threads WHERE id = ?", thread_id.replace("-", "")
     )
     assert 0 < length <= 255
+
+
+async def test_a_socket_that_another_replaced_is_not_listened_to(parley: ParleyProcess) -> None:
+    """In the log there is no traceback for what it still says."""
+    cookie = await new_guest(parley)
+    auth = {"sessionId": str(uuid4()), "clientType": "webapp"}
+    before, logged = row_counts(parley)["turns"], len(parley.log_text())
+    async with page_socket(parley, cookie, auth) as old, page_socket(parley, cookie, auth) as new:
+        for event in ("client_message", "stop", "connection_successful", "fetch_favorites"):
+            await old.emit(event, {})
+        await old.say("Too late.")
+        await new.say("In time.")
+        await new.next("task_end")
+    assert row_counts(parley)["turns"] == before + 1
+    assert old.received == []
+    assert "Traceback" not in parley.log_text()[logged:]

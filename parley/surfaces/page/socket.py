@@ -49,6 +49,7 @@ from parley.surfaces.texts import language_of
 
 logger = get_logger(__name__)
 T = TypeVar("T")
+_Handler = Callable[..., Coroutine[Any, Any, None]]
 
 # What a socket may ask for before it is answered: every message that waits for its turn, and more.
 _AT_ONCE = 100
@@ -105,14 +106,8 @@ def take_over_socket(page: Page) -> list[Route]:
     presses = Presses(page.engine, page.receipts, shown, asking, offering)
     sio.on("connect", handlers.connect)
     sio.on("disconnect", handlers.disconnect)
-    sio.on("clear_session", handlers.clear_session)
-    sio.on("connection_successful", handlers.connection_successful)
-    sio.on("client_message", handlers.client_message)
-    sio.on("edit_message", handlers.edit_message)
-    sio.on("stop", handlers.stop)
-    sio.on("chat_settings_change", handlers.chat_settings_change)
-    sio.on("fetch_favorites", handlers.fetch_favorites)
-    sio.on("message_favorite", handlers.message_favorite)
+    for event, handler in handlers.of_sessions.items():
+        sio.on(event, _of_session(handler))
     for event in _UNUSED:
         sio.handlers["/"].pop(event, None)
     # Polling needs sticky routing to connect at all, and delays a shutdown by 24 s.
@@ -165,49 +160,65 @@ class _Handlers:
             self._following.leave(sid)
             await self._clean_up(sid)
 
-    async def clear_session(self, sid: str, *_: object) -> None:
-        """Forget the session when its socket is gone: its page begins a new chat."""
-        WebsocketSession.require(sid).to_clear = True
+    @property
+    def of_sessions(self) -> Mapping[str, _Handler]:
+        """What is done for a session, by its event."""
+        return {
+            "clear_session": self.clear_session,
+            "connection_successful": self.connection_successful,
+            "client_message": self.client_message,
+            "edit_message": self.edit_message,
+            "stop": self.stop,
+            "chat_settings_change": self.chat_settings_change,
+            "fetch_favorites": self.fetch_favorites,
+            "message_favorite": self.message_favorite,
+        }
 
-    async def connection_successful(self, sid: str, *_: object) -> None:
+    async def clear_session(self, session: WebsocketSession, *_: object) -> None:
+        """Forget the session when its socket is gone: its page begins a new chat."""
+        session.to_clear = True
+
+    async def connection_successful(self, session: WebsocketSession, *_: object) -> None:
         """Show what the thread holds, and go on with the turn that runs in it."""
-        session = WebsocketSession.require(sid)
-        if sid not in self._resuming:
-            self._resuming.add(sid)
+        socket_id = session.socket_id
+        if socket_id not in self._resuming:
+            self._resuming.add(socket_id)
             try:
                 running = await self._do(session, self._asking.resume(session))
             finally:
-                self._resuming.discard(sid)
+                self._resuming.discard(socket_id)
             await self._go_on(session, running)
 
-    async def client_message(self, sid: str, payload: object = None, *_: object) -> None:
+    async def client_message(
+        self, session: WebsocketSession, payload: object = None, *_: object
+    ) -> None:
         """Make a turn of a message, and show it."""
-        session = WebsocketSession.require(sid)
         await self._go_on(session, await self._do(session, self._asking.begin(session, payload)))
 
-    async def edit_message(self, sid: str, payload: object = None, *_: object) -> None:
+    async def edit_message(
+        self, session: WebsocketSession, payload: object = None, *_: object
+    ) -> None:
         """Ask a question anew, in other words."""
-        session = WebsocketSession.require(sid)
         await self._do(session, self._asking.edit(session, payload))
 
-    async def chat_settings_change(self, sid: str, settings: object = None, *_: object) -> None:
+    async def chat_settings_change(
+        self, session: WebsocketSession, settings: object = None, *_: object
+    ) -> None:
         """Take what the settings panel says."""
-        session = WebsocketSession.require(sid)
         await self._do(session, self._asking.set(session, settings))
 
-    async def stop(self, sid: str, *_: object) -> None:
+    async def stop(self, session: WebsocketSession, *_: object) -> None:
         """Stop the turn that runs in the session's thread."""
-        session = WebsocketSession.require(sid)
         await self._do(session, self._asking.stop(session))
 
-    async def fetch_favorites(self, sid: str, *_: object) -> None:
+    async def fetch_favorites(self, session: WebsocketSession, *_: object) -> None:
         """Show the user's favourites."""
-        session = WebsocketSession.require(sid)
         await self._do(session, self._favorites.show(session))
 
-    async def message_favorite(self, sid: str, payload: object = None, *_: object) -> None:
+    async def message_favorite(
+        self, session: WebsocketSession, payload: object = None, *_: object
+    ) -> None:
         """Mark a message as a favourite, or take the mark away."""
-        session = WebsocketSession.require(sid)
         await self._do(session, self._favorites.mark(session, payload))
 
     async def _connect(
@@ -312,6 +323,16 @@ def _session_ids(auth: object) -> tuple[str, str | None]:
 def thread_of_session(owner_id: str, session_id: str) -> str:
     """Name the thread that a session begins: every server that it connects to finds it by that."""
     return str(uuid5(UUID(owner_id), session_id))
+
+
+def _of_session(handler: _Handler) -> _Handler:
+    """Handle what the sockets of sessions say; one that was left or replaced is told nothing."""
+
+    async def handle(sid: str, *said: object) -> None:
+        if session := WebsocketSession.get(sid):
+            await handler(session, *said)
+
+    return handle
 
 
 @contextmanager
