@@ -46,7 +46,13 @@ def _turn_steps_statement() -> sa.Select[*tuple[Any, ...]]:
         "tools",
     )
     return (
-        sa.select(*SHOWN_COLUMNS, branch.c.error_message, branch.c.state, branch.c.tools)
+        sa.select(
+            *SHOWN_COLUMNS,
+            branch.c.error_message,
+            branch.c.state,
+            branch.c.tools,
+            branch.c.id.label("turn_id"),
+        )
         .select_from(branch.join(steps, steps.c.turn_id == branch.c.id))
         .where(steps.c.owner_id == sa.bindparam("owner"))
         .execution_options(yield_per=_PORTION)

@@ -59,7 +59,7 @@ SHOWN_COLUMNS = (
     ),
 )
 # What `shown_steps` wants to know of a turn beside its steps, where there is none.
-OF_NO_TURN = tuple(sa.null().label(name) for name in ("error_message", "state", "tools"))
+OF_NO_TURN = tuple(sa.null().label(n) for n in ("error_message", "state", "tools", "turn_id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +168,10 @@ def step_write(step: StepDict, *, updated_at: int | None = None) -> StepWrite:
 
 
 def shown_steps(row: AnyRow, thread_id: str) -> list[StepDict]:
-    """Show a row of `SHOWN_COLUMNS` and of its turn `error_message`, `state` and `tools`.
+    """Show a row of `SHOWN_COLUMNS` and of its turn `error_message`, `state`, `tools` and `turn_id`.
 
     An answer comes after the calls of its tools, and its metadata say how its turn stands. That of
-    a turn that failed or broke off is followed by its error. One that is only being begun is not
+    a turn that failed or broke off is followed by its error, with the turn's id. One that is only being begun is not
     shown: it would be an empty bubble.
     """
     if not row.of_turn or row.type != "assistant_message":
@@ -187,6 +187,7 @@ def shown_steps(row: AnyRow, thread_id: str) -> list[StepDict]:
             "id": error_step_id(row.id),
             "output": row.error_message,
             "isError": True,
+            "metadata": {**answer["metadata"], "turn_id": row.turn_id},
         }
         shown.append(error)
     return shown

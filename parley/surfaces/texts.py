@@ -146,6 +146,7 @@ class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     goes_to: str
     missing: str
     request_id: str
+    turn_id: str
     no_thread: str
     not_read: str
     tried: str

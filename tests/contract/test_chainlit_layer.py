@@ -152,6 +152,7 @@ async def test_failed_turn_shows_its_error(
     assert (answer["output"], answer["isError"]) == ("Good ", False)
     assert (error["output"], error["isError"]) == ("Sorry.", True)
     assert error["id"] == error_step_id(turn.answer_step_id)
+    assert error["metadata"]["turn_id"] == turn.id
 
 
 @pytest.mark.parametrize("state", [TurnState.FAILED, TurnState.INTERRUPTED])

@@ -236,6 +236,7 @@ async def test_a_cut_answer_keeps_its_text(faked: Faked, chat_page: Page) -> Non
     await expect(chat_page.get_by_text("Request id:")).to_be_visible()
     await load_again(chat_page)
     await expect(chat_page.get_by_text("Half an")).to_be_visible()
+    await expect(chat_page.get_by_text("Turn id:")).to_be_visible()
 
 
 async def test_history_is_listed_resumed_renamed_and_deleted(faked: Faked, chat_page: Page) -> None:

@@ -76,17 +76,24 @@ async def read_turn(
     return True
 
 
-async def show_error(
-    session: WebsocketSession, step_id: str, thread_id: str, message: str, code: str, of: str = ""
+async def show_error(  # noqa: PLR0913 - where it is shown, what it says, and what it is about
+    session: WebsocketSession,
+    step_id: str,
+    thread_id: str,
+    message: str,
+    code: str,
+    of: str = "",
+    turn_id: str = "",
 ) -> None:
-    """Show an error as a bubble of its own, with the id that the log has it under.
+    """Show an error as a bubble of its own, with the ids that the log has it under.
 
     `of` names what it is about, where that is not the whole message that was sent.
     """
     texts = texts_for(session)
     told = f"{of}: {error_text(texts, message, code)}" if of else error_text(texts, message, code)
     request = f"{texts.request_id}: `{correlation_id.get() or '-'}`"
-    step = assistant_step(step_id, thread_id, f"{shown(told)}\n\n{request}")
+    ids = f"{request} · {texts.turn_id}: `{turn_id}`" if turn_id else request
+    step = assistant_step(step_id, thread_id, f"{shown(told)}\n\n{ids}")
     step["isError"] = True
     await ChainlitEmitter(session).send_step(step)
 
@@ -252,7 +259,8 @@ class _Reader:
         step_id = error_step_id(turn.answer_step_id)
         self._has_failed = True
         await self._frame_ready()
-        await show_error(self._session, step_id, turn.thread_id, event.message, event.code)
+        told = (event.message, event.code)
+        await show_error(self._session, step_id, turn.thread_id, *told, turn_id=turn.id)
 
     async def _frame_ready(self) -> None:
         await socket_ready(self._session, self._socket_id)

@@ -111,7 +111,9 @@ def _say_in(texts: Texts, steps: list[StepDict]) -> None:
         elif step["type"] != "assistant_message":
             continue
         elif step["isError"]:
-            step["output"] = error_text(texts, step["output"])
+            # The request's own id is gone; the log has what became of the turn under this one too.
+            of_turn = f"{texts.turn_id}: `{(step['metadata'] or {}).get('turn_id', '-')}`"
+            step["output"] = f"{error_text(texts, step['output'])}\n\n{of_turn}"
         elif not step["output"]:
             state = (step["metadata"] or {}).get("turn_state")
             step["output"] = empty_note(texts, state) if state else ""

@@ -290,7 +290,6 @@ class _Handlers:
 
     async def _answered(self, session: WebsocketSession, asked: Awaitable[T]) -> T | None:
         """Where it fails the client is told, and never met with silence."""
-        correlation_id.set(uuid4().hex)
         init_ws_context(session)
         current_owner.set(owner_of(session))
         try:
@@ -329,6 +328,7 @@ def _of_session(handler: _Handler) -> _Handler:
     """Handle what the sockets of sessions say; one that was left or replaced is told nothing."""
 
     async def handle(sid: str, *said: object) -> None:
+        correlation_id.set(uuid4().hex)
         if session := WebsocketSession.get(sid):
             await handler(session, *said)
 
