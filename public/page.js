@@ -81,7 +81,7 @@
     const lists = "ul[data-sidebar=menu], li[data-sidebar=menu-item], ol[data-sonner-toaster]";
     for (const list of document.querySelectorAll(lists)) list.role ??= "presentation";
     for (const list of document.querySelectorAll("[cmdk-list]")) {
-      list.setAttribute("role", list.querySelector("[cmdk-item]") ? "listbox" : "presentation");
+      list.setAttribute("role", list.querySelector("[cmdk-item]") ? "listbox" : "group");
     }
     for (const bar of document.querySelectorAll("[role=separator][aria-controls]")) {
       if (!document.getElementById(bar.getAttribute("aria-controls"))) bar.removeAttribute("aria-controls");
