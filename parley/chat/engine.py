@@ -16,7 +16,7 @@ from parley.chat.following import Follower
 from parley.chat.keeping import Keeper
 from parley.chat.limits import UNLIMITED, Admission
 from parley.chat.listening import listen
-from parley.chat.news import News
+from parley.chat.news import Heard
 from parley.chat.pacing import paced
 from parley.chat.ports import Catalogue, ContextBuilder, Live, Ownership, TurnStore
 from parley.chat.requests import check_request, new_turn, too_many_running, unkept_turn
@@ -149,11 +149,11 @@ class Engine:
         """Say whether this owner has such a thread."""
         return await self._turns.owns_thread(owner_id, thread_id)
 
-    def listen(self, owner_id: str, thread_id: str) -> AsyncGenerator[News]:
+    def listen(self, owner_id: str, thread_id: str) -> AsyncGenerator[Heard]:
         """Give what is live in a thread of this owner, then its news, without an end.
 
         News of a turn come when it is begun, runs, and is over; those that this process missed
-        come late. Of turns begun through any surface, here or elsewhere, if they are kept. And of
+        come late, and then `CaughtUp`. Of turns begun through any surface, here or elsewhere, if they are kept. And of
         the names that the owner's threads get from now on. Raises `NotFound`.
         """
         return listen(self._turns, self._announcements, owner_id, thread_id)

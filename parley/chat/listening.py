@@ -6,25 +6,27 @@ And of its owner's threads, which it lists beside it: the names that they get, a
 from collections.abc import AsyncGenerator, Sequence
 
 from parley.chat.errors import NotFound
-from parley.chat.news import News, TurnNews
+from parley.chat.news import CaughtUp, Heard, TurnNews
 from parley.chat.ports import Announcements, TurnStore
 
 
 async def listen(
     turns: TurnStore, announcements: Announcements, owner_id: str, thread_id: str
-) -> AsyncGenerator[News]:
+) -> AsyncGenerator[Heard]:
     """Do what `Engine.listen` promises."""
     if not await turns.owns_thread(owner_id, thread_id):
         raise NotFound("There is no such conversation.")
     known: dict[str, TurnNews] = {}
     with announcements.listening(thread_id, owner_id) as arriving:
-        changes: Sequence[News] = await _changed(turns, owner_id, thread_id, known)
+        changed = await _changed(turns, owner_id, thread_id, known)
+        changes: Sequence[Heard] = [*changed, CaughtUp(thread_id)]
         while True:
             for news in changes:
                 yield news
             told = await anext(arriving)
             if told is None:
-                changes = await _changed(turns, owner_id, thread_id, known)
+                changed = await _changed(turns, owner_id, thread_id, known)
+                changes = [*changed, CaughtUp(thread_id)]
             else:
                 is_new = not isinstance(told, TurnNews) or _is_new(known, told)
                 changes = [told] if is_new else []

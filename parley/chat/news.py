@@ -41,5 +41,14 @@ class Deleted:
     thread_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """From here on no turn of the thread is missed; what began and ended unheard is in the rows."""
+
+    thread_id: str
+
+
 ThreadNews = Named | Deleted
 News = TurnNews | ThreadNews
+# What is said to who listens to a thread.
+Heard = News | CaughtUp

@@ -15,7 +15,7 @@ from chainlit.session import WebsocketSession
 
 from parley.chat.engine import Engine
 from parley.chat.errors import NotFound, ParleyError
-from parley.chat.news import Deleted, News, TurnNews
+from parley.chat.news import CaughtUp, Deleted, Heard, TurnNews
 from parley.chat.turns import Owner, Turn, TurnState
 from parley.observability.logs import get_logger
 from parley.surfaces.page.offering import Offering
@@ -29,7 +29,7 @@ _PAUSE_S = 2.0
 
 @dataclass(slots=True)
 class _Socket:
-    """What one socket has begun, has seen, and the task that listens for it.
+    """What one socket has sent or read, has seen, and the task that listens for it.
 
     `shows` is held by who shows it a turn: the page has one sign that something runs.
     """
@@ -65,6 +65,7 @@ class Following:
 
     async def _read(self, session: WebsocketSession, socket: _Socket, turn: Turn) -> None:
         offers_local = self._offering.is_for(session)
+        socket.sent.add(turn.user_step_id)
         if not await read_turn(session, self._engine, turn, offers_local=offers_local):
             socket.seen.discard(turn.id)
 
@@ -108,8 +109,11 @@ class Following:
             async for news in arriving:
                 await self._heard(session, owner, news)
 
-    async def _heard(self, session: WebsocketSession, owner: Owner, news: News) -> None:
+    async def _heard(self, session: WebsocketSession, owner: Owner, news: Heard) -> None:
         socket = self._of(session)
+        if isinstance(news, CaughtUp):
+            await self._catch_up(session, socket)
+            return
         if not isinstance(news, TurnNews):
             await list_anew(session, f"{news} {uuid4()}")
             if news == Deleted(owner.id, session.thread_id):
@@ -126,6 +130,18 @@ class Following:
             socket.seen.add(turn.id)
             if not turn.state.is_over:
                 await self._read(session, socket, turn)
+
+    async def _catch_up(self, session: WebsocketSession, socket: _Socket) -> None:
+        """Show what began and ended between the reading of the thread and the listening."""
+        if socket.shows.locked():  # what runs now began later, and its thread was read then
+            return
+        async with socket.shows:
+            thread = await self._shown.read(session)
+            if thread is None or not self._shown.has_grown(session, thread):
+                return
+            asked = [s["id"] for s in thread["steps"] if s["type"] == "user_message"]
+            if not asked or asked[-1] not in socket.sent:
+                await self._shown.show(session, thread)
 
     def _of(self, session: WebsocketSession) -> _Socket:
         """Give what is known of the session's socket; one that is gone would never be forgotten."""

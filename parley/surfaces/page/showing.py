@@ -33,6 +33,10 @@ _EARLIER_BIT = 1 << 20
 _GONE_BIT = 1 << 21
 
 
+# The last steps: their ids, lengths, and the states of their turns.
+_End = list[tuple[str, int, str | None]]
+
+
 class Threads(Protocol):
     """The part of the data layer that opens threads further back than Chainlit asks for."""
 
@@ -49,6 +53,7 @@ class Shown:
         self._offering = offering
         self._threads = threads
         self._windows: WeakKeyDictionary[WebsocketSession, int] = WeakKeyDictionary()
+        self._ends: WeakKeyDictionary[WebsocketSession, _End] = WeakKeyDictionary()
 
     async def read(self, session: WebsocketSession) -> ThreadDict | None:
         """Read the session's thread, as far back as it looks."""
@@ -58,6 +63,7 @@ class Shown:
         """Put the thread in place of what the page has; raises `SocketGone`."""
         texts = texts_for(session)
         steps: list[StepDict] = thread["steps"]
+        self._ends[session] = _end_of(thread)
         buttons = buttons_of(steps, texts, offers_local=self._offering.is_for(session))
         _say_in(texts, steps)
         await show_steps(steps)
@@ -70,6 +76,10 @@ class Shown:
         # The buttons first: with each, the page draws anew all the messages that it has by then.
         await offer_buttons(session, buttons)
         await ChainlitEmitter(session).resume_thread(thread)
+
+    def has_grown(self, session: WebsocketSession, thread: ThreadDict) -> bool:
+        """Whether a thread, as it was just read, ends otherwise than where it was shown."""
+        return self._ends.get(session, end := _end_of(thread)) != end
 
     def look_further_back(self, session: WebsocketSession) -> None:
         """Show more of the thread from now on."""
@@ -97,6 +107,12 @@ async def show_gone(session: WebsocketSession) -> None:
     await withdraw_buttons(session)
     await ChainlitEmitter(session).send_step(step)
     await offer_buttons(session, [Button(NEW, step_id, step_id, texts.new_chat)])
+
+
+def _end_of(thread: ThreadDict) -> _End:
+    """Say how a thread ends that was read and is not shown yet."""
+    steps = thread["steps"][-3:]
+    return [(s["id"], len(s["output"]), (s["metadata"] or {}).get("turn_state")) for s in steps]
 
 
 def _messages(steps: list[StepDict]) -> int:

@@ -7,16 +7,19 @@ from contextlib import aclosing
 import pytest
 
 from parley.chat.errors import NotFound
-from parley.chat.news import News, TurnNews
+from parley.chat.news import CaughtUp, Heard, TurnNews
 from parley.chat.turns import TurnState
 from tests.patience import PATIENCE_S
 from tests.unit.chat.support import ANNA, BEN, Bench, bench
 
 
-async def hear(listening: AsyncGenerator[News], count: int) -> list[tuple[str, TurnState]]:
+async def hear(listening: AsyncGenerator[Heard], count: int) -> list[tuple[str, TurnState]]:
     async with asyncio.timeout(PATIENCE_S):
-        heard = [await anext(listening) for _ in range(count)]
-    return [(news.turn_id, news.state) for news in heard if isinstance(news, TurnNews)]
+        heard: list[TurnNews] = []
+        while len(heard) < count:
+            if isinstance(news := await anext(listening), TurnNews):
+                heard.append(news)
+    return [(news.turn_id, news.state) for news in heard]
 
 
 async def an_answered_thread(b: Bench) -> None:
@@ -54,6 +57,20 @@ async def test_who_comes_later_hears_what_is_live() -> None:
             ]
             await b.engine.stop(ANNA.id, queued.id)
             assert await hear(listening, 1) == [(queued.id, TurnState.STOPPED)]
+
+
+async def test_who_listens_is_told_from_when_on_nothing_is_missed() -> None:
+    async with bench() as b:
+        await an_answered_thread(b)
+        async with aclosing(b.engine.listen(ANNA.id, b.thread_id)) as listening:
+            assert await anext(listening) == CaughtUp(b.thread_id)
+            b.announcements.deaf = True
+            turn = await b.submit("two")
+            (await b.provider.call(1)).finish("2")
+            await b.folded(turn)
+            b.announcements.deaf = False
+            b.announcements.missed()
+            assert await anext(listening) == CaughtUp(b.thread_id)
 
 
 async def test_what_was_missed_is_read_from_the_rows() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from uuid import uuid4
 
+import pytest
 from chainlit.data.base import BaseDataLayer
 from chainlit.session import WebsocketSession
 from chainlit.types import ThreadDict
@@ -13,8 +14,9 @@ from parley.chat.attachments import Attachments
 from parley.chat.models import Health, ModelInfo
 from parley.chat.receipts import Receipts
 from parley.surfaces.page.asking import Asked, Asking
-from parley.surfaces.page.following import Following
-from parley.surfaces.page.showing import Shown
+from parley.surfaces.page.following import Following, _Socket
+from parley.surfaces.page.offering import Offering
+from parley.surfaces.page.showing import Shown, _end_of
 from tests.fakes.scripted_provider import OneModel
 from tests.unit.chat.support import ANNA, Bench, bench
 
@@ -74,3 +76,39 @@ async def test_an_answer_that_ends_while_its_thread_is_shown_is_gone_on_with() -
         await session.delete()  # type: ignore[no-untyped-call]  # Chainlit has no type here
     assert going_on
     assert going_on.id == turn.id
+
+
+class Grown:
+    """A thread that has grown since it was shown."""
+
+    def __init__(self, *asked: str) -> None:
+        self._steps = [{"id": id, "type": "user_message", "output": "hi"} for id in asked]
+        self.times_shown = 0
+
+    async def read(self, _: WebsocketSession) -> ThreadDict:
+        return cast(ThreadDict, {"steps": self._steps})
+
+    def has_grown(self, *_: object) -> bool:
+        return True
+
+    async def show(self, *_: object) -> None:
+        self.times_shown += 1
+
+
+@pytest.mark.parametrize(("sent", "times_shown"), [("one", 1), ("two", 0)])
+async def test_what_began_and_ended_unheard_is_shown(sent: str, times_shown: int) -> None:
+    """But not what this page asked itself: it reads that already."""
+    grown = Grown("one", "two")
+    async with bench() as one:
+        following = Following(one.engine, cast(Shown, grown), cast(Offering, None))
+        await following._catch_up(cast(WebsocketSession, None), _Socket(sent={sent}))
+    assert grown.times_shown == times_shown
+
+
+async def test_a_thread_is_compared_with_what_was_shown_of_it() -> None:
+    steps = [{"id": "a", "output": "Once", "metadata": {"turn_state": "running"}}]
+    ended = [steps[0] | {"output": "Once upon", "metadata": {"turn_state": "completed"}}]
+    assert _end_of(cast(ThreadDict, {"steps": steps})) != _end_of(
+        cast(ThreadDict, {"steps": ended})
+    )
+    assert _end_of(cast(ThreadDict, {"steps": []})) == []
