@@ -244,7 +244,7 @@ async def test_deadlock_of_two_replicas_costs_neither_its_write(postgres_url: st
             writers[0].write(rename(one, other, "a")), writers[1].write(rename(other, one, "b"))
         )
         assert [*told] == ["a", "b"]
-        assert len(tries) == 3, "one was ended, and run again"
+        assert len(tries) > 2, "one was ended, and run again until the other had both rows"
         left = await databases[0].read(
             lambda c: c.execute(sa.select(users.c.metadata)).scalars().all()
         )
