@@ -171,8 +171,8 @@ def shown_steps(row: AnyRow, thread_id: str) -> list[StepDict]:
     """Show a row of `SHOWN_COLUMNS` and of its turn `error_message`, `state`, `tools` and `turn_id`.
 
     An answer comes after the calls of its tools, and its metadata say how its turn stands. That of
-    a turn that failed or broke off is followed by its error, with the turn's id. One that is only being begun is not
-    shown: it would be an empty bubble.
+    a turn that failed or broke off is followed by its error, with the turn's id. One that is only
+    being begun is not shown: it would be an empty bubble.
     """
     if not row.of_turn or row.type != "assistant_message":
         return [_step_dict(row, thread_id)]

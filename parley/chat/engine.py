@@ -153,8 +153,8 @@ class Engine:
         """Give what is live in a thread of this owner, then its news, without an end.
 
         News of a turn come when it is begun, runs, and is over; those that this process missed
-        come late, and then `CaughtUp`. Of turns begun through any surface, here or elsewhere, if they are kept. And of
-        the names that the owner's threads get from now on. Raises `NotFound`.
+        come late, and then `CaughtUp`. Of turns begun through any surface, here or elsewhere, if
+        they are kept. And of the names that the owner's threads get from now on. Raises `NotFound`.
         """
         return listen(self._turns, self._announcements, owner_id, thread_id)
 

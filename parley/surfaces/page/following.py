@@ -136,8 +136,8 @@ class Following:
         if socket.shows.locked():  # what runs now began later, and its thread was read then
             return
         async with socket.shows:
-            thread = await self._shown.read(session)
-            if thread is None or not self._shown.has_grown(session, thread):
+            thread = await self._shown.grown(session)
+            if thread is None:
                 return
             asked = [s["id"] for s in thread["steps"] if s["type"] == "user_message"]
             if not asked or asked[-1] not in socket.sent:

@@ -77,9 +77,12 @@ class Shown:
         await offer_buttons(session, buttons)
         await ChainlitEmitter(session).resume_thread(thread)
 
-    def has_grown(self, session: WebsocketSession, thread: ThreadDict) -> bool:
-        """Whether a thread, as it was just read, ends otherwise than where it was shown."""
-        return self._ends.get(session, end := _end_of(thread)) != end
+    async def grown(self, session: WebsocketSession) -> ThreadDict | None:
+        """Read the thread again; None where it ends as it was shown, or was not shown at all."""
+        if session not in self._ends:
+            return None
+        thread = await self.read(session)
+        return thread if thread and _end_of(thread) != self._ends[session] else None
 
     def look_further_back(self, session: WebsocketSession) -> None:
         """Show more of the thread from now on."""

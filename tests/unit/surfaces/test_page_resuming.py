@@ -85,11 +85,8 @@ class Grown:
         self._steps = [{"id": id, "type": "user_message", "output": "hi"} for id in asked]
         self.times_shown = 0
 
-    async def read(self, _: WebsocketSession) -> ThreadDict:
+    async def grown(self, _: WebsocketSession) -> ThreadDict:
         return cast(ThreadDict, {"steps": self._steps})
-
-    def has_grown(self, *_: object) -> bool:
-        return True
 
     async def show(self, *_: object) -> None:
         self.times_shown += 1
