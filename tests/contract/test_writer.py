@@ -248,7 +248,7 @@ async def test_deadlock_of_two_replicas_costs_neither_its_write(postgres_url: st
         left = await databases[0].read(
             lambda c: c.execute(sa.select(users.c.metadata)).scalars().all()
         )
-        assert left == [{"name": tries[-1]}] * 2, "the whole of the last one"
+        assert [*left] in [[{"name": name}] * 2 for name in told], "the whole of the last one"
 
 
 @pytest.mark.needs_postgres

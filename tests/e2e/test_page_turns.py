@@ -202,8 +202,10 @@ async def test_turns_from_elsewhere_appear_live_and_can_be_stopped(
 
 
 async def test_pages_hear_of_others_already_in_a_threads_first_answer(models: Faked) -> None:
-    gate, cookie = asyncio.Event(), await new_guest(models.parley)
-    models.will_reply(sse(chunk("Once"), wait(gate), *answer(" upon.")), sse(*answer("Again.")))
+    first, second, cookie = asyncio.Event(), asyncio.Event(), await new_guest(models.parley)
+    models.will_reply(
+        sse(chunk("Once"), wait(first), *answer(" upon.")), sse(wait(second), *answer("Again."))
+    )
     async with (
         page_socket(models.parley, cookie) as page,
         client_of(models.parley) as client,
@@ -222,7 +224,10 @@ async def test_pages_hear_of_others_already_in_a_threads_first_answer(models: Fa
             asked = {"session_id": thread_id, "message": "And then?"}
             sending = asyncio.create_task(client.post("/chat", json=asked))
             await until(lambda: select(models.parley, "SELECT 1 FROM turns WHERE state = 'queued'"))
-            gate.set()
+            first.set()
+            for each in (page, other):
+                await each.next("task_start", 2)
+            second.set()
             assert "Again." in (await sending).text
             for each, before in ((page, []), (other, ["task_end"])):
                 await each.next("task_end", 2 + len(before))
