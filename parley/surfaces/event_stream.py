@@ -7,7 +7,7 @@ proxy takes it for dead.
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -39,14 +39,6 @@ class FramesPast:
         """Pass the request on."""
         scope[_PAST] = send
         await self._app(scope, receive, send)
-
-
-class _Refused(Exception):
-    """There is no stream; this is what there is."""
-
-    def __init__(self, response: Response) -> None:
-        super().__init__()
-        self.response = response
 
 
 class _ClientLeft(Exception):
@@ -89,24 +81,20 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the frames."""
         timeout = asyncio.timeout(None)
+        client = _Client(receive, send, scope.get(_PAST, send), timeout, self.PATIENCE_S)
         try:
             async with timeout:
-                past = scope.get(_PAST, send)
-                await self._watched(receive, send, past, _Watch(timeout, self.PATIENCE_S))
+                await self._stream(client)
         except TimeoutError:
             if not timeout.expired():
                 raise
             logger.warning("Reader dropped: it took nothing", seconds=self.PATIENCE_S)
-        except _Refused as refused:
-            await refused.response(scope, receive, send)
-
-    async def _watched(self, receive: Receive, send: Send, past: Send, watch: "_Watch") -> None:
-        try:
+        except ParleyError as error:
             if self._refuse is None:
-                await watch.send(send, self._start())
-            await self._stream(receive, send, past, watch)
+                raise
+            await self._refuse(error)(scope, receive, send)
         finally:
-            watch.close()
+            client.close()
 
     def _start(self, first: bytes = b"") -> Message:
         """Make the start of the response; `first` is the frame that it begins with, if it waited."""
@@ -114,41 +102,37 @@ class EventStream(Response):
         start["headers"] = self.raw_headers
         return start
 
-    async def _stream(self, receive: Receive, send: Send, past: Send, watch: "_Watch") -> None:
-        is_left, error = False, None
+    async def _stream(self, client: "_Client") -> None:
+        if self._refuse is None:
+            await client.start(self._start())
+        is_left, refusal = False, None
         try:
             async with asyncio.TaskGroup() as tasks, aclosing(self._frames) as frames:
-                beside = [tasks.create_task(_left(receive))]
+                beside = [tasks.create_task(client.left())]
                 if self._keepalive_s is not None:
-                    beside.append(tasks.create_task(watch.keep_alive(past, self._keepalive_s)))
+                    beside.append(tasks.create_task(client.keep_alive(self._keepalive_s)))
                 # A task of its own: woken for each event, it resumes what is below it, and not the
                 # thirty frames of middleware and routing above.
-                await tasks.create_task(self._send_all(frames, send, past, watch))
+                await tasks.create_task(self._send_all(frames, client))
                 for task in beside:
                     task.cancel()
         except* _ClientLeft:
             is_left = True
         except* ParleyError as group:
-            error = group.exceptions[0]
-        if isinstance(error, ParleyError) and not is_left:
-            raise self._refusal(error)
-        if not is_left:
-            await watch.send(past, {"type": "http.response.body", "body": b"", "more_body": False})
+            refusal = cast(ParleyError, group.exceptions[0])
+        if is_left:
+            return
+        if refusal:
+            raise refusal
+        await client.end()
 
-    async def _send_all(
-        self, frames: AsyncGenerator[bytes], send: Send, past: Send, watch: "_Watch"
-    ) -> None:
-        waits = self._refuse is not None
+    async def _send_all(self, frames: AsyncGenerator[bytes], client: "_Client") -> None:
+        waits, send = self._refuse is not None, client.frame
         async for frame in frames:
-            watch.waits_since = watch.sent_at = watch.now()
             if waits:
-                await send(self._start(frame))
+                await client.start(self._start(frame))
                 waits = False
-            await past({"type": "http.response.body", "body": frame, "more_body": True})
-            watch.waits_since = None
-
-    def _refusal(self, error: ParleyError) -> Exception:
-        return _Refused(self._refuse(error)) if self._refuse else error
+            await send(frame)
 
 
 class WholeAnswer(EventStream):
@@ -162,52 +146,73 @@ class WholeAnswer(EventStream):
         return super()._start(first)
 
 
-class _Watch:
-    """Lets a send that does not return run into its timeout.
+class _Client:
+    """Who takes the response: a send to it that does not return runs into its timeout.
 
     One timer for many sends, moved when it rings: what a send costs more is a look at the clock.
     """
 
-    def __init__(self, timeout: asyncio.Timeout, patience_s: float) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        send: Send,
+        past: Send,
+        timeout: asyncio.Timeout,
+        patience_s: float,
+    ) -> None:
         loop = asyncio.get_running_loop()
-        self.now = loop.time
-        self.waits_since: float | None = None
-        self.sent_at = loop.time()
+        self._receive = receive
+        self._send = send
+        self._past = past
+        self._now = loop.time
         self._call_at = loop.call_at
         self._timeout = timeout
         self._patience_s = patience_s
+        self._waits_since: float | None = None
+        self._sent_at = loop.time()
         self._timer = loop.call_later(patience_s, self._ring)
 
-    async def send(self, send: Send, message: Message) -> None:
-        self.waits_since = self.now()
-        await send(message)
-        self.waits_since = None
+    async def start(self, start: Message) -> None:
+        """Begin the response, by way of the middleware."""
+        self._waits_since = self._now()
+        await self._send(start)
+        self._waits_since = None
 
-    async def keep_alive(self, send: Send, every_s: float) -> None:
+    async def frame(self, frame: bytes) -> None:
+        """Send a frame, past the middleware."""
+        self._waits_since = self._sent_at = self._now()
+        await self._past({"type": "http.response.body", "body": frame, "more_body": True})
+        self._waits_since = None
+
+    async def end(self) -> None:
+        """End the response."""
+        self._waits_since = self._now()
+        await self._past({"type": "http.response.body", "body": b"", "more_body": False})
+        self._waits_since = None
+
+    async def left(self) -> None:
+        """Wait until the client leaves; raises that it did."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        raise _ClientLeft
+
+    async def keep_alive(self, every_s: float) -> None:
         """Send a comment where nothing else was sent, and nothing is being sent."""
         while True:
-            await asyncio.sleep(self.sent_at + every_s - self.now())
-            if self.waits_since is None and self.now() - self.sent_at >= every_s:
-                self.sent_at = self.now()
-                await self.send(
-                    send, {"type": "http.response.body", "body": _KEEPALIVE, "more_body": True}
-                )
-            elif self.waits_since is not None:
-                self.sent_at = self.now()
+            await asyncio.sleep(self._sent_at + every_s - self._now())
+            if self._waits_since is not None:
+                self._sent_at = self._now()
+            elif self._now() - self._sent_at >= every_s:
+                await self.frame(_KEEPALIVE)
 
     def close(self) -> None:
+        """Forget the timer."""
         self._timer.cancel()
 
     def _ring(self) -> None:
-        now = self.now()
-        since = now if self.waits_since is None else self.waits_since
+        now = self._now()
+        since = now if self._waits_since is None else self._waits_since
         if now - since >= self._patience_s:
             self._timeout.reschedule(now)
         else:
             self._timer = self._call_at(since + self._patience_s, self._ring)
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    raise _ClientLeft
