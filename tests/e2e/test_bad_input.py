@@ -141,6 +141,22 @@ async def test_a_client_that_leaves_while_it_sends_is_no_failure(demo: ParleyPro
     assert row_counts(demo) == before
 
 
+async def test_a_browser_that_leaves_a_file_is_no_failure(
+    demo: ParleyProcess, client: httpx2.AsyncClient
+) -> None:
+    """Chainlit's mount had a traceback for each."""
+    for _ in range(20):
+        _, writer = await asyncio.open_connection("127.0.0.1", demo.port)
+        writer.write(b"GET /public/page.js HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+    whole = await client.get("/public/page.js")
+    await client.get("/assets/none", headers={"x-request-id": "came-after"})
+    assert whole.status_code == 200
+    await until(lambda: "[came-after]" in demo.log_text())
+    assert "No response returned" not in demo.log_text()
+
+
 @pytest.mark.parametrize("path", ["/health", "/livez", "/readyz", "/metrics"])
 async def test_probes_are_for_reading(client: httpx2.AsyncClient, path: str) -> None:
     response = await client.post(path)

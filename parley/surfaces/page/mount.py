@@ -11,6 +11,7 @@ from chainlit.server import sio
 from chainlit.user import PersistedUser
 from chainlit.utils import mount_chainlit
 from fastapi import FastAPI, HTTPException
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
 
 from parley.chat.errors import ParleyError
@@ -50,7 +51,20 @@ def mount_page(app: FastAPI, page: Page, gate: GateConfig, uploads: UploadConfig
     ]
     sio.packet_class = TextPacket
     mount_chainlit(app, str(_HOOKS), path="/")
+    _pass_directly()
     chainlit_app.add_middleware(Gate, config=gate, uploads=Uploads(uploads))
+
+
+def _pass_directly() -> None:
+    """Take away what Chainlit's mount puts before its app, to refuse the paths of others.
+
+    At ``/`` there are none; and it takes a client that leaves while it is sent a file for an error.
+    """
+    chainlit_app.user_middleware[:] = [
+        middleware
+        for middleware in chainlit_app.user_middleware
+        if not (isinstance(middleware.cls, type) and issubclass(middleware.cls, BaseHTTPMiddleware))
+    ]
 
 
 def _configure(page: Page, gate: GateConfig, uploads: UploadConfig) -> None:
