@@ -14,7 +14,6 @@ from parley.chat.errors import ProviderError, ProviderFault
 from parley.chat.models import (
     CompletionRequest,
     Health,
-    HealthState,
     ModelInfo,
     Sampling,
     Tokenizer,
@@ -82,7 +81,7 @@ class OpenedOnUse:
         try:
             provider = await self._opened()
         except ProviderError as error:
-            return Health(HealthState.DOWN, error.message)
+            return Health.after(error)
         return await provider.health()
 
     def tokenizer(self, model: str) -> Tokenizer | None:

@@ -1,6 +1,8 @@
 """Faults: provider errors with a message that says what happened and what to change."""
 
+import errno
 import math
+import os
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -147,7 +149,7 @@ def network_fault(connection: Connection, exc: Exception, phase: str) -> Provide
         case TimeoutError():
             return timed_out(connection, phase)
         case aiohttp.ClientConnectorError():
-            error, said = Unreachable, f"{exc.host}:{exc.port}, {_reason(exc)}"
+            return _unreachable(connection, exc)
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
             error, said = Unreachable, "its address is not a URL"
         case aiohttp.ClientResponseError():
@@ -183,5 +185,17 @@ def _place(location: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
+def _unreachable(connection: Connection, exc: aiohttp.ClientConnectorError) -> ProviderError:
+    """Say why; where to, an address behind ours, is for the log and for nobody who chats."""
+    reason = _reason(exc)
+    error = fault(Unreachable, connection, reason)
+    error.for_log = fault(Unreachable, connection, f"{exc.host}:{exc.port}, {reason}").message
+    return error
+
+
 def _reason(exc: aiohttp.ClientConnectorError) -> str:
-    return exc.strerror or str(exc.os_error) or type(exc.os_error).__name__
+    number = exc.errno or 0
+    if number in errno.errorcode and not isinstance(exc, aiohttp.ClientSSLError):
+        return os.strerror(number)  # asyncio's own words have the address
+    said = exc.strerror or str(exc.os_error) or type(exc.os_error).__name__
+    return said.replace(f"'{exc.host}'", "its address")

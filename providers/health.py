@@ -123,7 +123,7 @@ class Watched:
         """Ask the provider, and remember what it said; while it is left alone it is down."""
         health = await self.provider.health()
         if self._breaker.open and self._breaker.wait_s > 0:
-            health = Health(HealthState.DOWN, self._kept_back().message)
+            health = Health.after(self._kept_back())
         self._remember(health)
         return health
 
@@ -155,7 +155,7 @@ class Watched:
             return
         was_open = self._breaker.open
         self._breaker.failed()
-        self._remember(Health(HealthState.DOWN, error.message))
+        self._remember(Health.after(error))
         if self._breaker.open and not was_open:
             name, kind = self.connection.name, type(error).__name__
             logger.warning("provider left alone", provider=name, error=kind)
@@ -170,6 +170,10 @@ class Watched:
             error.for_log = error.for_log.replace(first, own)
 
     def _remember(self, health: Health) -> None:
+        was_down = self.known is not None and self.known.state is HealthState.DOWN
+        if health.state is HealthState.DOWN and not was_down:
+            told = health.for_log or health.reason
+            logger.warning("provider is down", provider=self.connection.name, reason=told)
         self.known, self.known_at = health, asyncio.get_running_loop().time()
 
     def _kept_back(self) -> Unreachable:

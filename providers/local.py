@@ -87,7 +87,7 @@ class LocalProvider:
                 await model.info()
             await self._first()
         except ProviderError as error:
-            return Health(HealthState.DOWN, error.message)
+            return Health.after(error)
         loaded = [m.loaded for m in self._models.values() if m.loaded is not None]
         if not loaded:
             return Health(HealthState.OK, "not loaded yet")

@@ -123,9 +123,9 @@ class TGI:
         try:
             await self._transport.get("/health", self._patience())
         except (Unreachable, TimedOut, CredentialsRefused) as error:
-            return Health(HealthState.DOWN, error.message)
+            return Health.after(error)
         except ProviderError as error:
-            return Health(HealthState.DEGRADED, error.message)
+            return Health.after(error, HealthState.DEGRADED)
         return Health(HealthState.OK)
 
     def tokenizer(self, model: str) -> Tokenizer | None:

@@ -42,10 +42,19 @@ class HealthState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A provider's health and, where it is not ok, why."""
+    """A provider's health and, where it is not ok, why: `reason` is for everybody.
+
+    `for_log` is for who runs this server: where it is too.
+    """
 
     state: HealthState
     reason: str = ""
+    for_log: str = ""
+
+    @classmethod
+    def after(cls, error: ProviderError, state: HealthState = HealthState.DOWN) -> "Health":
+        """Say how a provider is doing that failed like this."""
+        return cls(state, error.message, error.for_log)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ async def _provider(provider: Provider, routes: Sequence[Route]) -> Finding:
     configured = ", ".join("the first listed" if n == FIRST_LISTED else n for n in named)
     if health.state is not HealthState.OK:
         state: State = "bad" if health.state is HealthState.DOWN else "warn"
-        return Finding(name, state, health.reason or health.state.value)
+        return Finding(name, state, health.for_log or health.reason or health.state.value)
     return await _listed(
         provider, routes, Finding(name, "ok", f"reachable; configured: {configured}")
     )

@@ -46,6 +46,11 @@ class HealthShape(msgspec.Struct):
         """Write how it is doing, as far as that is known."""
         return cls(health.state.value, health.reason) if health else cls()
 
+    @classmethod
+    def for_admins(cls, health: Health) -> "HealthShape":
+        """Write how it is doing, with its address."""
+        return cls(health.state.value, health.for_log or health.reason)
+
 
 class ModelShape(msgspec.Struct):
     """A model that can be chosen by its `id`; `model` is its provider's name for it."""

@@ -20,6 +20,8 @@ from parley.surfaces.texts import ENGLISH, Texts, texts_of
 _MOST_CHARS = 4000
 _SAID = "said"
 _PIECE = re.compile(r"\{(\w+)\}|\[([^\]]*)\]")
+# The error of a model that was tried before.
+_KIND = re.compile(r"\((\w+)\)")
 _Table = Callable[[Texts], dict[str, str]]
 
 
@@ -36,7 +38,7 @@ def error_text(texts: Texts, message: str, code: str = "") -> str:
 
 def phrase_text(texts: Texts, said: str) -> str:
     """Say what a tool does, how an attempt at an answer ended, or why there was one."""
-    return _said(texts, _phrases, said) or said
+    return texts.kinds.get(said) or _said(texts, _phrases, said) or said
 
 
 def title_text(texts: Texts, title: str) -> str:
@@ -49,7 +51,10 @@ def _translated(texts: Texts, message: str) -> str | None:
     """Find the sentence; None for one that is not known. An error after failovers has two."""
     failed = _tried().fullmatch(message)
     said = _said(texts, _errors, failed[_SAID] if failed else message)
-    return said + _filled_in(texts.tried, failed.groupdict()) if said and failed else said
+    if not (said and failed):
+        return said
+    models = _KIND.sub(lambda kind: f"({texts.kinds.get(kind[1], kind[1])})", failed["models"])
+    return said + _filled_in(texts.tried, {"models": models})
 
 
 def _said(texts: Texts, table: _Table, message: str) -> str | None:
@@ -61,7 +66,11 @@ def _said(texts: Texts, table: _Table, message: str) -> str | None:
 
 def _own_parts(texts: Texts, found: Mapping[str, str | None]) -> dict[str, str | None]:
     """Some of what a sentence is filled in with are words of ours."""
-    return {name: value and (_said(texts, _parts, value) or value) for name, value in found.items()}
+
+    def own(value: str) -> str:
+        return texts.kinds.get(value) or _said(texts, _parts, value) or value
+
+    return {name: value and own(value) for name, value in found.items()}
 
 
 def _filled_in(sentence: str, values: Mapping[str, str | None]) -> str:

@@ -158,6 +158,8 @@ class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     codes: dict[str, str]
     errors: dict[str, str]
     parts: dict[str, str]
+    # What went wrong with an attempt, by the name of the error, as the rows have it.
+    kinds: dict[str, str]
     phrases: dict[str, str]
     receipt: ReceiptTexts
     page: PageTexts

@@ -16,7 +16,7 @@ from chainlit.session import WebsocketSession
 from parley.chat.errors import InvalidRequest
 from parley.chat.models import Health, HealthState, ModelInfo
 from parley.surfaces.models import Models
-from parley.surfaces.sentences import error_text, phrase_text
+from parley.surfaces.sentences import phrase_text
 from parley.surfaces.starters import Profile
 from parley.surfaces.texts import Texts, texts_of
 
@@ -128,15 +128,16 @@ async def offer_choices(session: WebsocketSession, models: Models, choice: Choic
     """Put the model picker into the composer, and the settings beside it."""
     texts, emitter = texts_of(session.language), ChainlitEmitter(session)
     infos, health = models.models(), await models.health()
-    options = _options(infos, health, choice.model, texts)
+    options = model_options(infos, health, choice.model, texts)
     await emitter.set_modes([Mode(id=MODEL, name=texts.model, options=options)])
     widgets = [widget.to_dict() for widget in _widgets(choice, texts)]
     await emitter.emit("chat_settings", widgets)
 
 
-def _options(
+def model_options(
     infos: Sequence[ModelInfo], health: Mapping[str, Health], chosen: str | None, texts: Texts
 ) -> list[ModeOption]:
+    """Say what the picker shows of each model; pure."""
     # The demo is nobody's choice where there is a model.
     first = infos[0]
     known = {info.id for info in infos if info.capabilities.is_model or info is first}
@@ -165,8 +166,7 @@ def _described(info: ModelInfo, health: Health | None, texts: Texts) -> str:
     )
     words += [word for able, word in abilities if able]
     if health and health.state is HealthState.DOWN:
-        reason = error_text(texts, health.reason)
-        words.append(f"{texts.down}: {reason}" if reason else texts.down)
+        words.append(texts.down)  # why, is for who runs this server
     return " · ".join(words)
 
 

@@ -2,7 +2,9 @@
 
 import pytest
 
-from parley.surfaces.page.choices import Choice
+from parley.chat.models import Health, HealthState, ModelInfo
+from parley.surfaces.page.choices import Choice, model_options
+from parley.surfaces.texts import texts_of
 
 
 def test_tools_are_switched_off_and_on() -> None:
@@ -24,3 +26,10 @@ def test_tools_that_a_thread_names_are_kept(switch: object) -> None:
 def test_thread_without_a_word_leaves_tools_to_the_configuration() -> None:
     for metadata in ({}, {"tools": None}, {"tools": "web_search"}):
         assert Choice.of_thread(metadata).tools is None
+
+
+def test_the_picker_says_that_a_model_is_away_and_not_where() -> None:
+    info = ModelInfo("a", "openai", "m", "A")
+    down = Health(HealthState.DOWN, "openai cannot be reached.", "openai at 10.0.0.7:80 cannot.")
+    (option,) = model_options([info], {"a": down}, None, texts_of("en"))
+    assert (option.description, option.icon) == ("openai · not available", "triangle-alert")

@@ -9,10 +9,11 @@ from parley.auth.guests import Guests
 from parley.auth.keys import Secret
 from parley.chat.models import Capabilities, Health, HealthState, ModelInfo
 from parley.surfaces.failures import add_failure_handlers
-from parley.surfaces.models import model_routes
+from parley.surfaces.models import HealthShape, model_routes
 from tests.unit.surfaces.asgi import client_of
 
 SECRET = Secret("s" * 32)
+DOWN = Health(HealthState.DOWN, "openai cannot be reached.", "openai at 10.0.0.7:80 cannot.")
 
 
 class TwoModels:
@@ -25,7 +26,7 @@ class TwoModels:
         ]
 
     async def health(self) -> Mapping[str, Health]:
-        return {"a": Health(HealthState.DOWN, "openai cannot be reached.")}
+        return {"a": DOWN}
 
 
 def app(*, allow_guests: bool) -> FastAPI:
@@ -43,6 +44,12 @@ async def test_health_is_as_far_as_it_is_known() -> None:
     assert b["health"] == {"state": "unknown", "reason": ""}
     assert (a["default"], b["default"]) == (True, False)
     assert (a["context_window"], a["abilities"]["tools"]) == (4096, True)
+
+
+def test_who_runs_the_server_is_told_where_too() -> None:
+    assert HealthShape.for_admins(DOWN).reason == DOWN.for_log
+    well = Health(HealthState.OK, "not loaded yet")
+    assert HealthShape.for_admins(well).reason == well.reason
 
 
 async def test_nobody_is_told_without_guests() -> None:

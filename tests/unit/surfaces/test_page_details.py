@@ -69,4 +69,7 @@ def test_numbers_and_attempts_are_those_of_the_language() -> None:
     )
     said = details_markdown(replace(TURN, answer=answer), texts_of("de"))
     assert "12.345 / 100" in said
-    assert "2. small (tgi): fertig, 2,50 s — ein anderes Modell, nach TimedOut" in said
+    assert "1. big (openai): Zeit abgelaufen, 1,20 s\n" in said
+    assert "2. small (tgi): fertig, 2,50 s — ein anderes Modell, nach Zeit abgelaufen" in said
+    in_english = details_markdown(replace(TURN, answer=answer), texts_of("en"))
+    assert "big (openai): time ran out, 1.20 s\n" in in_english

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from parley.auth.limits import Allowance, LimitConfig, open_limits
-from parley.chat.errors import ParleyError, ProviderError, TimedOut
+from parley.chat.errors import ContextTooLong, ParleyError, ProviderError, TimedOut
 from parley.chat.limits import Need, Refusal, Take
 from parley.chat.turns import Owner, TurnRequest
 from parley.surfaces.sentences import error_text, title_text
@@ -175,13 +175,26 @@ def test_what_is_not_known_is_said_in_general_and_in_english() -> None:
     assert error_text(GERMAN, "x" * 100_000) == "x" * 100_000
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_failure_of_an_attempt_has_words(language: str) -> None:
+    kinds = {kind.__name__ for kind in (ContextTooLong, ProviderError, *_kinds_of(ProviderError))}
+    assert texts_of(language).kinds.keys() == kinds
+
+
+def _kinds_of(error: type[ProviderError]) -> Iterator[type[ProviderError]]:
+    for kind in error.__subclasses__():
+        if kind.__module__ == ProviderError.__module__:
+            yield kind
+            yield from _kinds_of(kind)
+
+
 def test_what_was_tried_before_is_said_too() -> None:
     message = (
         f"{fault(FAULTS[0], HOUSE).message} Tried before it: a:b (TimedOut), c:d (Unreachable)."
     )
     said = error_text(GERMAN, message)
     assert said.startswith("house ist nicht erreichbar")
-    assert said.endswith("Vorher versucht: a:b (TimedOut), c:d (Unreachable).")
+    assert said.endswith("Vorher versucht: a:b (Zeit abgelaufen), c:d (Server nicht erreicht).")
 
 
 def test_words_of_ours_inside_a_sentence_are_said_too() -> None:
