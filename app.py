@@ -44,23 +44,23 @@ from parley.live.redis_counters import RedisCounters
 from parley.observability.logs import configure_logs, get_logger
 from parley.settings.build import load_config
 from parley.settings.problems import EXIT_CODE, ConfigurationError
+from parley.surfaces.account.visitors import Visitors
 from parley.surfaces.api import Api
 from parley.surfaces.docs import DescribedApp
 from parley.surfaces.downloads import download_routes
-from parley.surfaces.event_stream import FramesPast
-from parley.surfaces.failures import add_failure_handlers
-from parley.surfaces.hardening import Hardening
-from parley.surfaces.ids import ID_PATTERN
+from parley.surfaces.http.event_stream import FramesPast
+from parley.surfaces.http.failures import add_failure_handlers
+from parley.surfaces.http.hardening import Hardening
+from parley.surfaces.http.ids import ID_PATTERN
+from parley.surfaces.http.places import Places
+from parley.surfaces.http.probes import probe_routes
+from parley.surfaces.http.start import ExplainedStart, cannot_start
 from parley.surfaces.models import Models
 from parley.surfaces.origins import OriginGuard
 from parley.surfaces.page import environment
-from parley.surfaces.places import Places
-from parley.surfaces.probes import probe_routes
 from parley.surfaces.receipts import receipt_routes
 from parley.surfaces.seal import Seals
-from parley.surfaces.start import ExplainedStart, cannot_start
 from parley.surfaces.unknown import unknown_routes
-from parley.surfaces.visitors import Visitors
 from parley.surfaces.websocket import socket_routes
 from parley.tools.opening import open_tools
 from providers.ladder import open_registry

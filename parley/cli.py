@@ -17,7 +17,7 @@ from parley.commands.doctor import doctor_command
 from parley.commands.fake_server import fake_server_command
 from parley.commands.models import models_cli
 from parley.commands.tokens import tokens_cli
-from parley.surfaces.start import EXIT_CODE as EXPLAINED_CODE
+from parley.surfaces.http.start import EXIT_CODE as EXPLAINED_CODE
 
 # uvicorn's own code for a server that did not start.
 _NOT_STARTED = 3

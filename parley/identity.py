@@ -32,14 +32,14 @@ from parley.auth.sign_ins import Desk, SignInWay
 from parley.chat.identities import NO_CREDENTIALS, Credentials
 from parley.chat.ports import ContextStore
 from parley.settings.build import Config
-from parley.surfaces.account import Accounts, account_pages, account_routes
+from parley.surfaces.account.entrance import Entrance
+from parley.surfaces.account.framed import frame_routes
+from parley.surfaces.account.leaving import leave, leaving_routes
+from parley.surfaces.account.revocation import Revocations, watching
+from parley.surfaces.account.routes import Accounts, account_pages, account_routes
+from parley.surfaces.account.sign_in import sign_in_routes
 from parley.surfaces.admin import admin_routes
-from parley.surfaces.entrance import Entrance
-from parley.surfaces.framed import frame_routes
-from parley.surfaces.leaving import leave, leaving_routes
 from parley.surfaces.models import Models
-from parley.surfaces.revocation import Revocations, watching
-from parley.surfaces.sign_in import sign_in_routes
 
 _TOKENS = "provider token"
 

@@ -1,6 +1,6 @@
 """Callers: who is calling, the same on every surface (docs/reference.md, Who is calling).
 
-The middleware (surfaces/visitors.py) asks `identify` once for each HTTP request and each WebSocket;
+The middleware (surfaces/account/visitors.py) asks `identify` once for each HTTP request and each WebSocket;
 everything after it asks for what was found: `known`, or one of the ways in which a surface takes
 somebody whom nobody knows.
 """

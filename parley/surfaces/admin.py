@@ -13,10 +13,10 @@ from parley.auth.principal import Principal, Scope
 from parley.chat.administration import Administration
 from parley.chat.errors import Forbidden
 from parley.observability.audit import audit
-from parley.surfaces.account_shapes import UsageList
+from parley.surfaces.account.shapes import UsageList
 from parley.surfaces.answers import json_answer
+from parley.surfaces.http.schema import giving
 from parley.surfaces.models import HealthShape, Models
-from parley.surfaces.schema import giving
 
 _HEADERS = {"cache-control": "private, no-store", "x-content-type-options": "nosniff"}
 _MOST = 1000

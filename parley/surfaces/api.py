@@ -12,7 +12,7 @@ from parley.surfaces.conversations import collection_routes, conversation_routes
 from parley.surfaces.doc_pages import doc_page_routes
 from parley.surfaces.export import export_routes
 from parley.surfaces.models import Models, model_routes
-from parley.surfaces.openai_api import openai_completion_routes, openai_model_routes
+from parley.surfaces.openai.api import openai_completion_routes, openai_model_routes
 from parley.surfaces.seal import Seals
 from parley.surfaces.sse import chat_routes
 from parley.surfaces.stateless import stateless_routes

@@ -17,7 +17,6 @@ from parley.chat.engine import Engine
 from parley.chat.errors import InvalidRequest, NotFound
 from parley.chat.turns import Extras, TurnRequest
 from parley.surfaces.answers import json_answer
-from parley.surfaces.bodies import decode_body
 from parley.surfaces.conversation_shapes import (
     ChangedConversation,
     ConversationList,
@@ -28,11 +27,12 @@ from parley.surfaces.conversation_shapes import (
     conversation_shape,
     message_shape,
 )
-from parley.surfaces.event_stream import EventStream
 from parley.surfaces.following import resumable_frames
-from parley.surfaces.ids import idempotency_key
+from parley.surfaces.http.bodies import decode_body
+from parley.surfaces.http.event_stream import EventStream
+from parley.surfaces.http.ids import idempotency_key
+from parley.surfaces.http.schema import giving, taking
 from parley.surfaces.owners import owner_of_api, uuid_or_missing
-from parley.surfaces.schema import giving, taking
 
 LARGEST_PAGE = 100
 _QUERY_CHARS = 1000

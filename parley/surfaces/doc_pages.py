@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from starlette.responses import FileResponse, HTMLResponse
 
 from parley.chat.errors import NotFound
-from parley.surfaces.inline import digests
+from parley.surfaces.http.inline import digests
 
 _POLICY = (
     "default-src 'none'; script-src {scripts}; style-src {styles}; img-src 'self' data:;"

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from typing_extensions import override
 
-from parley.surfaces.schema import components, with_refusals
+from parley.surfaces.http.schema import components, with_refusals
 
 _SECURITY = {
     "key": {"type": "http", "scheme": "bearer", "description": "An API key: parley_…"},

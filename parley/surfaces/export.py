@@ -12,7 +12,6 @@ from parley.auth.principal import Scope
 from parley.chat.conversations import Conversation, Conversations
 from parley.observability.audit import audit
 from parley.surfaces.answers import json_answer
-from parley.surfaces.bodies import check_json, read_body
 from parley.surfaces.conversation_shapes import ConversationShape, conversation_shape
 from parley.surfaces.export_shapes import (
     EXPORTED_END,
@@ -25,8 +24,9 @@ from parley.surfaces.export_shapes import (
     markdown_turn,
     read_export,
 )
+from parley.surfaces.http.bodies import check_json, read_body
+from parley.surfaces.http.schema import giving, taking
 from parley.surfaces.owners import owner_of_api, uuid_or_missing
-from parley.surfaces.schema import giving, taking
 
 _TYPES = {"json": "application/json", "markdown": "text/markdown; charset=utf-8"}
 _ENDINGS = {"json": "json", "markdown": "md"}

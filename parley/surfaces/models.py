@@ -10,7 +10,7 @@ from starlette.responses import Response
 from parley.auth.callers import Callers
 from parley.chat.models import Health, ModelInfo
 from parley.surfaces.answers import json_answer
-from parley.surfaces.schema import giving
+from parley.surfaces.http.schema import giving
 
 
 class Models(Protocol):

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from parley.chat.errors import Forbidden
 from parley.observability.audit import audit
-from parley.surfaces.visitors import refuse
+from parley.surfaces.account.visitors import refuse
 
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _SHOWN_CHARS = 200

@@ -11,7 +11,7 @@ from parley.auth.callers import Callers
 from parley.auth.principal import Scope
 from parley.chat.errors import NotFound, Unauthenticated
 from parley.chat.turns import Owner
-from parley.surfaces.ids import ID_PATTERN
+from parley.surfaces.http.ids import ID_PATTERN
 
 T = TypeVar("T")
 # One's own words, also to a cache between us.

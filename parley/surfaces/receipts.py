@@ -9,9 +9,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from parley.auth.callers import Callers
 from parley.auth.principal import Scope
 from parley.chat.receipts import DroppedTurn, Receipts, Seen
+from parley.surfaces.http.schema import giving
 from parley.surfaces.owners import PRIVATE, first_found, owners_of_turn, uuid_or_missing
 from parley.surfaces.receipt_text import receipt_markdown
-from parley.surfaces.schema import giving
 from parley.surfaces.texts import ENGLISH, texts_of
 
 

@@ -17,7 +17,7 @@ from parley.chat.errors import InvalidRequest, ParleyError
 from parley.chat.events import ErrorEvent, Event, TextEvent
 from parley.chat.fold import Folded, fold
 from parley.surfaces.appending import appending
-from parley.surfaces.ids import checked_id
+from parley.surfaces.http.ids import checked_id
 from parley.surfaces.wire import event_fields
 
 # What is meant as JSON, right or wrong.

@@ -19,12 +19,12 @@ from parley.chat.events import ErrorEvent, Event, TextEvent
 from parley.chat.turns import TurnRequest
 from parley.observability.logs import get_logger
 from parley.surfaces.appending import Appended
-from parley.surfaces.bodies import decode_body
-from parley.surfaces.event_stream import EventStream
 from parley.surfaces.following import followed
-from parley.surfaces.ids import checked_id, idempotency_key
-from parley.surfaces.plain_route import PlainRoute
-from parley.surfaces.schema import giving, taking
+from parley.surfaces.http.bodies import decode_body
+from parley.surfaces.http.event_stream import EventStream
+from parley.surfaces.http.ids import checked_id, idempotency_key
+from parley.surfaces.http.plain_route import PlainRoute
+from parley.surfaces.http.schema import giving, taking
 from parley.surfaces.sessions import thread_of
 from parley.surfaces.wire import event_json
 

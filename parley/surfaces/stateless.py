@@ -22,11 +22,11 @@ from parley.chat.fold import Folded, fold
 from parley.chat.messages import Message, Role
 from parley.chat.turns import Extras, Turn, TurnRequest
 from parley.surfaces.appending import appending
-from parley.surfaces.bodies import decode_body
-from parley.surfaces.event_stream import EventStream
 from parley.surfaces.following import followed
-from parley.surfaces.plain_route import PlainRoute
-from parley.surfaces.schema import giving, taking
+from parley.surfaces.http.bodies import decode_body
+from parley.surfaces.http.event_stream import EventStream
+from parley.surfaces.http.plain_route import PlainRoute
+from parley.surfaces.http.schema import giving, taking
 from parley.surfaces.seal import LIMIT_BYTES, SealedContext, SealedMessage, Seals
 from parley.surfaces.sse import DONE
 from parley.surfaces.wire import event_json

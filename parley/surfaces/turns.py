@@ -13,10 +13,10 @@ from parley.chat.engine import Engine
 from parley.chat.errors import InvalidRequest, NotFound
 from parley.chat.turns import Turn
 from parley.surfaces.answers import json_answer
-from parley.surfaces.event_stream import EventStream
 from parley.surfaces.following import resumable_frames
+from parley.surfaces.http.event_stream import EventStream
+from parley.surfaces.http.schema import giving
 from parley.surfaces.owners import PRIVATE, first_found, owners_of_turn, uuid_or_missing
-from parley.surfaces.schema import giving
 from parley.surfaces.wire import UsageShape, usage_shape
 
 # A cursor is a 64-bit number.

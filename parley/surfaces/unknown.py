@@ -10,7 +10,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from parley.chat.errors import InvalidRequest, NotFound
-from parley.surfaces.failures import refused
+from parley.surfaces.http.failures import refused
 from parley.surfaces.websocket import PATHS
 
 _PREFIXES = ("/api", "/v1", "/files")

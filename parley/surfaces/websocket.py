@@ -21,9 +21,9 @@ from parley.chat.errors import InvalidRequest, NotFound, ParleyError, RateLimite
 from parley.chat.turns import Extras, Owner, Turn, TurnRequest
 from parley.observability.logs import get_logger
 from parley.surfaces.following import followed
-from parley.surfaces.ids import checked_id
+from parley.surfaces.http.ids import checked_id
+from parley.surfaces.http.places import Places
 from parley.surfaces.owners import uuid_or_missing
-from parley.surfaces.places import Places
 from parley.surfaces.sessions import thread_of
 from parley.surfaces.socket_frames import (
     FollowFrame,

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from starlette.types import Message
 
-from parley.surfaces.event_stream import EventStream
 from parley.surfaces.following import resumable_frames
+from parley.surfaces.http.event_stream import EventStream
 from tests.contract.live_support import live_at
 from tests.patience import PATIENCE_S
 from tests.unit.chat.support import TroubledStore, bench

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from parley.surfaces.revocation import CLOSE_CODE
+from parley.surfaces.account.revocation import CLOSE_CODE
 from tests.e2e.page_socket import new_guest, page_socket
 from tests.e2e.support import asks, client_of
 from tests.e2e.visit import Visit, visit

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from parley.chat.errors import NotFound, Unauthenticated
 from parley.chat.owner import current_owner
 from parley.chat.turns import Owner, TurnState
-from parley.surfaces.bodies import decode_body
+from parley.surfaces.http.bodies import decode_body
 from parley.surfaces.page.runs import is_answer
 from parley.surfaces.texts import Texts, texts_of
 

@@ -13,13 +13,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from parley.chat.errors import NotFound, ParleyError
 from parley.chat.owner import current_owner
 from parley.observability.logs import get_logger
-from parley.surfaces.bodies import read_body
+from parley.surfaces.account.revocation import leave_with
+from parley.surfaces.http.bodies import read_body
+from parley.surfaces.http.places import Places
 from parley.surfaces.page.doors import is_closed, is_upload
 from parley.surfaces.page.gate_socket import Wire
 from parley.surfaces.page.html import allowed_scripts
 from parley.surfaces.page.refusals import refusal
-from parley.surfaces.places import Places
-from parley.surfaces.revocation import leave_with
 
 logger = get_logger(__name__)
 
@@ -39,7 +39,7 @@ _RELOAD = '42["reload"]'
 class GateConfig:
     """Limits of the page; from `image_hosts` it may show pictures.
 
-    Who may frame it is the same for every page: surfaces/hardening.py.
+    Who may frame it is the same for every page: surfaces/http/hardening.py.
     """
 
     body_limit_bytes: int = 1024 * 1024

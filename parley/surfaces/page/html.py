@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from functools import cache
 
-from parley.surfaces.inline import digests
+from parley.surfaces.http.inline import digests
 
 _KATEX = re.compile(r"https://cdn\.jsdelivr\.net/npm/katex@[0-9.]+/dist/katex\.min\.css")
 _FOREIGN = re.compile(

@@ -15,7 +15,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
 
 from parley.chat.errors import ParleyError
-from parley.surfaces.failures import add_refusal_handlers
+from parley.surfaces.http.failures import add_refusal_handlers
 from parley.surfaces.page.assets import asset_route
 from parley.surfaces.page.gate import Gate, GateConfig
 from parley.surfaces.page.html import in_frame, without_foreign

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from parley.chat.errors import InvalidRequest, NotFound
-from parley.surfaces.bodies import decode_body
+from parley.surfaces.http.bodies import decode_body
 from parley.surfaces.page.runs import run_id_of
 
 _BODY_LIMIT = 64 * 1024

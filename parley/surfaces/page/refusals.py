@@ -6,7 +6,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
 from parley.chat.errors import ParleyError
-from parley.surfaces.failures import refused
+from parley.surfaces.http.failures import refused
 from parley.surfaces.page.languages import liked_by
 from parley.surfaces.sentences import error_text
 from parley.surfaces.texts import texts_of

@@ -16,8 +16,8 @@ from parley.chat.attachments import Attachments, shared_download_path
 from parley.chat.errors import NotFound, Unauthenticated
 from parley.chat.owner import current_owner
 from parley.chat.turns import Owner
-from parley.surfaces.bodies import decode_body
 from parley.surfaces.downloads import download_answer
+from parley.surfaces.http.bodies import decode_body
 from parley.surfaces.page.languages import liked_by
 from parley.surfaces.page.markdown import show_steps
 from parley.surfaces.sentences import phrase_text

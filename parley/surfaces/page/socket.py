@@ -32,7 +32,7 @@ from parley.chat.owner import current_owner
 from parley.chat.receipts import Receipts
 from parley.chat.turns import Owner, Turn
 from parley.observability.logs import get_logger
-from parley.surfaces.failures import INTERNAL
+from parley.surfaces.http.failures import INTERNAL
 from parley.surfaces.models import Models
 from parley.surfaces.page.asking import Asked, Asking, owner_of, uuid_of
 from parley.surfaces.page.buttons import button_routes

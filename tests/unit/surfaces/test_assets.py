@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx2
 from fastapi import FastAPI
 
-from parley.surfaces.failures import add_refusal_handlers
+from parley.surfaces.http.failures import add_refusal_handlers
 from parley.surfaces.page.assets import asset_route
 
 SCRIPT = "export const answer = 42;\n" * 1000

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from parley.chat.errors import InvalidRequest, TooLarge
-from parley.surfaces.bodies import decode_body, read_body
+from parley.surfaces.http.bodies import decode_body, read_body
 
 JSON = {"content-type": "application/json"}
 LIMIT = 64

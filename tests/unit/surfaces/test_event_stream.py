@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 from starlette.types import Message
 
-from parley.surfaces.event_stream import EventStream
+from parley.surfaces.http.event_stream import EventStream
 from tests.patience import PATIENCE_S
 
 SHORT_S = 0.05

@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI
 
 from parley.chat import errors
 from parley.chat.errors import ParleyError
-from parley.surfaces.failures import add_failure_handlers
+from parley.surfaces.http.failures import add_failure_handlers
 from parley.surfaces.unknown import unknown_routes
 from tests.unit.surfaces.asgi import client_of, hello
 

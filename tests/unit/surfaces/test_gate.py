@@ -11,11 +11,11 @@ from starlette.types import ASGIApp, Message
 from parley.chat.errors import InvalidRequest
 from parley.chat.owner import current_owner
 from parley.chat.turns import Owner
-from parley.surfaces.bodies import read_body
+from parley.surfaces.http.bodies import read_body
+from parley.surfaces.http.places import Places
 from parley.surfaces.page.gate import Gate, GateConfig
 from parley.surfaces.page.gate_socket import Wire
 from parley.surfaces.page.packets import TextPacket
-from parley.surfaces.places import Places
 from tests.patience import PATIENCE_S
 
 

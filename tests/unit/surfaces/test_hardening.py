@@ -5,7 +5,7 @@ import pytest
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message
 
-from parley.surfaces.hardening import Hardening
+from parley.surfaces.http.hardening import Hardening
 from tests.unit.surfaces.asgi import client_of
 
 PAGE = "default-src 'self'; frame-ancestors "

@@ -16,7 +16,7 @@ from parley.auth.guests import Guests
 from parley.auth.keys import Secret
 from parley.auth.principal import Kind, Principal
 from parley.surfaces.api import Api
-from parley.surfaces.event_stream import EventStream
+from parley.surfaces.http.event_stream import EventStream
 from parley.surfaces.seal import Seals
 from tests.patience import PATIENCE_S
 from tests.unit.chat.support import ANNA, Bench, bench

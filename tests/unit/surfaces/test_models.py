@@ -8,7 +8,7 @@ from parley.auth.callers import Callers
 from parley.auth.guests import Guests
 from parley.auth.keys import Secret
 from parley.chat.models import Capabilities, Health, HealthState, ModelInfo
-from parley.surfaces.failures import add_failure_handlers
+from parley.surfaces.http.failures import add_failure_handlers
 from parley.surfaces.models import HealthShape, model_routes
 from tests.unit.surfaces.asgi import client_of
 

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from parley.surfaces.openai_requests import extras_of
-from parley.surfaces.openai_shapes import CompletionBody
+from parley.surfaces.openai.requests import extras_of
+from parley.surfaces.openai.shapes import CompletionBody
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from parley.auth.principal import Kind, Principal
 from parley.chat.identities import SignIns
 from parley.chat.turns import Owner
-from parley.surfaces.revocation import CLOSE_CODE, Revocations, leave_with
+from parley.surfaces.account.revocation import CLOSE_CODE, Revocations, leave_with
 from tests.patience import PATIENCE_S
 
 OWNER = Owner("6d1f8d2e-5a35-4b43-9f0e-0d7b1c1c2a11", "https://op.example|ann")

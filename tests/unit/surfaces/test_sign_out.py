@@ -10,8 +10,8 @@ from starlette.types import Message
 from parley.auth.cookies import Cookies
 from parley.auth.sign_ins import Desk
 from parley.chat.turns import Owner
-from parley.surfaces.entrance import Entrance
-from parley.surfaces.sign_in import sign_in_routes
+from parley.surfaces.account.entrance import Entrance
+from parley.surfaces.account.sign_in import sign_in_routes
 
 
 async def test_the_answer_is_sent_before_open_pages_load_anew() -> None:

@@ -8,8 +8,8 @@ from parley.auth.callers import Callers
 from parley.auth.guests import Guests
 from parley.auth.keys import Secret
 from parley.chat.owner import current_owner
-from parley.surfaces.revocation import Revocations
-from parley.surfaces.visitors import Visitors
+from parley.surfaces.account.revocation import Revocations
+from parley.surfaces.account.visitors import Visitors
 from tests.unit.surfaces.asgi import client_of
 
 SECRET = Secret("s" * 32)

@@ -9,9 +9,9 @@ from starlette.responses import JSONResponse, Response
 from parley.auth.principal import Kind
 from parley.chat.errors import ParleyError
 from parley.observability.audit import audit
-from parley.surfaces.entrance import Entrance, enter, own_path, redirect, ways_in
-from parley.surfaces.leaving import have_left, leave, remember
-from parley.surfaces.visitors import SIGN_IN
+from parley.surfaces.account.entrance import Entrance, enter, own_path, redirect, ways_in
+from parley.surfaces.account.leaving import have_left, leave, remember
+from parley.surfaces.account.visitors import SIGN_IN
 
 _BROWSER = "parley_signing_in"
 _BROWSER_LASTS_S = 600

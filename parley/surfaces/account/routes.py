@@ -16,8 +16,9 @@ from parley.auth.sign_ins import Desk
 from parley.chat.errors import Forbidden, InvalidRequest, NotFound, ParleyError, Unauthenticated
 from parley.chat.identities import ApiKeys, SignIns
 from parley.observability.audit import audit
-from parley.surfaces.account_html import Account, account_page, page_response
-from parley.surfaces.account_shapes import (
+from parley.surfaces.account.html import Account, account_page, page_response
+from parley.surfaces.account.revocation import Revocations
+from parley.surfaces.account.shapes import (
     CallerShape,
     KeyList,
     KeyShape,
@@ -26,13 +27,12 @@ from parley.surfaces.account_shapes import (
     SignInList,
     SignInShape,
 )
+from parley.surfaces.account.visitors import SIGN_IN
 from parley.surfaces.answers import json_answer
-from parley.surfaces.bodies import NO_FORM, decode_body, read_form
-from parley.surfaces.revocation import Revocations
-from parley.surfaces.schema import giving, taking
+from parley.surfaces.http.bodies import NO_FORM, decode_body, read_form
+from parley.surfaces.http.schema import giving, taking
 from parley.surfaces.sentences import error_text
 from parley.surfaces.texts import texts_asked_by
-from parley.surfaces.visitors import SIGN_IN
 
 _FORM_BYTES = 64 * 1024
 _MOST_KEYS = 50

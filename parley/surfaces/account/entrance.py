@@ -16,7 +16,7 @@ from parley.auth.sign_ins import Desk, Identity
 from parley.chat.errors import Forbidden, ParleyError
 from parley.chat.identities import Adopter
 from parley.observability.audit import audit
-from parley.surfaces.account_html import page_response, sign_in_page
+from parley.surfaces.account.html import page_response, sign_in_page
 from parley.surfaces.sentences import error_text
 from parley.surfaces.texts import texts_asked_by
 

@@ -12,10 +12,10 @@ from starlette.responses import Response
 
 from parley.chat.errors import ParleyError
 from parley.observability.logs import get_logger
-from parley.surfaces.account_html import leaving_page, page_response
-from parley.surfaces.entrance import Entrance, redirect
+from parley.surfaces.account.entrance import Entrance, redirect
+from parley.surfaces.account.html import leaving_page, page_response
+from parley.surfaces.account.visitors import LEAVING, LEAVING_PATH, SIGN_IN
 from parley.surfaces.texts import texts_asked_by
-from parley.surfaces.visitors import LEAVING, LEAVING_PATH, SIGN_IN
 
 logger = get_logger(__name__)
 

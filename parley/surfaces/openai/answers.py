@@ -21,8 +21,8 @@ from parley.chat.events import (
 from parley.chat.fold import Folded, fold
 from parley.chat.turns import Turn
 from parley.chat.usage import Usage
-from parley.surfaces.failures import error_of, openai_error
-from parley.surfaces.openai_shapes import (
+from parley.surfaces.http.failures import error_of, openai_error
+from parley.surfaces.openai.shapes import (
     AnswerChoice,
     AnswerMessage,
     CallDelta,

@@ -19,9 +19,9 @@ from parley.auth.sign_ins import Identity
 from parley.chat.errors import NotFound, ParleyError, Unauthenticated
 from parley.chat.identities import SignIns, SignInState
 from parley.observability.audit import audit
-from parley.surfaces.account_html import frame_page, page_response
-from parley.surfaces.bodies import read_form
-from parley.surfaces.entrance import FRAMED, Entrance, enter, own_path, ways_in
+from parley.surfaces.account.entrance import FRAMED, Entrance, enter, own_path, ways_in
+from parley.surfaces.account.html import frame_page, page_response
+from parley.surfaces.http.bodies import read_form
 from parley.surfaces.texts import texts_asked_by
 
 _LASTS = timedelta(minutes=2)

@@ -59,7 +59,7 @@ class Account:
 
 
 def page_response(page: Page, texts: Texts, status: int = 200) -> Response:
-    """Render a page; the policy is completed by hardening.py, which knows who may frame it."""
+    """Render a page; the policy is completed by http/hardening.py, which knows who may frame it."""
     body = page.body + ('<script src="/public/frame.js"></script>' if page.has_script else "")
     html = _DOCUMENT.format(tag=texts.tag, title=escape(page.title), body=body)
     headers = {

@@ -13,8 +13,8 @@ from parley.auth.principal import Scope as PrincipalScope
 from parley.chat.errors import ParleyError
 from parley.chat.owner import current_address, current_owner
 from parley.observability.logs import get_logger
-from parley.surfaces.failures import refused
-from parley.surfaces.revocation import Revocations
+from parley.surfaces.account.revocation import Revocations
+from parley.surfaces.http.failures import refused
 
 logger = get_logger(__name__)
 

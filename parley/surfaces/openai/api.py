@@ -18,15 +18,17 @@ from parley.chat.extras import check_extras
 from parley.chat.turns import Extras, Turn, TurnRequest
 from parley.surfaces.answers import json_answer
 from parley.surfaces.appending import appending
-from parley.surfaces.bodies import decode_body
-from parley.surfaces.event_stream import EventStream, WholeAnswer
-from parley.surfaces.failures import refused
 from parley.surfaces.following import followed
-from parley.surfaces.ids import idempotency_key
+from parley.surfaces.http.bodies import decode_body
+from parley.surfaces.http.event_stream import EventStream, WholeAnswer
+from parley.surfaces.http.failures import refused
+from parley.surfaces.http.ids import idempotency_key
+from parley.surfaces.http.plain_route import PlainRoute
+from parley.surfaces.http.schema import giving, taking
 from parley.surfaces.models import Models
-from parley.surfaces.openai_answers import Wire
-from parley.surfaces.openai_requests import Asked, asked_of, extras_of, sampling_of
-from parley.surfaces.openai_shapes import (
+from parley.surfaces.openai.answers import Wire
+from parley.surfaces.openai.requests import Asked, asked_of, extras_of, sampling_of
+from parley.surfaces.openai.shapes import (
     Completion,
     CompletionBody,
     ListedModel,
@@ -34,8 +36,6 @@ from parley.surfaces.openai_shapes import (
     OpenAIError,
 )
 from parley.surfaces.owners import uuid_or_missing
-from parley.surfaces.plain_route import PlainRoute
-from parley.surfaces.schema import giving, taking
 
 _CONVERSATION = "x-conversation-id"
 # When a model was made nobody knows; clients want a number.

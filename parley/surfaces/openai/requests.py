@@ -19,7 +19,7 @@ from parley.chat.messages import (
 )
 from parley.chat.models import ResponseFormat, Sampling, ToolChoice, ToolSpec
 from parley.chat.turns import Extras
-from parley.surfaces.openai_shapes import AskedMessage, ChosenTool, CompletionBody, ContentPart
+from parley.surfaces.openai.shapes import AskedMessage, ChosenTool, CompletionBody, ContentPart
 
 _MOST_MESSAGES = 2000
 _MOST_STOPS = 16

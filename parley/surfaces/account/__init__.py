@@ -1,0 +1,1 @@
+"""Account: who is here, how they come in, and what is theirs."""

@@ -1,0 +1,1 @@
+"""HTTP: what the routes share: bodies, ids, failures, streams, schemas."""
