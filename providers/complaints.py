@@ -56,6 +56,8 @@ _BY_TEXT: tuple[tuple[type[ProviderError], re.Pattern[str]], ...] = tuple(
 )
 # Hugging Face's, OpenAI's and Google's: some servers repeat what they refuse.
 _TOKEN = re.compile(r"\b(hf_|sk-|AIza)[\w-]{8,}")
+# That an address is not there says nothing of the model whose name is in it.
+_PATH = re.compile(r"(?<!\S)(https?:/)?/\S+")
 _REFUSALS = frozenset({ContextOverflow, ContentFiltered, CredentialsRefused, ModelMissing})
 
 
@@ -96,7 +98,7 @@ def by_status(status: int, complaint: Complaint) -> type[ProviderError]:
         return _BY_STATUS[status]
     if status >= 500:
         return ProviderFault
-    if status == 404 and "model" in complaint.text.lower():
+    if status == 404 and "model" in _PATH.sub("", complaint.text).lower():
         return ModelMissing
     said = by_text(complaint)
     return said if said in _REFUSALS else RequestRefused
@@ -116,12 +118,13 @@ def by_text(complaint: Complaint) -> type[ProviderError] | None:
     return next((error for error, pattern in _BY_TEXT if pattern.search(said)), None)
 
 
-def one_line(text: str, secret: str | None = None) -> str:
-    """Make foreign text fit for a message: one bounded line, printable, without the secret."""
+def one_line(text: str, *secrets: str | None) -> str:
+    """Make foreign text fit for a message: one bounded line, printable, without the secrets."""
     text = _TOKEN.sub("[key]", text)
-    # A key of a few characters ("-", "EMPTY") is a placeholder, and could be part of any word.
-    if secret and len(secret) >= 8:
-        text = text.replace(secret, "[key]")
+    for secret in secrets:
+        # A key of a few characters ("-", "EMPTY") is a placeholder, and could be part of any word.
+        if secret and len(secret) >= 8:
+            text = text.replace(secret, "[key]")
     text = "".join(char if char.isprintable() else " " for char in text[: 4 * MAX_SAID_CHARS])
     text = " ".join(text.split())
     return text if len(text) <= MAX_SAID_CHARS else text[:MAX_SAID_CHARS] + "…"

@@ -51,6 +51,8 @@ class Connection:
 
     name: str
     base_url: str
+    # What each address has behind its path (`api-version=1`); may hold a secret, as keys do.
+    query: str = field(default="", repr=False, kw_only=True)
     api_key: str | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     deadlines: Deadlines = field(default_factory=Deadlines)

@@ -77,7 +77,7 @@ def fault(
 
     With `quotes` it is the provider's, who may repeat what it was asked: no log has it then.
     """
-    said = one_line(said, connection.api_key)
+    said = one_line(said, connection.api_key, connection.query)
     happened = f"{connection.name} {_HAPPENED[error]}" + (f" ({status})" if status else "")
     advice = _ADVICE[error].format(connection=connection)
     shortly = f"{happened}. {advice}"

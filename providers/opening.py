@@ -31,7 +31,8 @@ class Opening:
         """Give the provider `name` on this connection."""
         defaults = self.defaults(name, row)
         limit = row.max_concurrent if row and row.max_concurrent else self._config.max_concurrent
-        key = (name, connection.base_url, connection.api_key, defaults, limit)
+        place = (connection.base_url, connection.query, connection.api_key)
+        key = (name, place, defaults, limit)
         if key not in self._opened:
             opened = self._open(name, connection, defaults)
             if limit is not None:

@@ -88,38 +88,47 @@ def of_row(row: ModelConfig, config: ProvidersConfig) -> Connection:
     if row.base_url:
         connection = replace(
             connection,
-            base_url=row.base_url,
             api_key=None,
             url_setting=f"{here}.base_url",
             key_setting=f"{here}.api_key_env",
         )
+        # What a plug-in is given is its own affair.
+        ours = row.provider in KEY_SETTINGS
+        connection = (
+            _at(row.base_url, connection) if ours else replace(connection, base_url=row.base_url)
+        )
         if row.provider == "tgi":
-            connection = replace(connection, base_url=_tgi_url(row.base_url))
+            connection = replace(connection, base_url=_tgi_url(connection.base_url))
     if row.api_key:
         setting = row.api_key_env or f"{here}.api_key_env"
         connection = replace(connection, api_key=row.api_key, key_setting=setting)
     return connection
 
 
+def _at(url: str, connection: Connection) -> Connection:
+    """Give a connection this address; its query comes behind the paths that are added to it."""
+    address, _, query = url.strip().partition("#")[0].partition("?")
+    return replace(connection, base_url=address, query=query)
+
+
 def _openai(config: ProvidersConfig) -> Connection:
-    return Connection(
+    connection = Connection(
         "openai",
-        config.openai_base_url or OPENAI_BASE_URL,
+        "",
         config.openai_api_key,
         key_setting="OPENAI_API_KEY",
         url_setting="OPENAI_BASE_URL",
         model_setting="OPENAI_MODEL",
     )
+    return _at(config.openai_base_url or OPENAI_BASE_URL, connection)
 
 
 def _tgi(config: ProvidersConfig) -> Connection:
-    return Connection(
-        "tgi",
-        _tgi_url(config.tgi_base_url or ""),
-        config.tgi_api_key,
-        key_setting="TGI_API_KEY",
-        url_setting="TGI_BASE_URL",
+    connection = Connection(
+        "tgi", "", config.tgi_api_key, key_setting="TGI_API_KEY", url_setting="TGI_BASE_URL"
     )
+    connection = _at(config.tgi_base_url or "", connection)
+    return replace(connection, base_url=_tgi_url(connection.base_url))
 
 
 def _tgi_url(url: str) -> str:

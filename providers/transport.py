@@ -169,7 +169,9 @@ class Transport:
             raise fault(RequestRefused, self.connection, "the text is not valid Unicode") from exc
 
     def _url(self, path: str) -> str:
-        return self.connection.base_url + path
+        query = self.connection.query
+        mark = "&" if "?" in path else "?"
+        return f"{self.connection.base_url}{path}{mark if query else ''}{query}"
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._closed:

@@ -32,7 +32,7 @@ async def examine(
             for check in (*chat, *NATIVE):
                 findings += await check(subject)
         return Report(
-            base_url, dialect, questions.model, tuple(findings), wire.requests, subject.figures
+            wire.address, dialect, questions.model, tuple(findings), wire.requests, subject.figures
         )
 
 

@@ -60,7 +60,8 @@ class Wire:
         self, session: aiohttp.ClientSession, base_url: str, api_key: str | None, timeout_s: float
     ) -> None:
         self._session = session
-        self._base_url = base_url.strip().rstrip("/")
+        address, _, self._query = base_url.strip().partition("#")[0].partition("?")
+        self.address = address.rstrip("/")
         self._api_key = api_key
         self._timeout_s = timeout_s
         self.requests = 0
@@ -92,7 +93,7 @@ class Wire:
         response, loop = Response(), asyncio.get_running_loop()
         begun_at = loop.time()
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        url = self._base_url + path
+        url = f"{self.address}{path}" + (f"?{self._query}" if self._query else "")
         try:
             async with (
                 asyncio.timeout(self._timeout_s),

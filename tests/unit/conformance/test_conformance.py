@@ -88,6 +88,14 @@ async def test_our_own_fake_is_found_out() -> None:
     assert report.requests <= MOST_REQUESTS
 
 
+async def test_query_comes_behind_every_path() -> None:
+    async with scripted() as server:
+        report = await examine(f"{server.base_url}/?sig=s3cret")
+        assert all(request.path.endswith("?sig=s3cret") for request in server.requests)
+    assert report.usable
+    assert "s3cret" not in as_table(report) + as_json(report)
+
+
 async def test_increments_are_seen() -> None:
     async with scripted('[[reply]]\ntext = "one two three four"\npause_ms = 3') as server:
         report = await examine(server.base_url)
