@@ -70,22 +70,22 @@ def fault(
     said: str = "",
     *,
     status: int | None = None,
-    retry_after_s: float | None = None,
     quotes: bool = False,
+    advice: str = "",
 ) -> ProviderError:
     """Make an error of this class; `said` may be foreign text, secrets and control characters.
 
     With `quotes` it is the provider's, who may repeat what it was asked: no log has it then.
+    `advice` says what to do where no setting is wrong.
     """
     said = one_line(said, connection.api_key, connection.query)
     happened = f"{connection.name} {_HAPPENED[error]}" + (f" ({status})" if status else "")
-    advice = _ADVICE[error].format(connection=connection)
+    advice = advice or _ADVICE[error].format(connection=connection)
     shortly = f"{happened}. {advice}"
     return error(
         f"{happened}: {said.rstrip('.')}. {advice}" if said else shortly,
         provider=connection.name,
         upstream_status=status,
-        retry_after_s=retry_after_s,
         for_log=shortly if quotes else "",
     )
 
@@ -117,8 +117,9 @@ def refusal(
     elif status == 404 and error is RequestRefused:
         hint = "" if _VERSIONED.search(connection.base_url) else ", which usually ends in /v1"
         said = f"nothing is at this address{hint} ({said or 'no body'})"
-    retry_after_s = retry_after(headers.get("Retry-After"))
-    return fault(error, connection, said, status=status, retry_after_s=retry_after_s, quotes=quotes)
+    made = fault(error, connection, said, status=status, quotes=quotes)
+    made.retry_after_s = retry_after(headers.get("Retry-After"))
+    return made
 
 
 def event_fault(connection: Connection, payload: object) -> ProviderError | None:

@@ -58,7 +58,8 @@ class LocalProvider:
         model = self._model(name)
         if request.tools and not (await model.info()).capabilities.tools:
             said = "its chat template knows no tools"
-            raise fault(RequestRefused, self.connection, said)
+            advice = "Ask without tools, or choose another model."
+            raise fault(RequestRefused, self.connection, said, advice=advice)
         server = await model.server()
         async with (
             _settling(model),

@@ -142,7 +142,10 @@ class TGI:
     ) -> AsyncIterator[Delta]:
         if not self._native:
             if request.response_format and request.response_format.schema is None:
-                raise self._refused("it writes JSON by a schema only, and none was given")
+                raise self._refused(
+                    "it writes JSON by a schema only, and none was given",
+                    "Send a schema (response_format of the type json_schema), or choose another model.",
+                )
             chat = replace(
                 request,
                 model=await self._model(request.model),
@@ -172,7 +175,10 @@ class TGI:
     @asynccontextmanager
     async def _generation(self, request: CompletionRequest) -> AsyncGenerator[AsyncIterator[Delta]]:
         if beyond_text(request):
-            raise self._refused("its native wire takes text alone: no tools, images or JSON")
+            raise self._refused(
+                "its native wire takes text alone: no tools, images or JSON",
+                "Ask without them, or choose a model whose server has chat.",
+            )
         prompt = prompt_of(request.messages)
         new_tokens = request.sampling.max_tokens or await self._room(prompt, request.model)
         body = render(prompt, request.sampling, new_tokens, self.connection)
@@ -212,8 +218,8 @@ class TGI:
             yield reader.usage
         yield reader.finish
 
-    def _refused(self, said: str) -> ProviderError:
-        return fault(RequestRefused, self.connection, said)
+    def _refused(self, said: str, advice: str) -> ProviderError:
+        return fault(RequestRefused, self.connection, said, advice=advice)
 
     def _patience(self) -> float:
         return min(_INFO_TIMEOUT_S, self.connection.deadlines.first_event_s)

@@ -92,7 +92,9 @@ def render(
         request = Request(inputs=prompt, parameters=parameters, stream=True)
     except (ValidationError, pydantic.ValidationError) as exc:
         said = str(exc) if isinstance(exc, ValidationError) else "a parameter has a wrong type"
-        raise fault(RequestRefused, connection, said, quotes=True) from exc
+        raise fault(
+            RequestRefused, connection, said, quotes=True, advice="Change that parameter."
+        ) from exc
     document: dict[str, object] = request.model_dump(exclude_none=True)
     return document
 

@@ -166,7 +166,8 @@ class Transport:
         try:
             return msgspec.json.encode(body)
         except UnicodeEncodeError as exc:
-            raise fault(RequestRefused, self.connection, "the text is not valid Unicode") from exc
+            said, advice = "the text is not valid Unicode", "Remove its broken characters."
+            raise fault(RequestRefused, self.connection, said, advice=advice) from exc
 
     def _url(self, path: str) -> str:
         query = self.connection.query

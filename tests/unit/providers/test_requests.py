@@ -381,6 +381,7 @@ async def test_native_wire_of_tgi_refuses(request_: CompletionRequest) -> None:
         given = await outcome_of(provider, request_)
     assert type(given.error) is RequestRefused
     assert "its native wire takes text alone" in given.error.message
+    assert given.error.message.endswith("or choose a model whose server has chat.")
     assert server.requests == []
 
 
@@ -388,7 +389,7 @@ async def test_tgi_writes_no_json_without_a_schema() -> None:
     request = replace(REQUEST, response_format=ResponseFormat())
     given = await outcome(TGI_CHAT, sse(*TGI_CHAT.answer("a")), request=request)
     assert type(given.error) is RequestRefused
-    assert "by a schema only" in given.error.message
+    assert "by a schema only, and none was given. Send a schema" in given.error.message
 
 
 @pytest.mark.parametrize("asked", ["tools", "JSON"])

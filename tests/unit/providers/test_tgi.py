@@ -285,7 +285,7 @@ async def test_length_is_short_where_nothing_is_told() -> None:
 async def test_bad_parameter_is_refused_before_it_is_sent() -> None:
     given, server = await generated(seed=-1, max_tokens=9)
     assert type(given.error) is RequestRefused
-    assert "`seed` must be positive" in given.error.message
+    assert "`seed` must be positive. Change that parameter." in given.error.message
     assert server.requests == []
 
 
