@@ -54,7 +54,13 @@ async def open_registry(config: ProvidersConfig, ports: LoopbackPorts | None = N
             )
             for offer in found
         ]
-    routes += [route for task in tasks for route in task.result()]
+    of_offers = [task.result() for task in tasks]
+    routes += [route for offered in of_offers for route in offered]
+    unnamed = {
+        offered[0].info.id
+        for offer, offered in zip(found, of_offers, strict=True)
+        if not (offer.model or (model and offer.connection.name == name))
+    }
     if not routes or name == DEMO_MODEL.provider:
         routes.append(Route(DEMO_MODEL, _demo(), DEMO_MODEL.name))
     try:
@@ -62,7 +68,7 @@ async def open_registry(config: ProvidersConfig, ports: LoopbackPorts | None = N
     except UnknownModel:
         await opening.aclose()
         raise
-    registry = Registry(routes, choice, rows)
+    registry = Registry(routes, choice, rows, unnamed)
     registry.learn()
     return registry
 

@@ -1,7 +1,7 @@
 """The registry: which models are configured, where a model id leads, and how they are doing."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -49,17 +49,20 @@ class Registry:
         routes: Sequence[Route],
         choice: Choice,
         rows: Mapping[str, ModelConfig] | None = None,
+        unnamed: Collection[str] = (),
     ) -> None:
         """Take the routes in order; the one of the choice is the default, and goes first.
 
-        `rows` is what the file says of them, by id.
+        `rows` is what the file says of them, by id; `unnamed` are the ids of those whose model was
+        taken from their server's list.
         """
         ordered = sorted(routes, key=lambda route: route.info.id != choice.model_id)
         self.choice = choice
         self._routes = {route.info.id: route for route in ordered}
         self._rows = rows or {}
-        # Those whose model is whichever their server lists first, now.
+        # Those whose model is whichever their server has.
         self._first = {key for key, r in self._routes.items() if r.upstream_model == FIRST_LISTED}
+        self._first |= set(unnamed)
         self._asking: dict[int, asyncio.Task[None]] = {}
 
     def resolve(self, model_id: str | None) -> Route:
@@ -77,6 +80,17 @@ class Registry:
                 return route
         known = ", ".join(self._routes)
         raise UnknownModel(f"There is no model {one_line(wanted)!r}. Known are: {known}.")
+
+    async def renewed(self, route: Route) -> Route | None:
+        """Ask a server whose model nobody named again, if nobody did meanwhile: it has another now."""
+        key, provider = route.info.id, route.provider
+        if key not in self._first or not isinstance(provider, Watched):
+            return None
+        if self._routes[key].upstream_model == route.upstream_model:
+            # Shared by all who were refused, and not ended by one who leaves.
+            await asyncio.wait([self._ask(provider) or self._asking[id(provider)]])
+        now = self._routes[key]
+        return None if now.upstream_model == route.upstream_model else now
 
     def adopt(self, routes: Sequence[Route], choice: Choice) -> None:
         """Take routes that were found later; the one of the choice is the default from now on."""
@@ -166,7 +180,8 @@ class Registry:
         only = listed[0] if len(listed) == 1 else None
         for key in self._learning(provider):
             route = self._routes[key]
-            told = listed[0] if key in self._first else by_name.get(route.info.name, only)
+            other = listed[0] if key in self._first else only
+            told = by_name.get(route.info.name, other)
             if told is None:
                 continue
             info = route.info

@@ -19,6 +19,7 @@ from parley.chat.errors import (
     ContentFiltered,
     ContextOverflow,
     ContextTooLong,
+    ModelMissing,
     ParleyError,
     ProviderError,
     TimedOut,
@@ -127,7 +128,7 @@ class Attempts:
             try:
                 await self._attempt(route, await ask(route), reason)
             except ParleyError as error:
-                following = self._following(route, error)
+                following = await self._renewed(route, error) or self._following(route, error)
                 if following is None:
                     self._name_failed(error)
                     raise
@@ -256,6 +257,14 @@ class Attempts:
         """Queue the fallbacks of a model that has its turn now, or is passed over."""
         self._seen.add(route.info.id)
         self._fallbacks.extend(route.fallbacks)
+
+    async def _renewed(self, route: Route, error: ParleyError) -> Route | None:
+        """Find the model that a server has by now in place of the one that it does not know."""
+        if not isinstance(error, ModelMissing) or error.streamed:
+            return None
+        if self.must_leave or not self._has_more():
+            return None
+        return await self._catalogue.renewed(route)
 
     def _following(self, route: Route, error: ParleyError) -> Route | None:
         """Find the next model to ask after this failure; None where none may be asked."""

@@ -75,6 +75,13 @@ class Catalogue(Protocol):
         """Find the route of a model id, of the default for None; raises `UnknownModel`."""
         ...
 
+    async def renewed(self, route: Route) -> Route | None:
+        """Find where a route leads by now whose model is missing; None where nothing has changed.
+
+        That of a server that has whichever model it was started with; it is asked.
+        """
+        ...
+
     def models(self) -> Sequence[ModelInfo]:
         """List the configured models, the default first."""
         ...

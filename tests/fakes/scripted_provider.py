@@ -120,5 +120,8 @@ class OneModel:
             raise UnknownModel(f"No model has the id {model_id}.")
         return Route(self._info, self._provider, "one")
 
+    async def renewed(self, route: Route) -> Route | None:
+        return None
+
     def models(self) -> Sequence[ModelInfo]:
         return [self._info]

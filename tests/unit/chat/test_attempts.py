@@ -33,7 +33,7 @@ from parley.chat.errors import (
 from parley.chat.events import Attempt, Event, TextEvent
 from parley.chat.fold import fold
 from parley.chat.models import Capabilities, CompletionRequest, ModelInfo
-from parley.chat.ports import Live, Route
+from parley.chat.ports import Catalogue, Live, Route
 from parley.chat.runs import EngineConfig
 from parley.chat.turns import AttemptRecord, Turn, TurnState
 from parley.chat.usage import Usage
@@ -74,6 +74,9 @@ class Models:
         info = ModelInfo(name, f"{name}-provider", f"{name}-model", name.upper(), can)
         return Route(info, self.providers[name], info.name, self.fallbacks.get(name, ()))
 
+    async def renewed(self, route: Route) -> Route | None:
+        return None
+
     def models(self) -> Sequence[ModelInfo]:
         return [self.resolve(name).info for name in self.scripts]
 
@@ -112,7 +115,7 @@ def _anew(error: Exception) -> Exception:
 
 
 @asynccontextmanager
-async def asking(models: Models, config: EngineConfig = CONFIG) -> AsyncIterator[Bench]:
+async def asking(models: Catalogue, config: EngineConfig = CONFIG) -> AsyncIterator[Bench]:
     store, log, announcements = TroubledStore(), WatchedLog(), Announced()
     window = WindowedContext(ContextConfig(answer_tokens=10), MemoryContextStore(), store)
     live, owns = Live(log, announcements), store.ownership(config.replica_id)
