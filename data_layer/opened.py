@@ -48,6 +48,7 @@ def _turn_steps_statement() -> sa.Select[*tuple[Any, ...]]:
     return (
         sa.select(
             *SHOWN_COLUMNS,
+            steps.c.reasoning,
             branch.c.error_message,
             branch.c.state,
             branch.c.tools,

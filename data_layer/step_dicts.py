@@ -28,7 +28,7 @@ from parley.chat.errors import InvalidRequest
 from parley.chat.messages import storable_text
 from parley.chat.tool_display import result_markdown, step_title
 from parley.chat.tools import ToolUse
-from parley.chat.turns import Owner, TurnState, error_step_id, tool_step_id
+from parley.chat.turns import Owner, TurnState, error_step_id, thought_step_id, tool_step_id
 
 MESSAGE_TYPES = frozenset({"user_message", "assistant_message"})
 _Reader = Callable[[Any], Any]
@@ -59,7 +59,9 @@ SHOWN_COLUMNS = (
     ),
 )
 # What `shown_steps` wants to know of a turn beside its steps, where there is none.
-OF_NO_TURN = tuple(sa.null().label(n) for n in ("error_message", "state", "tools", "turn_id"))
+OF_NO_TURN = tuple(
+    sa.null().label(n) for n in ("reasoning", "error_message", "state", "tools", "turn_id")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +170,9 @@ def step_write(step: StepDict, *, updated_at: int | None = None) -> StepWrite:
 
 
 def shown_steps(row: AnyRow, thread_id: str) -> list[StepDict]:
-    """Show a row of `SHOWN_COLUMNS` and of its turn `error_message`, `state`, `tools` and `turn_id`.
+    """Show a row of `SHOWN_COLUMNS` and what `OF_NO_TURN` names of its turn.
 
-    An answer comes after the calls of its tools, and its metadata say how its turn stands. That of
+    An answer comes after what was thought and the calls of its tools, and its metadata say how its turn stands. That of
     a turn that failed or broke off is followed by its error, with the turn's id. One that is only
     being begun is not shown: it would be an empty bubble.
     """
@@ -178,7 +180,8 @@ def shown_steps(row: AnyRow, thread_id: str) -> list[StepDict]:
         return [_step_dict(row, thread_id)]
     answer = _step_dict(row, thread_id)
     answer["metadata"] = {**(answer["metadata"] or {}), "turn_state": row.state}
-    shown = [_tool_step(answer, use) for use in uses_of(row.tools)]
+    shown = [_thought_step(answer, row.reasoning)] if row.reasoning else []
+    shown += [_tool_step(answer, use) for use in uses_of(row.tools)]
     if row.output or row.state in _SAY_WHY_EMPTY:
         shown.append(answer)
     if row.error_message:
@@ -191,6 +194,19 @@ def shown_steps(row: AnyRow, thread_id: str) -> list[StepDict]:
         }
         shown.append(error)
     return shown
+
+
+def _thought_step(answer: StepDict, thought: str) -> StepDict:
+    step = StepDict(**answer)
+    step |= {
+        "id": thought_step_id(answer["id"]),
+        "type": "tool",
+        "name": "thinking",
+        "output": thought,
+        "metadata": {"thought": True},
+        "generation": None,
+    }
+    return step
 
 
 def _tool_step(answer: StepDict, use: ToolUse) -> StepDict:

@@ -249,6 +249,11 @@ def error_step_id(answer_step_id: str) -> str:
     return str(UUID(int=UUID(answer_step_id).int ^ 1))
 
 
+def thought_step_id(answer_step_id: str) -> str:
+    """Name the step that shows what was thought before an answer, live and in the history."""
+    return str(UUID(int=UUID(answer_step_id).int ^ 8))
+
+
 def tool_step_id(answer_step_id: str, call_id: str) -> str:
     """Name the step that shows a call of a tool: the same one live and in the history."""
     return str(uuid5(UUID(answer_step_id), call_id))

@@ -123,6 +123,7 @@ class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     may_use_tools: str
     images: str
     reasoning: str
+    thinking: str
     no_model: str
     down: str
     answered_by: str

@@ -15,7 +15,14 @@ from data_layer.database import Database
 from data_layer.turns import SqlTurnStore
 from data_layer.writer import Writer
 from parley.chat.errors import TooLarge, Unauthenticated
-from parley.chat.turns import Answer, ContextRecord, Owner, TurnState, error_step_id
+from parley.chat.turns import (
+    Answer,
+    ContextRecord,
+    Owner,
+    TurnState,
+    error_step_id,
+    thought_step_id,
+)
 from parley.context.memory_store import MemoryContextStore
 from tests.contract.layer_support import as_owner, opened
 from tests.contract.support import a_turn, an_end, an_owner
@@ -117,8 +124,10 @@ async def test_thread_has_what_the_page_needs(
     assert (shown["userId"], shown["userIdentifier"]) == (owner.id, owner.identifier)
     assert (shown["name"], shown["tags"], shown["elements"]) == ("Hello?", [], [])
     assert datetime.fromisoformat(shown["createdAt"]).utcoffset() is not None
-    question, answer = shown["steps"]
+    question, thought, answer = shown["steps"]
     assert (question["type"], question["output"]) == ("user_message", "Hello?")
+    assert (thought["type"], thought["output"], thought["generation"]) == ("tool", "hm", None)
+    assert thought["id"] == thought_step_id(answer["id"])
     assert (answer["type"], answer["output"]) == ("assistant_message", "Good day")
     assert answer["generation"] is not None
     for step in shown["steps"]:

@@ -285,7 +285,7 @@ async def test_chainlit_changes_no_word_of_a_turn(
 ) -> None:
     turns = SqlTurnStore(database, writer)
     turn = (await turns.begin(a_turn(owner, thread_id))).turn
-    await turns.finish(turn, an_end())
+    await turns.finish(turn, an_end(reasoning=""))
     with as_owner(owner):
         link = Text(name="a", url="https://a.example/b", thread_id=thread_id)
         link.for_id = turn.user_step_id

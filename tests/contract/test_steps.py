@@ -225,12 +225,12 @@ async def test_chosen_branch_is_shown_and_its_tools(
     await writer.write(lambda connection: connection.execute(sa.insert(table).values(tool)))
     with as_owner(owner):
         shown = await steps_of(layer, thread_id)
-    expected = ["first", "re: first", "chosen", "re: chosen", "found"]
+    expected = ["first", "hm", "re: first", "chosen", "hm", "re: chosen", "found"]
     assert [step["output"] for step in shown] == expected
     assert shown[-1]["parentId"] == chosen.answer_step_id
 
 
-@pytest.mark.parametrize(("most", "shown"), [(4, 4), (None, 10), (100, 10)])
+@pytest.mark.parametrize(("most", "shown"), [(4, 5), (None, 14), (100, 14)])
 async def test_thread_opens_at_its_last_messages(
     database: Database,
     writer: Writer,
@@ -250,7 +250,7 @@ async def test_thread_opens_at_its_last_messages(
             await layer.create_step(step)
         outputs = await outputs_of(layer, thread_id)
     assert len(outputs) == shown
-    assert outputs[-4:] == ["3", "re: 3", "by", "Chainlit"]
+    assert outputs[-5:] == ["3", "hm", "re: 3", "by", "Chainlit"]
 
 
 async def test_large_thread_costs_no_more_statements(

@@ -1,5 +1,6 @@
-"""The panel that says what the model saw, in a real browser and at its route."""
+"""What is behind an answer: what the model thought, and the panel that says what it saw."""
 
+import asyncio
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -21,7 +22,7 @@ from tests.e2e.test_page import (
     stranger,
 )
 from tests.e2e.visit import visit
-from tests.fakes.model_server import answer, json_reply, sse
+from tests.fakes.model_server import answer, chunk, delta, json_reply, sse, wait
 
 pytestmark = pytest.mark.needs_browser
 
@@ -54,6 +55,54 @@ async def test_panel_shows_what_the_model_saw(
             await expect(panel).to_contain_text(text)
         await expect(panel).not_to_contain_text("It eats ants.")
         await shot(page, f"receipt-{size}-{scheme}")
+
+
+async def test_what_was_thought_is_folded_live_and_after_a_reload(faked: Faked, page: Page) -> None:
+    on, end = asyncio.Event(), asyncio.Event()
+    faked.will_reply(
+        sse(
+            delta({"reasoning_content": "An animal `a:b`, "}),
+            wait(on),
+            delta({"reasoning_content": "with **scales**."}),
+            wait(end),
+            *answer("A pangolin."),
+        ),
+        sse(chunk("It eats "), *answer("ants.")),
+    )
+    await open_page(page, faked.parley)
+    await say(page, "Which animal?")
+    fold = page.get_by_role("button", name="Thinking", exact=True)
+    await expect(fold).to_have_attribute("aria-expanded", "false")
+    thought = page.locator("[data-step-type=tool]")
+    await expect(thought).not_to_contain_text("An animal")
+    await fold.click()
+    await expect(thought).to_contain_text("An animal a:b,")
+    on.set()
+    await expect(thought).to_contain_text("An animal a:b, with scales.")
+    await shot(page, "thinking-desktop-light")
+    await load_again(page)
+    await fold.click()
+    await expect(thought).to_contain_text("An animal a:b, with scales.")
+    end.set()
+    await finished(page)
+    for reloads in (False, True):
+        if reloads:
+            await load_again(page)
+            await fold.click()
+        await expect(answer_of(page)).to_have_text("A pangolin.", use_inner_text=True)
+        await expect(thought).to_have_count(1)
+        await expect(thought).to_contain_text("An animal a:b, with scales.")
+        steps = await page.locator("[data-step-type]").evaluate_all(
+            "all => all.map((one) => one.dataset.stepType)"
+        )
+        assert steps == ["user_message", "tool", "assistant_message"]
+    await say(page, "What does it eat?")
+    await expect(answer_of(page)).to_contain_text("It eats ants.")
+    await finished(page)
+    await expect(thought).to_have_count(1)
+    for name, (width, height) in SIZES.items():
+        await page.set_viewport_size({"width": width, "height": height})
+        await shot(page, f"thought-{name}-light")
 
 
 async def test_button_is_there_after_a_reload_and_once(page: Page, faked: Faked) -> None:

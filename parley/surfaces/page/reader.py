@@ -25,17 +25,18 @@ from parley.chat.events import (
     Done,
     ErrorEvent,
     Event,
+    ReasoningEvent,
     Snapshot,
     TextEvent,
     ToolEnd,
     ToolStart,
 )
 from parley.chat.tool_display import result_markdown, step_title
-from parley.chat.turns import Turn, TurnState, error_step_id, tool_step_id
+from parley.chat.turns import Turn, TurnState, error_step_id, thought_step_id, tool_step_id
 from parley.observability.logs import get_logger
 from parley.surfaces.page.buttons import buttons_of, empty_note, offer_buttons, texts_for
 from parley.surfaces.page.markdown import Escaper, shown
-from parley.surfaces.page.runs import TOOL_METADATA, run_around, run_id_of
+from parley.surfaces.page.runs import THOUGHT_METADATA, TOOL_METADATA, run_around, run_id_of
 from parley.surfaces.sentences import error_text, title_text
 
 logger = get_logger(__name__)
@@ -54,12 +55,22 @@ class SocketGone(Exception):
 
 @dataclass(slots=True)
 class Bubble:
-    """The answer: `text` as the model wrote it, `sent` as the browser has it, None for nothing."""
+    """The answer, or what was thought: `text` as the model wrote it, `sent` as the browser has it.
 
-    turn: Turn
+    That is None for nothing.
+    """
+
+    step_id: str
     text: str = ""
     sent: str | None = None
     escaper: Escaper = field(default_factory=Escaper)
+
+    def take(self, text: str) -> str:
+        """Take what there is of it by now, and give what the browser is to have."""
+        if not text.startswith(self.text):
+            self.escaper = Escaper()
+        self.text, self.sent = text, self.escaper.escape(text)
+        return self.sent
 
 
 async def read_turn(
@@ -151,7 +162,10 @@ class _Reader:
         self._engine = engine
         self._socket_id = session.socket_id
         self._emitter = ChainlitEmitter(session)
-        self._bubble = Bubble(turn)
+        self._turn = turn
+        self._bubble = Bubble(turn.answer_step_id)
+        self._thought = Bubble(thought_step_id(turn.answer_step_id))
+        self._is_thinking = False
         self._offers_local = offers_local
         self._has_failed = False
         self._called: dict[str, StepDict] = {}
@@ -161,7 +175,7 @@ class _Reader:
         await self._emitter.task_start()  # type: ignore[no-untyped-call]  # Chainlit has no type here
         # A run without a text is what the page shows as one that is waited for.
         await self._emitter.send_step(run_around(self._answer(), ended=False))
-        async with aclosing(self._engine.follow(self._bubble.turn)) as events:
+        async with aclosing(self._engine.follow(self._turn)) as events:
             async for event in events:
                 await self._take(event)
         await self._finish()
@@ -170,12 +184,16 @@ class _Reader:
     async def _take(self, event: Event) -> None:
         match event:
             case TextEvent(text=text, offset=offset):
-                await self._show(self._bubble.text[:offset] + text)
-            case Snapshot(text=text):
-                await self._show(text)
-            case Attempt(keep=False) if self._bubble.sent is not None:
-                await self._show("")
+                await self._end_thought()
+                await self._show(self._bubble, self._bubble.text[:offset] + text)
+            case ReasoningEvent(text=text, offset=offset):
+                await self._think(self._thought.text[:offset] + text)
+            case Snapshot(text=text, reasoning=reasoning):
+                await self._replace(text, reasoning)
+            case Attempt(keep=False):
+                await self._begin_again()
             case ToolStart() | ToolEnd():
+                await self._end_thought()
                 await self._show_tool(event)
             case ErrorEvent():
                 await self._error(event)
@@ -187,8 +205,9 @@ class _Reader:
     async def _finish(self) -> None:
         """Send the whole text once more, which repairs what was lost on the way, and the buttons."""
         steps: list[StepDict] = []
+        await self._end_thought()
         if not self._bubble.sent and (note := empty_note(texts_for(self._session), self._end)):
-            await self._show(note)
+            await self._show(self._bubble, note)
         if self._bubble.sent is not None:
             await self._frame_ready()
             answer = self._answer()
@@ -196,7 +215,7 @@ class _Reader:
             steps.append(answer)
         await self._emitter.update_step(run_around(self._answer(), ended=True))
         if self._has_failed:
-            turn = self._bubble.turn
+            turn = self._turn
             error = assistant_step(error_step_id(turn.answer_step_id), turn.thread_id, "")
             error["isError"] = True
             steps.append(error)
@@ -209,7 +228,7 @@ class _Reader:
         """Show a call of a tool above the answer; its end replaces its beginning."""
         await self._frame_ready()
         step = self._answer()
-        step["id"] = tool_step_id(self._bubble.turn.answer_step_id, event.id)
+        step["id"] = tool_step_id(self._turn.answer_step_id, event.id)
         step["type"], step["name"], step["showInput"] = "tool", event.name, "json"
         step["metadata"] = TOOL_METADATA
         if isinstance(event, ToolStart):
@@ -235,27 +254,52 @@ class _Reader:
         if is_begun:
             await self._emitter.send_step(answer)
 
-    async def _show(self, text: str) -> None:
+    async def _show(self, bubble: Bubble, text: str) -> None:
         """Append to the bubble what is new of `text`, or put all of it there."""
         await self._frame_ready()
-        bubble = self._bubble
-        if not text.startswith(bubble.text):
-            bubble.escaper = Escaper()
-        bubble.text, before = text, bubble.sent
-        bubble.sent = bubble.escaper.escape(text)
-        if before is None:
+        before, sent = bubble.sent, bubble.take(text)
+        if before is None and bubble is self._thought:
+            await self._send_above(self._thinking())
+        elif before is None:
             await self._emitter.send_step(self._answer())
-        elif bubble.sent.startswith(before):
-            new = bubble.sent[len(before) :]
-            await self._emitter.send_token(bubble.turn.answer_step_id, new)
+        elif sent.startswith(before):
+            await self._emitter.send_token(bubble.step_id, sent[len(before) :])
         else:
-            await self._emitter.update_step(self._answer())
+            step = self._answer() if bubble is self._bubble else self._thinking()
+            await self._emitter.update_step(step)
         # What arrives meanwhile comes merged, as one event; after the end there is nothing to await.
-        if not self._engine.has_run(bubble.turn):
+        if not self._engine.has_run(self._turn):
             await asyncio.sleep(FRAME_S)
 
+    async def _think(self, text: str) -> None:
+        self._is_thinking = True
+        await self._show(self._thought, text)
+
+    async def _replace(self, text: str, thought: str) -> None:
+        if thought:
+            await self._think(thought)
+        if text:
+            await self._end_thought()
+        if text or self._bubble.sent is not None:
+            await self._show(self._bubble, text)
+
+    async def _end_thought(self) -> None:
+        """Send all of it once more, as one that is over."""
+        if self._is_thinking:
+            self._is_thinking = False
+            await self._frame_ready()
+            await self._emitter.update_step(self._thinking())
+
+    async def _begin_again(self) -> None:
+        """Take back what there is of an attempt that came to nothing."""
+        if self._thought.sent is not None:
+            await self._emitter.delete_step(self._thinking())
+            self._thought, self._is_thinking = Bubble(self._thought.step_id), False
+        if self._bubble.sent is not None:
+            await self._show(self._bubble, "")
+
     async def _error(self, event: ErrorEvent) -> None:
-        turn = self._bubble.turn
+        turn = self._turn
         step_id = error_step_id(turn.answer_step_id)
         self._has_failed = True
         await self._frame_ready()
@@ -266,10 +310,19 @@ class _Reader:
         await socket_ready(self._session, self._socket_id)
 
     def _answer(self) -> StepDict:
-        turn = self._bubble.turn
+        turn = self._turn
         answer = assistant_step(turn.answer_step_id, turn.thread_id, self._bubble.sent or "")
         answer["parentId"] = run_id_of(answer["id"])
         return answer
+
+    def _thinking(self) -> StepDict:
+        step = self._answer()
+        step["id"], step["type"] = self._thought.step_id, "tool"
+        step["name"], step["metadata"] = texts_for(self._session).thinking, THOUGHT_METADATA
+        step["output"] = self._thought.sent or ""
+        if self._is_thinking:
+            step["end"] = None
+        return step
 
 
 def assistant_step(step_id: str, thread_id: str, output: str) -> StepDict:

@@ -13,6 +13,8 @@ from chainlit.step import StepDict
 _RUN = "on_message"
 # A tool's picture. By its name alone the page would ask the server for one, and say there what the tool does.
 TOOL_METADATA = {"icon": "wrench"}
+# What was thought is shown as a call of a tool is, folded; public/page.css takes away that it was "used".
+THOUGHT_METADATA = {"icon": "lightbulb"}
 
 
 def run_id_of(answer_step_id: str) -> str:

@@ -22,7 +22,7 @@ from parley.surfaces.page.buttons import (
 from parley.surfaces.page.markdown import show_steps
 from parley.surfaces.page.offering import Offering
 from parley.surfaces.page.reader import assistant_step, socket_ready
-from parley.surfaces.page.runs import TOOL_METADATA, with_runs
+from parley.surfaces.page.runs import THOUGHT_METADATA, TOOL_METADATA, with_runs
 from parley.surfaces.sentences import error_text, title_text
 from parley.surfaces.texts import Texts
 
@@ -125,7 +125,9 @@ def _messages(steps: list[StepDict]) -> int:
 def _say_in(texts: Texts, steps: list[StepDict]) -> None:
     """Say in the page's language what is not a model's or a user's own."""
     for step in steps:
-        if step["type"] == "tool":
+        if (step["metadata"] or {}).get("thought"):
+            step["name"], step["metadata"] = texts.thinking, THOUGHT_METADATA
+        elif step["type"] == "tool":
             step["name"], step["metadata"] = title_text(texts, step["name"]), TOOL_METADATA
         elif step["type"] != "assistant_message":
             continue
