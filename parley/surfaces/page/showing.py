@@ -67,10 +67,12 @@ class Shown:
         buttons = buttons_of(steps, texts, offers_local=self._offering.is_for(session))
         _say_in(texts, steps)
         await show_steps(steps)
+        thread["steps"] = with_runs(steps)
         if _messages(steps) >= self._window(session):
             note, button = _earlier(session.thread_id, steps, texts)
-            steps, buttons = [note, *steps], [*buttons, button]
-        thread["steps"] = with_runs(steps)
+            # In no run: nobody copies or rates it.
+            thread["steps"].insert(0, note)
+            buttons.append(button)
         # A whole thread is large: a client that asks again and again gets it when it took the last.
         await socket_ready(session, session.socket_id, most_waiting=1)
         # The buttons first: with each, the page draws anew all the messages that it has by then.
@@ -144,5 +146,4 @@ def _earlier(thread_id: str, steps: list[StepDict], texts: Texts) -> tuple[StepD
     step_id = str(UUID(int=UUID(thread_id).int ^ _EARLIER_BIT))
     note = assistant_step(step_id, thread_id, texts.earlier_note)
     note["createdAt"] = steps[0]["createdAt"]
-    note["metadata"] = {"earlier": True}
     return note, Button(EARLIER, step_id, step_id, texts.earlier)
