@@ -7,7 +7,7 @@ once instead of waiting for a deadline each. Then one call tries it again, and i
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from parley.chat.deltas import Delta
 from parley.chat.errors import Overloaded, ProviderError, TimedOut, Unreachable
@@ -131,6 +131,15 @@ class Watched:
         """Remember that the provider did not say in time how it is doing."""
         self._remember(Health(HealthState.DOWN, f"{self.connection.name} did not answer in time."))
 
+    def known_of(self, row: str | None) -> Health | None:
+        """Say what is known, with the settings of this row, which may not be the first that led here."""
+        if self.known is None:
+            return None
+        reason, for_log = (
+            self._named(said, row) for said in (self.known.reason, self.known.for_log)
+        )
+        return replace(self.known, reason=reason, for_log=for_log)
+
     def tokenizer(self, model: str) -> Tokenizer | None:
         """Give the tokenizer of a model."""
         return self.provider.tokenizer(model)
@@ -162,12 +171,14 @@ class Watched:
 
     def _name_row(self, error: ProviderError, model: str) -> None:
         """Have an error name the settings of the row that was asked, not of the first that led here."""
-        first = self.connection.model_setting.removesuffix("model")
         row = self.rows.get(model) or self.rows.get(None)
-        if row is not None:
-            own = f"models.{row}."
-            error.message = error.message.replace(first, own)
-            error.for_log = error.for_log.replace(first, own)
+        error.message = self._named(error.message, row)
+        error.for_log = self._named(error.for_log, row)
+
+    def _named(self, said: str, row: str | None) -> str:
+        """Write a row's settings in place of the first one's; without a row it stays."""
+        first = self.connection.model_setting.removesuffix("model")
+        return said.replace(first, f"models.{row}.") if row else said
 
     def _remember(self, health: Health) -> None:
         was_down = self.known is not None and self.known.state is HealthState.DOWN

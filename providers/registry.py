@@ -112,9 +112,10 @@ class Registry:
         if first:
             await asyncio.wait(first, timeout=_FIRST_S)
         return {
-            route.info.id: route.provider.known
-            for route in self._routes.values()
-            if isinstance(route.provider, Watched) and route.provider.known is not None
+            key: known
+            for key, route in self._routes.items()
+            if isinstance(route.provider, Watched)
+            and (known := route.provider.known_of(key if key in self._rows else None))
         }
 
     def learn(self) -> None:

@@ -311,6 +311,19 @@ async def test_error_names_the_settings_of_the_row_that_was_asked(asked: str) ->
     assert given.error.for_log.endswith(f"Check models.{asked}.model.")
 
 
+async def test_health_names_the_settings_of_each_row() -> None:
+    house = replace(HOUSE, base_url=f"http://127.0.0.1:{find_free_port()}/v1")
+    config = ProvidersConfig(models=(house, replace(house, id="again", model="b")))
+    async with opened(config) as registry:
+        provider = registry.resolve("house").provider
+        await provider.health()
+        told = await registry.health()
+        assert registry.resolve("again").provider is provider
+    for key in ("house", "again"):
+        assert f"Check models.{key}.base_url," in told[key].reason
+        assert f"Check models.{key}.base_url," in told[key].for_log
+
+
 async def test_silent_server_of_a_row_does_not_hold_up_the_start() -> None:
     async with model_server() as server:
         server.routes["GET /v1/models"] = raw(hang)
