@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import aclosing
 
 from parley.chat.deltas import Finish, Text
-from parley.chat.errors import ParleyError, UnknownModel
+from parley.chat.errors import ParleyError, ProviderError, UnknownModel
 from parley.chat.messages import Message, Role
 from parley.chat.models import CompletionRequest, HealthState, Sampling
 from parley.chat.ports import Provider, Route
@@ -17,6 +17,7 @@ from providers.openai_compatible import FIRST_LISTED
 
 # TGI has one model, lists it by its long name, and takes this.
 _ANY_MODEL = "tgi"
+_SHOWN = 5
 _HELLO = (Message.of(Role.USER, "Say hello."),)
 
 
@@ -28,7 +29,8 @@ async def look_at_providers(config: ProvidersConfig, *, ask: bool) -> Sequence[F
         return [Finding("models", "bad", error.message)]
     async with aclosing(registry):
         routes = [registry.resolve(info.id) for info in registry.models()]
-        found = await asyncio.gather(*(_provider(p, rs) for p, rs in _by_provider(routes)))
+        rows = {row.id for row in config.models}
+        found = await asyncio.gather(*(_provider(p, rs, rows) for p, rs in _by_provider(routes)))
         answers = await asyncio.gather(*(_answer(route) for route in routes)) if ask else []
         default = Finding("models", "ok", f"default {registry.choice.line}")
     return [default, *found, *answers]
@@ -41,8 +43,8 @@ def _by_provider(routes: Sequence[Route]) -> list[tuple[Provider, list[Route]]]:
     return list(grouped.values())
 
 
-async def _provider(provider: Provider, routes: Sequence[Route]) -> Finding:
-    name = f"provider {routes[0].info.provider}"
+async def _provider(provider: Provider, routes: Sequence[Route], rows: Set[str]) -> Finding:
+    name = _named(routes, rows)
     if not any(route.info.capabilities.is_model for route in routes):
         said = "no model is connected: set OPENAI_API_KEY, OPENAI_BASE_URL or another provider's"
         return Finding(name, "warn", said)
@@ -51,25 +53,59 @@ async def _provider(provider: Provider, routes: Sequence[Route]) -> Finding:
     configured = ", ".join("the first listed" if n == FIRST_LISTED else n for n in named)
     if health.state is not HealthState.OK:
         state: State = "bad" if health.state is HealthState.DOWN else "warn"
-        return Finding(name, state, health.for_log or health.reason or health.state.value)
-    return await _listed(
-        provider, routes, Finding(name, "ok", f"reachable; configured: {configured}")
+        said = _whole(health.reason, health.for_log) or health.state.value
+        return Finding(name, state, said)
+    well = Finding(name, "ok", f"reachable; configured: {configured}")
+    return await _listed(provider, routes, rows, well)
+
+
+def _named(routes: Sequence[Route], rows: Set[str]) -> str:
+    """Name a provider, and its rows of the file: there may be several of its kind."""
+    ids = [route.info.id for route in routes if route.info.id in rows]
+    of = f" ({_some(ids)})" if ids else ""
+    return f"provider {routes[0].info.provider}{of}"
+
+
+async def _listed(
+    provider: Provider, routes: Sequence[Route], rows: Set[str], well: Finding
+) -> Finding:
+    """Look for the configured models in the provider's own list."""
+    try:
+        listed = await provider.models()
+    except ParleyError as error:
+        said = _told(error)
+        return Finding(well.name, "warn", f"reachable, without a list of models: {said}")
+    # TGI's label is the name that others have for its model.
+    names = {name for info in listed for name in (info.name, info.label)}
+    known = names | {_ANY_MODEL, FIRST_LISTED}
+    missing = [route for route in routes if route.upstream_model not in known]
+    if names and missing:
+        gone = ", ".join(sorted({route.upstream_model for route in missing}))
+        there = _some([info.name for info in listed])
+        settings = (f"models.{id}.model" if id in rows else id for id in _ids(missing))
+        said = f"it does not list {gone}, but {there}. Check {', '.join(settings)}."
+        return Finding(well.name, "warn", said)
+    return Finding(well.name, "ok", f"{well.said} ({len(listed)} offered)")
+
+
+def _ids(routes: Sequence[Route]) -> list[str]:
+    return [route.info.id for route in routes]
+
+
+def _some(names: Sequence[str]) -> str:
+    """Write the first few names."""
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+
+
+def _told(error: ParleyError) -> str:
+    return (
+        _whole(error.message, error.for_log) if isinstance(error, ProviderError) else error.message
     )
 
 
-async def _listed(provider: Provider, routes: Sequence[Route], well: Finding) -> Finding:
-    """Look for the configured models in the provider's own list."""
-    try:
-        names = {info.name for info in await provider.models()}
-    except ParleyError as error:
-        return Finding(well.name, "warn", f"reachable, without a list of models: {error.message}")
-    wanted = {route.upstream_model for route in routes} - {_ANY_MODEL, FIRST_LISTED}
-    missing = sorted(wanted - names)
-    if names and missing:
-        ids = ", ".join(r.info.id for r in routes if r.upstream_model in missing)
-        said = f"it does not list {', '.join(missing)}. Check the model's name of {ids}."
-        return Finding(well.name, "warn", said)
-    return Finding(well.name, "ok", f"{well.said} ({len(names)} offered)")
+def _whole(message: str, for_log: str) -> str:
+    """Choose what says more: users are not told addresses, and logs not what a server said."""
+    return max(message, for_log, key=len)
 
 
 async def _answer(route: Route) -> Finding:
@@ -79,7 +115,7 @@ async def _answer(route: Route) -> Finding:
     try:
         first_ms, finish = await _first_and_finish(route.provider, request)
     except ParleyError as error:
-        return Finding(name, "bad", error.message)
+        return Finding(name, "bad", _told(error))
     if first_ms is None or finish is None:
         return Finding(name, "warn", "an answer without text")
     return Finding(name, "ok", f"first text after {first_ms:.0f} ms, finish {finish.reason.value}")

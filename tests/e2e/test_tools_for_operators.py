@@ -162,4 +162,4 @@ async def test_doctor_knows_what_is_asked_of_each_row(tmp_path: Path) -> None:
         done = await asyncio.to_thread(run, tmp_path, "doctor")
     assert done.returncode == 0, done.stdout
     assert "configured: the first listed (1 offered)" in done.stdout
-    assert "it does not list gone. Check the model's name of lost." in done.stdout
+    assert "it does not list gone, but m. Check models.lost.model." in done.stdout

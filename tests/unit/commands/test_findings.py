@@ -9,7 +9,8 @@ from data_layer.database import DatabaseConfig
 from parley.commands.doctor_providers import look_at_providers
 from parley.commands.doctor_stores import look_at_database, look_at_redis
 from parley.commands.findings import Finding, as_json, as_lines, exit_code, look_at
-from providers.config import ProvidersConfig
+from providers.config import ModelConfig, ProvidersConfig
+from tests.services import find_free_port
 from tests.unit.fake_server.support import scripted
 
 FINE, POOR, ILL = (Finding("a", state, "x") for state in ("ok", "warn", "bad"))
@@ -46,8 +47,27 @@ async def test_model_that_is_not_listed_is_told() -> None:
         config = ProvidersConfig(openai_base_url=server.base_url, openai_model="elsewhere")
         default, provider = await look_at_providers(config, ask=False)
     assert default.state == "ok"
-    said = "it does not list elsewhere. Check the model's name of openai:elsewhere."
+    said = "it does not list elsewhere, but there. Check openai:elsewhere."
     assert (provider.state, provider.said) == ("warn", said)
+
+
+async def test_each_row_is_told_apart_with_what_its_server_said() -> None:
+    async with scripted('model = "big"\ndialect = "tgi"') as tgi, scripted('api_key = "k"') as own:
+        rows = (
+            ModelConfig("house", "tgi", "big", base_url=tgi.root),
+            ModelConfig("locked", "openai", "m", base_url=own.base_url),
+            ModelConfig("away", "openai", "m", base_url=f"http://127.0.0.1:{find_free_port()}/v1"),
+        )
+        _, *found = await look_at_providers(ProvidersConfig(models=rows), ask=False)
+    told = {finding.name: (finding.state, finding.said) for finding in found}
+    assert told["provider tgi (house)"] == ("ok", "reachable; configured: big (1 offered)")
+    state, said = told["provider openai (locked)"]
+    assert state == "bad"
+    assert "Incorrect API key provided" in said
+    assert said.endswith("Check models.locked.api_key_env.")
+    state, said = told["provider openai (away)"]
+    assert state == "bad"
+    assert "127.0.0.1:" in said
 
 
 async def test_model_that_does_not_answer_is_bad() -> None:
