@@ -30,6 +30,10 @@ from providers.config import Connection
 from providers.frames import Frame
 
 MAX_RETRY_AFTER_S = 3600.0
+# Dialects whose addresses end in no version.
+_ROOTED = frozenset({"tgi"})
+# What a server of the right kind refuses a request with, in JSON: its address is no matter.
+_UNDERSTOOD = frozenset({400, 413, 422})
 _VERSIONED = re.compile(r"/v\d\w*$")
 
 _HAPPENED: dict[type[ProviderError], str] = {
@@ -103,21 +107,33 @@ def timed_out(connection: Connection, phase: str) -> TimedOut:
     return TimedOut(message, phase=phase, provider=connection.name)
 
 
+def unanswered(connection: Connection, seconds: float) -> TimedOut:
+    """Make the error of a short question, for models or health, whose time is up."""
+    message = (
+        f"{connection.name} did not answer a short question within {seconds:g} seconds."
+        f" Check {connection.url_setting}, and that the server runs."
+    )
+    return TimedOut(message, phase="first_event", provider=connection.name)
+
+
 def refusal(
     connection: Connection, status: int, headers: Mapping[str, str], body: bytes
 ) -> ProviderError:
     """Make the error of an answer whose status is not success."""
     complaint = read_body(body)
     error = by_status(status, complaint)
-    said, quotes = complaint.text, True
+    said, quotes, advice = complaint.text, True, ""
     if 300 <= status < 400:
         place = _place(headers.get("Location", "")) or "an address that it does not name"
         said = f"it redirects to {place}, which is not followed with a key"
         quotes = False
     elif status == 404 and error is RequestRefused:
-        hint = "" if _VERSIONED.search(connection.base_url) else ", which usually ends in /v1"
+        hinted = connection.name in _ROOTED or _VERSIONED.search(connection.base_url)
+        hint = "" if hinted else ", which usually ends in /v1"
         said = f"nothing is at this address{hint} ({said or 'no body'})"
-    made = fault(error, connection, said, status=status, quotes=quotes)
+    elif error is RequestRefused and status in _UNDERSTOOD and body.lstrip()[:1] in {b"{", b"["}:
+        advice = f"Change what it names, or check {connection.model_setting}."
+    made = fault(error, connection, said, status=status, quotes=quotes, advice=advice)
     made.retry_after_s = retry_after(headers.get("Retry-After"))
     return made
 

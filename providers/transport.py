@@ -17,12 +17,13 @@ from parley.chat.errors import (
     ProtocolViolation,
     ProviderError,
     RequestRefused,
+    TimedOut,
     Unreachable,
 )
 from providers.complaints import WEB_PAGE, read_body
 from providers.config import Connection
 from providers.event_source import EventSource
-from providers.faults import fault, network_fault, refusal
+from providers.faults import fault, network_fault, refusal, unanswered
 
 _REFUSAL_BODY_S = 2.0
 _MAX_REFUSAL_BYTES = 64 * 2**10
@@ -77,16 +78,20 @@ class Transport:
     async def _document(
         self, method: str, path: str, body: bytes | None, timeout_s: float
     ) -> bytes:
-        with self._counted(), self._translated("first_event", TimeoutError):
-            async with (
-                asyncio.timeout(timeout_s),
-                self._opened().request(
-                    method, self._url(path), data=body, allow_redirects=False
-                ) as response,
-            ):
-                if response.status != 200:
-                    raise await self._refusal(response)
-                return await _bounded(response, _MAX_BODY_BYTES)
+        try:
+            with self._counted(), self._translated("first_event", TimeoutError):
+                async with (
+                    asyncio.timeout(timeout_s),
+                    self._opened().request(
+                        method, self._url(path), data=body, allow_redirects=False
+                    ) as response,
+                ):
+                    await self._accept(response)
+                    return await _bounded(response, _MAX_BODY_BYTES)
+        except TimedOut as error:
+            if error.phase == "connect":
+                raise
+            raise unanswered(self.connection, timeout_s) from error
 
     async def _post(
         self, path: str, body: bytes, begun_at: float, headers: Mapping[str, str] | None

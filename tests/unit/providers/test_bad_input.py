@@ -16,11 +16,13 @@ from parley.chat.errors import (
     Unreachable,
 )
 from parley.chat.messages import Message, Role, ToolCallPart
-from parley.chat.models import CompletionRequest, Sampling
+from parley.chat.models import CompletionRequest, Health, HealthState, Sampling
 from providers import gemini_request, openai_compatible, openai_request
+from providers.config import Deadlines
+from providers.faults import refusal
 from tests.fakes import gemini_wire, model_server
-from tests.fakes.model_server import Reply, body, json_reply
-from tests.unit.providers.support import Outcome, outcome_of
+from tests.fakes.model_server import Reply, body, hang, json_reply, raw
+from tests.unit.providers.support import LONG, Outcome, late, outcome_of
 from tests.unit.providers.wires import ALL, ASKED, HUGGINGFACE, KEY, Wire, played
 
 OPENAI = replace(HUGGINGFACE, name="openai", opens=openai_compatible.open_provider)
@@ -42,6 +44,9 @@ MISTAKES: dict[str, tuple[Reply, type[ProviderError], str, str]] = {
     "proxy that wants a sign-in": (body(LOGIN, "text/html"), ProtocolViolation, "Sign in - Corporate proxy", "THE_URL"),
     "proxy without its server": (body(b"<html><head><title>502 Bad Gateway</title></head></html>", "text/html", 502), ProviderFault, "502 Bad Gateway", "its log"),
     "proxy that redirects": (body(b"", "text/plain", 302, {"Location": "https://u:pw@login.example/v1?token=s3cret"}), RequestRefused, "it redirects to https://login.example/v1, which", "THE_URL"),
+    "wrong parameter": (json_reply(openais("`top_p` must be below 1"), 400), RequestRefused, "must be below 1. Change what it names", "THE_MODEL"),
+    "wrong parameter, TGI": (json_reply({"error": "Input validation error: `seed` must be positive", "error_type": "validation"}, 422), RequestRefused, "must be positive. Change what it names", "THE_MODEL"),
+    "plain text to TLS": (body(b"Client sent an HTTP request to an HTTPS server.", "text/plain", 400), RequestRefused, "to an HTTPS server", "THE_URL"),
     "no such model": (json_reply(openais("The model `m` does not exist", "model_not_found"), 404), ModelMissing, "`m` does not exist", "THE_MODEL"),
     "no such model, Ollama": (json_reply({"error": {"message": 'model "m" not found, try pulling it first'}}, 404), ModelMissing, "try pulling it first", "THE_MODEL"),
     "no such model, Google": (json_reply(gemini_wire.failure(404, "NOT_FOUND", "models/m is not found for API version v1beta"), 404), ModelMissing, "models/m is not found", "THE_MODEL"),
@@ -86,6 +91,36 @@ async def test_address_that_leads_nowhere_is_named(wire: Wire, url: str, key: st
     assert type(given.error) is Unreachable
     assert "Check THE_URL, and that the server runs." in given.error.message
     assert KEY not in given.error.message
+
+
+async def health(wire: Wire, reply: Reply, deadlines: Deadlines = LONG) -> Health:
+    async with played(wire, deadlines=deadlines) as (provider, server):
+        for path in ("/models", "/v1/models", "/health", "/v1beta/models?pageSize=1000"):
+            server.routes[f"GET {path}"] = reply
+        return await provider.health()
+
+
+@pytest.mark.parametrize("wire", [OPENAI, *ALL], ids=lambda wire: wire.name)
+async def test_page_of_a_proxy_is_no_health(wire: Wire) -> None:
+    told = await health(wire, body(LOGIN, "text/html"))
+    assert told.state is not HealthState.OK
+    assert 'a web page, "Sign in - Corporate proxy". Check THE_URL.' in told.reason
+
+
+@pytest.mark.parametrize("wire", [OPENAI, *ALL], ids=lambda wire: wire.name)
+async def test_silent_server_is_told_with_the_time_that_it_had(wire: Wire) -> None:
+    told = await health(wire, raw(hang), late("first_event"))
+    assert told.state is HealthState.DOWN
+    assert "within 0.2 seconds. Check THE_URL, and that the server runs." in told.reason
+
+
+@pytest.mark.parametrize("wire", [OPENAI, *ALL], ids=lambda wire: wire.name)
+async def test_version_is_advised_where_addresses_have_one(wire: Wire) -> None:
+    provider = wire.opens(wire.connection("http://x.example/api"), ASKED.sampling)
+    connection = provider.connection  # type: ignore[attr-defined]  # that of every dialect
+    await provider.aclose()
+    said = refusal(connection, 404, {}, b"").message
+    assert ("usually ends in /v1" in said) == (wire is OPENAI)
 
 
 @pytest.mark.parametrize("wire", [OPENAI, *ALL], ids=lambda wire: wire.name)

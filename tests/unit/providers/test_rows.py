@@ -59,8 +59,8 @@ def shout(messages):
     return messages[-1].text.upper()
 """
 POINTS = """[parley.providers]
-acme = acme_llm:Acme
-acme_shout = acme_llm:shout
+acme = acme_package:Acme
+acme_shout = acme_package:shout
 acme_broken = acme_missing:open_provider
 """
 ROWS = """
@@ -85,16 +85,16 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     site = tmp_path / "site"
-    metadata = site / "acme_llm-1.0.dist-info"
+    metadata = site / "acme_package-1.0.dist-info"
     metadata.mkdir(parents=True)
-    (site / "acme_llm.py").write_text(MODULE)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-llm\nVersion: 1.0\n")
+    (site / "acme_package.py").write_text(MODULE)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-package\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text(POINTS)
     monkeypatch.syspath_prepend(str(site))
     installed.cache_clear()
     yield
     installed.cache_clear()
-    sys.modules.pop("acme_llm", None)
+    sys.modules.pop("acme_package", None)
 
 
 @asynccontextmanager
@@ -130,7 +130,7 @@ async def test_package_brings_a_provider_that_is_its_own_model(
             ("loud", "acme_shout", "acme_shout", "acme_shout"),
             ("broken", "acme_broken", "acme_broken", "acme_broken"),
         ]
-        assert "acme_llm" not in sys.modules, "only its metadata is read"
+        assert "acme_package" not in sys.modules, "only its metadata is read"
         said = (await answer_of(registry, "house")).text
         assert said == "acme at https://acme.example/v1?region=eu with s3cret-of-acme: acme"
         assert (await answer_of(registry, "acme")).text == said

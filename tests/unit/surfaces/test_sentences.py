@@ -20,7 +20,8 @@ from parley.chat.turns import Owner, TurnRequest
 from parley.surfaces.sentences import error_text, title_text
 from parley.surfaces.texts import LANGUAGES, texts_of
 from providers.config import Connection
-from providers.faults import fault, timed_out
+from providers.faults import fault, timed_out, unanswered
+from providers.faults import refusal as refused
 from tests.shape.source import PRODUCT, ROOT
 
 # What only programs are told, or who looks at requests: no page of ours asks for it.
@@ -124,7 +125,9 @@ def provider_faults() -> list[str]:
     """Every error of a model server, bare and with all that it can say."""
     bare = [fault(kind, HOUSE).message for kind in FAULTS]
     said = [fault(kind, HOUSE, "the server's own words", status=418).message for kind in FAULTS]
-    return [*bare, *said, *(timed_out(HOUSE, phase).message for phase in PHASES)]
+    late = [*(timed_out(HOUSE, phase).message for phase in PHASES), unanswered(HOUSE, 2).message]
+    understood = refused(HOUSE, 400, {}, b'{"error": "the server\'s own words"}').message
+    return [*bare, *said, *late, understood]
 
 
 def test_every_code_has_a_text() -> None:
