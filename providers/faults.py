@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
+from aiohttp.http_exceptions import ContentEncodingError
 
 from parley.chat.errors import (
     BrokenStream,
@@ -29,6 +30,7 @@ from providers.complaints import by_status, in_stream, one_line, read_body, read
 from providers.config import Connection
 from providers.frames import Frame
 
+CLOSED = "the connection was closed"
 MAX_RETRY_AFTER_S = 3600.0
 # Dialects whose addresses end in no version.
 _ROOTED = frozenset({"tgi"})
@@ -171,8 +173,13 @@ def network_fault(connection: Connection, exc: Exception, phase: str) -> Provide
             error, said = Unreachable, "its address is not a URL"
         case aiohttp.ClientResponseError():
             error, said = ProtocolViolation, exc.message
-        case aiohttp.ServerDisconnectedError():
-            said = "the connection was closed"
+        # aiohttp's own words are of its parser, and of a 400 that nobody sent.
+        case aiohttp.ClientPayloadError(__cause__=ContentEncodingError()):
+            said = "its body is not compressed as it says"
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError():
+            said = CLOSED
+        case OSError(strerror=str(reason)):
+            said = reason
         case _:
             pass
     return fault(error, connection, said)

@@ -188,6 +188,7 @@ async def test_broken_answer_is_typed(reply: Reply, error: type[ProviderError]) 
     outcome = await answered(reply)
     assert type(outcome.error) is error
     assert outcome.error.streamed == bool(outcome.deltas)
+    assert not {"400,", "Errno", "payload"} & set(outcome.error.message.split())
 
 
 @pytest.mark.parametrize("end", [cut, reset])
