@@ -38,7 +38,7 @@ def _increments(answer: Reading) -> Finding:
     count = len(answer.pieces)
     times = [at_s for at_s, _ in answer.pieces]
     broken = "" if answer.ok else f"; then {answer.trouble}"
-    if not answer.ok and not answer.finish:
+    if not answer.ok and (answer.odd or not answer.finish):
         return Finding("streaming", "no", f"{count} chunks{broken}")
     if count < 2:
         return Finding("streaming", "partly", f"{count} chunk: one lump{broken}")
@@ -64,10 +64,14 @@ def _usage(answer: Reading) -> Finding:
 
 
 def _end(answer: Reading) -> Finding:
+    ended = bool(answer.finish or answer.done)
     if answer.response.end == "timeout":
-        return Finding("end of stream", "no", "the connection stays open after the finish")
+        kind = "the connection stays open after the finish" if ended else "none came in time"
+        return Finding("end of stream", "no", kind)
     kind = "[DONE]" if answer.done else "the end of the body, no [DONE]"
-    return Finding("end of stream", "yes" if answer.ok else "no", kind)
+    # Without a finish reason it is that of a connection that broke, too.
+    whole = ended and answer.response.end == "whole" and answer.error is None
+    return Finding("end of stream", "yes" if whole else "no", kind)
 
 
 async def check_document(subject: Subject) -> list[Finding]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from parley.conformance.wire import Event, Response, decoded
+from providers.complaints import WEB_PAGE, read_body
 
 
 @dataclass(slots=True)
@@ -31,7 +32,8 @@ class Reading:
     @property
     def ok(self) -> bool:
         """Whether it is an answer, whole and without an error."""
-        return self.response.status == 200 and self.error is None and self.response.end == "whole"
+        understood = self.error is None and not self.odd
+        return self.response.status == 200 and understood and self.response.end == "whole"
 
     @property
     def trouble(self) -> str:
@@ -53,14 +55,26 @@ def read(response: Response) -> Reading:
     elif isinstance(document := response.json, dict):
         _read_object(reading, document, response.took_s)
     elif response.body:
-        reading.odd.append(f"{response.content_type or 'no type'}, which is no JSON")
+        reading.odd.append(f"{_kind(response)}, which is no JSON")
     else:
         reading.odd.append("an empty answer")
     return reading
 
 
+def _kind(response: Response) -> str:
+    """Name what is no JSON: a page by its title, if it has one."""
+    title = read_body(response.body).text if response.content_type == "text/html" else ""
+    return (
+        f'a web page, "{title}"'
+        if title not in {"", WEB_PAGE}
+        else response.content_type or "no type"
+    )
+
+
 def _read_event(reading: Reading, event: Event) -> None:
     data = event.frame.data
+    if not data.strip():
+        return  # of a ping: nothing to read
     if data == b"[DONE]":
         reading.done = True
         return
@@ -119,7 +133,7 @@ def said(response: Response) -> str:
         return response.why
     document = response.json
     if document is None:
-        text = response.body.decode(errors="replace")
+        text = read_body(response.body).text
         return " ".join(text.split())[:160] or "no body"
     return complaint(document)
 

@@ -49,6 +49,8 @@ def as_table(report: Report) -> str:
     lines += _rows(report.findings)
     figures = ", ".join(f"{name} {value:g}" for name, value in report.figures.items())
     end = "The basics work." if report.usable else "The basics do not work."
+    if not report.usable and report.findings[0].details.startswith(("401:", "403:")):
+        end += " It wants a key, or another one: --api-key-env names its variable."
     return "\n".join(
         [*lines, "", *([figures] if figures else []), f"{end} {report.requests} requests."]
     )

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import aiohttp
 
+from providers.faults import CLOSED
 from providers.frames import Frame, FrameReader
 
 End = Literal["whole", "cut", "timeout", "left", "unreachable"]
@@ -107,9 +108,15 @@ class Wire:
             response.why = f"nothing more came within {self._timeout_s:g} s"
         except (aiohttp.ClientError, OSError, ValueError) as error:
             response.end = "cut" if response.status else "unreachable"
-            response.why = str(error) or type(error).__name__
+            response.why = _why(error)
         response.took_s = loop.time() - begun_at
         return response
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
+        return CLOSED
+    return str(error) or type(error).__name__
 
 
 async def _read(

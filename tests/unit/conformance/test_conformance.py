@@ -49,6 +49,7 @@ async def test_refused_key_ends_the_run(tiny_model: Path) -> None:
     assert not report.usable
     assert report.requests == 2
     assert details(report, "streaming").startswith("401: ")
+    assert "It wants a key, or another one: --api-key-env" in as_table(report)
 
 
 async def test_abilities_are_found() -> None:
@@ -113,14 +114,17 @@ async def test_native_dialect_of_tgi_is_found_out() -> None:
 
 
 FAULTS = {
+    "page of a proxy": ('body = "<html><title>Sign in</title></html>"\ncontent_type = "text/html"', 'a web page, "Sign in", which is no JSON'),
+    "bad gateway": ('status = 502\nbody = "<html><title>502 Bad Gateway</title><hr></html>"\ncontent_type = "text/html"', "502: 502 Bad Gateway"),
+    "bad JSON in the middle": ('text = "a b"\nfaults = [{ kind = "bad_json", after = 1 }]', "2 chunks; then an event that is no JSON"),
     "web page": ('body = "<html>"\ncontent_type = "text/html"', "which is no JSON"),
     "nothing": ('body = ""', "an empty answer"),
     "document": ('text = "a b"\nstream = false', "a document"),
     "refused": ("status = 503", "503: The model is overloaded"),
     "hang before the status": ('faults = [{ kind = "hang", after = "request" }]', "nothing more came"),
-    "cut before the status": ('faults = [{ kind = "cut", after = "request" }]', "disconnected"),
+    "cut before the status": ('faults = [{ kind = "cut", after = "request" }]', "the connection was closed"),
     "hang in the middle": ('text = "a b"\nfaults = [{ kind = "hang", after = 1 }]', "1 chunks; then nothing more came"),
-    "cut in the middle": ('text = "a b"\nfaults = [{ kind = "cut", after = 1 }]', "1 chunks; then "),
+    "cut in the middle": ('text = "a b"\nfaults = [{ kind = "cut", after = 1 }]', "1 chunks; then the connection was closed"),
     "error in the middle": ('text = "a b"\nfaults = [{ kind = "error", after = 1 }]', "then Model is overloaded"),
     "bad JSON alone": ('faults = [{ kind = "bad_json" }, { kind = "end" }]', "an event that is no JSON"),
 }  # fmt: skip
@@ -134,6 +138,19 @@ async def test_server_without_the_basics_is_told(reply: str, said: str) -> None:
     assert verdicts(report)["streaming"] == "no"
     assert said in details(report, "streaming")
     assert "The basics do not work. 2 requests." in as_table(report)
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ('finish = ""\nwire = { done = false }', "the end of the body, no [DONE]"),
+        ('faults = [{ kind = "hang", after = 1 }]', "none came in time"),
+    ],
+)
+async def test_stream_without_an_end_is_told(reply: str, said: str) -> None:
+    async with scripted(f'[[reply]]\ntext = "one two"\n{reply}') as server:
+        report = await examine(server.base_url, timeout_s=QUICK_S)
+    assert (verdicts(report)["end of stream"], details(report, "end of stream")) == ("no", said)
 
 
 QUIRKS = {
