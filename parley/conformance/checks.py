@@ -82,8 +82,8 @@ async def check_document(subject: Subject) -> list[Finding]:
 
 
 async def check_max_tokens(subject: Subject) -> list[Finding]:
-    """Ask for no more than four tokens."""
-    answer = await subject.ask(_ASK, max_tokens=4)
+    """Ask for no more than four tokens of the first answer: another may be that short by itself."""
+    answer = await subject.ask(_ASK, max_tokens=4, temperature=0.01)
     if not answer.ok:
         return [Finding("max_tokens", "no", answer.trouble)]
     count = answer.output_tokens if answer.output_tokens is not None else len(answer.pieces)
