@@ -18,7 +18,7 @@ import aiohttp
 import filelock
 from huggingface_hub import hf_hub_url
 
-from parley.chat.errors import BrokenStream, ProtocolViolation, ProviderError, TooLarge
+from parley.chat.errors import BrokenStream, ProtocolViolation, ProviderError, TooLarge, Unreachable
 from providers.hub import ASK_S, Offer, hub_error, megabytes, refused
 
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=ASK_S, sock_read=30.0)
@@ -129,7 +129,16 @@ async def _answer(offer: Offer, part: "_Part") -> AsyncGenerator[aiohttp.ClientR
         ):
             if response.status not in {200, 206}:
                 raise refused(hub, offer.reference, response.status)
+            if response.content_type == "text/html":  # not to be kept for a piece of it
+                what = f"sent a web page in place of {offer.reference}. Check the network and its proxy."
+                raise hub_error(ProtocolViolation, what)
             yield response
+    except aiohttp.ClientConnectorError as exc:
+        raise hub_error(
+            Unreachable,
+            f"keeps {offer.reference} at {exc.host}, which cannot be reached. Check the network and the"
+            " proxy, and pull again.",
+        ) from exc
     except (aiohttp.ClientError, TimeoutError) as exc:
         raise _interrupted(offer, part) from exc
 

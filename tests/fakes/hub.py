@@ -44,6 +44,8 @@ class FakeHub:
     cut_after: int | None = None
     garbled: bool = False
     knows_range: bool = True
+    # What a proxy gives in place of a file.
+    page: str | None = None
     # So many bytes more are sent than the file has.
     surplus: int = 0
     # What it was asked for.
@@ -107,6 +109,8 @@ class FakeHub:
     async def content(self, request: web.Request) -> web.StreamResponse:
         self.content_tokens.append(request.headers.get("Authorization"))
         self.ranges.append(request.headers.get("Range"))
+        if self.page is not None:
+            return web.Response(text=self.page, content_type="text/html")
         digest = request.match_info["digest"]
         files = self.repo.files.values()
         data = next(d for d in files if hashlib.sha256(d).hexdigest() == digest)

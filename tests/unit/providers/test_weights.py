@@ -128,6 +128,27 @@ async def test_wrong_checksum_leaves_nothing_behind(hub: FakeHub, client: Hub) -
     assert offer.path.read_bytes() == DATA
 
 
+async def test_page_in_place_of_the_file_is_not_kept(hub: FakeHub, client: Hub) -> None:
+    offer = await look_up(MODEL, client)
+    hub.cut_after = 2 * PIECE_BYTES
+    with pytest.raises(BrokenStream):
+        await pulled(offer)
+    kept, hub.page = offer.done_bytes, "<html>Sign in</html>"
+    with pytest.raises(ProtocolViolation, match=r"a web page in place of org/tiny:.* its proxy"):
+        await pulled(offer)
+    assert offer.done_bytes == kept
+    hub.page = None
+    await pulled(offer)
+    assert offer.path.read_bytes() == DATA
+
+
+async def test_place_of_the_file_that_is_away_is_named(hub: FakeHub, client: Hub) -> None:
+    offer = await look_up(MODEL, client)
+    hub.content_url = f"http://127.0.0.1:{find_free_port()}"
+    with pytest.raises(Unreachable, match="which cannot be reached"):
+        await pulled(offer)
+
+
 async def test_more_than_the_file_is_not_taken(hub: FakeHub, client: Hub) -> None:
     offer = await look_up(MODEL, client)
     hub.surplus = 64 * len(DATA)  # more than sockets hold
