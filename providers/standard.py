@@ -143,9 +143,14 @@ def _huggingface(config: ProvidersConfig) -> Connection:
         config.hf_token,
         options={"provider": config.hf_provider},
         key_setting=_SIGN_IN if config.hf_by_users else "HF_TOKEN",
-        url_setting="HF_PROVIDER",
-        model_setting="HF_MODEL",
+        url_setting=_way("router.huggingface.co"),
+        model_setting="HF_MODEL" if config.hf_provider == "auto" else "HF_MODEL, HF_PROVIDER",
     )
+
+
+def _way(host: str) -> str:
+    """What there is to check where no setting says the address."""
+    return f"the way to {host}"
 
 
 def _gemini(config: ProvidersConfig) -> Connection:
@@ -154,7 +159,7 @@ def _gemini(config: ProvidersConfig) -> Connection:
         "",
         config.gemini_api_key,
         key_setting="GEMINI_API_KEY",
-        url_setting="the base URL",
+        url_setting=_way("generativelanguage.googleapis.com"),
         model_setting="GEMINI_MODEL",
     )
 

@@ -17,9 +17,12 @@ from parley.chat.errors import (
 )
 from parley.chat.messages import Message, Role, ToolCallPart
 from parley.chat.models import CompletionRequest, Health, HealthState, Sampling
+from parley.surfaces.sentences import error_text
+from parley.surfaces.texts import texts_of
 from providers import gemini_request, openai_compatible, openai_request
-from providers.config import Deadlines
-from providers.faults import refusal
+from providers.config import Deadlines, ProvidersConfig
+from providers.faults import fault, refusal
+from providers.standard import standard
 from tests.fakes import gemini_wire, model_server
 from tests.fakes.model_server import Reply, body, hang, json_reply, raw
 from tests.unit.providers.support import LONG, Outcome, late, outcome_of
@@ -131,6 +134,19 @@ async def test_key_that_is_no_header_is_refused_unshown(wire: Wire, key: str) ->
     if given.error is not None:  # some servers take more than ASCII
         assert isinstance(given.error, CredentialsRefused)
         assert key not in given.error.message
+
+
+@pytest.mark.parametrize(
+    ("name", "host"),
+    [("gemini", "generativelanguage.googleapis.com"), ("huggingface", "router.huggingface.co")],
+)
+def test_no_setting_is_named_for_the_address_of_a_service(name: str, host: str) -> None:
+    config = ProvidersConfig(hf_provider="groq")
+    said = fault(Unreachable, standard(name, config)).message
+    assert said.endswith(f"Check the way to {host}, and that the server runs.")
+    assert host in error_text(texts_of("ja"), said)
+    missing = fault(ModelMissing, standard(name, config)).message
+    assert ("HF_MODEL, HF_PROVIDER" in missing) == (name == "huggingface")
 
 
 def test_arguments_that_go_deep_are_sent_as_the_text_that_they_are() -> None:
