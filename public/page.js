@@ -339,6 +339,7 @@ addEventListener('click', (event) => {
   const { fetch } = window;
   const latest = new Map(); // by what was asked
   let before = Promise.resolve();
+  let user; // the last that was heard of who is signed in
 
   const sameAsLatest = async (asked, question) => {
     const response = await asked;
@@ -362,6 +363,13 @@ addEventListener('click', (event) => {
     '/set-session-cookie': (asked) => {
       before = Promise.allSettled([before, whole(asked)]).then(() => asked);
       return before;
+    },
+    // Where this fails, Chainlit's page goes to the sign-in: also where only the network is away, or the server fails.
+    '/user': async (asked) => {
+      const response = await asked.catch(() => undefined);
+      if (!response || response.status >= 500) return user?.clone() ?? asked;
+      user = response.clone();
+      return response;
     },
   };
 

@@ -19,8 +19,30 @@ from tests.e2e.test_page import (
     thread_option,
 )
 from tests.fakes.model_server import answer, chunk, hang, sse
+from tests.patience import eventually
 
 pytestmark = pytest.mark.needs_browser
+
+
+async def test_who_is_offline_stays_signed_in(faked: Faked, chat_page: Page) -> None:
+    """The page asks again who is there when the network comes back, or the window to the front."""
+    asked = asyncio.Event()
+
+    async def broken(route: Route) -> None:
+        await route.abort()
+        asked.set()
+
+    await chat_page.route("**/user", broken)
+    await chat_page.locator("#chat-input").fill("I am here.")
+
+    async def back() -> bool:
+        await chat_page.evaluate("dispatchEvent(new Event('online'))")
+        return asked.is_set()
+
+    await eventually(back)
+    await settled(chat_page)
+    assert chat_page.url == faked.parley.url + "/"
+    await expect(chat_page.locator("#chat-input")).to_have_value("I am here.")
 
 
 @pytest.fixture
