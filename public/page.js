@@ -279,6 +279,11 @@ addEventListener('click', (event) => {
   const HEARD = {
     first_interaction: begun,
     new_chat: () => document.getElementById('new-chat-button')?.click(),
+    taken: ({ id, is_refused: isRefused }) => {
+      const text = untaken.get(id)?.said.message.output;
+      untaken.delete(id);
+      if (isRefused) putBack(text);
+    },
     // While a thread is opened there is no input. Else it was open, and is lost: Chainlit's page would say nothing.
     resume_thread_error: () => {
       if (location.pathname !== home && document.getElementById('chat-input')) location.reload();
@@ -290,9 +295,55 @@ addEventListener('click', (event) => {
     if (Object.hasOwn(HEARD, name)) HEARD[name](JSON.parse(data.slice(2))[1]);
   };
 
+  /* Chainlit's page waits for no answer to what it sends: a message into a connection that is dead, and not known to
+     be, would be lost. Each is kept until the server says that it has it, and sent again by the next connection of its
+     session; the server takes it once. What was refused, or was left behind by a new chat, is in the input again. */
+  const untaken = new Map(); // by the message's id
+
+  const putBack = (text, frames = 60) => {
+    const input = document.getElementById('chat-input');
+    if (!input && frames) requestAnimationFrame(() => putBack(text, frames - 1));
+    if (!text || !input || input.value) return;
+    Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set.call(input, text);
+    input.dispatchEvent(new Event('input', { bubbles: true }));
+  };
+
+  const LATE_MS = 2000;
+  addEventListener('beforeunload', (event) => {
+    const isLate = ({ at }) => performance.now() - at > LATE_MS;
+    if ([...untaken.values()].some(isLate)) event.preventDefault();
+  });
+
   /* Frames that wait are handed over together. Chainlit draws the page anew after each task in which one came, and a
      thread that opens brings a hundred: drawn once and not as often, it is there a fifth of a second sooner. */
   window.WebSocket = class extends WebSocket {
+    #session;
+    #isReady = false; // what is sent before its thread was shown, would not be shown in it
+
+    send(frame) {
+      const name = EVENT.exec(frame)?.[1];
+      if (String(frame).startsWith('40{')) this.#session = JSON.parse(frame.slice(2)).sessionId;
+      if (name === 'client_message') {
+        const [, said] = JSON.parse(frame.slice(2));
+        const via = this.#isReady ? this : null;
+        untaken.set(said.message.id, { said, via, session: this.#session, at: performance.now() });
+      }
+      if (name !== 'client_message' || this.#isReady) super.send(frame);
+    }
+
+    #sendAgain() {
+      this.#isReady = true;
+      for (const [id, one] of untaken) {
+        if (one.session !== this.#session) {
+          untaken.delete(id);
+          putBack(one.said.message.output);
+        } else if (one.via !== this) {
+          one.via = this;
+          super.send('42' + JSON.stringify(['client_message', { ...one.said, again: true }]));
+        }
+      }
+    }
+
     set onmessage(handler) {
       let itsChat;
       const waiting = [];
@@ -307,7 +358,9 @@ addEventListener('click', (event) => {
       const handOver = () => {
         for (const event of waiting.splice(0)) {
           take(handler, event);
-          if (itsChat === chat) take(hear, event);
+          const name = EVENT.exec(event.data)?.[1];
+          if (name === 'ready') this.#sendAgain();
+          if (name === 'taken' || itsChat === chat) take(hear, event);
         }
       };
       later.onmessage = handOver;

@@ -1,7 +1,7 @@
 """The network between a browser and Parley, as a test may cut and mend it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 from tests.server import ParleyProcess
@@ -14,6 +14,8 @@ class Line:
     def __init__(self, to_port: int) -> None:
         self.port, self._to_port = find_free_port(), to_port
         self.url = f"http://127.0.0.1:{self.port}"
+        # Whether what is sent there, or back, is lost while nobody is told.
+        self.loses_there = self.loses_back = False
         self._server: asyncio.Server | None = None
         self._calls: set[asyncio.Task[None]] = set()
 
@@ -43,18 +45,26 @@ class Line:
             writer.close()  # as far as its caller can see, the line ends here
             return
         try:
-            await asyncio.gather(pump(reader, back), pump(there, writer))
+            await asyncio.gather(
+                pump(reader, back, lambda: self.loses_there),
+                pump(there, writer, lambda: self.loses_back),
+            )
         finally:
             back.close()
             writer.close()
 
 
-async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def pump(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    loses: Callable[[], bool] = lambda: False,
+) -> None:
     """Carry bytes until one end is closed, then close the other."""
     with suppress(OSError):
         while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
+            if not loses():
+                writer.write(data)
+                await writer.drain()
     writer.close()
 
 

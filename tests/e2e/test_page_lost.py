@@ -1,12 +1,14 @@
-"""A thread that is not there, or no more: the page says so, and goes on as a new chat."""
+"""What is lost: threads that are not there, where the page goes on as a new chat; and messages, which are sent again."""
 
 import asyncio
 import re
+from functools import partial
 
 import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.e2e.conftest import Faked
+from tests.e2e.line import line_to
 from tests.e2e.test_page import (
     SIZES,
     answer_of,
@@ -19,9 +21,37 @@ from tests.e2e.test_page import (
     thread_option,
 )
 from tests.fakes.model_server import answer, chunk, hang, sse
-from tests.patience import eventually
+from tests.patience import eventually, until
 
 pytestmark = pytest.mark.needs_browser
+
+
+@pytest.mark.parametrize("lost", ["there", "back"])
+async def test_what_is_said_into_a_dead_line_is_sent_again(
+    faked: Faked, page: Page, lost: str
+) -> None:
+    """The first message of a chat, and one of a thread that is shown anew: each of them once."""
+    faked.will_reply(sse(*answer("One.")), sse(*answer("Two.")))
+    async with line_to(faked.parley) as line:
+        await open_page(page, line)
+        for count, text in enumerate(("Say one.", "Say two."), 1):
+            line.loses_there, line.loses_back = lost == "there", lost == "back"
+            await say(page, text)
+            await expect(page.locator("[data-step-type=user_message]")).to_have_count(count)
+            if line.loses_back:
+                await until(partial(has_been_asked, faked, count))
+            await line.cut()
+            line.loses_there = line.loses_back = False
+            await line.mend()
+            await expect(answer_of(page)).to_have_text(text[4:].capitalize(), use_inner_text=True)
+            await finished(page)
+            for kind in ("user_message", "assistant_message"):
+                await expect(page.locator(f"[data-step-type={kind}]")).to_have_count(count)
+    assert len(faked.server.requests) == 2
+
+
+def has_been_asked(faked: Faked, times: int) -> bool:
+    return len(faked.server.requests) == times
 
 
 async def test_who_is_offline_stays_signed_in(faked: Faked, chat_page: Page) -> None:
@@ -140,3 +170,16 @@ async def test_a_thread_opens_whichever_answer_comes_first(faked: Faked, chat_pa
     await chat_page.reload()
     await expect(answer_of(chat_page)).to_contain_text("All of it.")
     assert asked == 2
+
+
+async def test_what_is_refused_is_in_the_input_again(faked: Faked, chat_page: Page) -> None:
+    faked.will_reply(sse(*answer("hm")))
+    text, box = "Too long. " * 7000, chat_page.locator("#chat-input")
+    await say(chat_page, text)
+    await expect(chat_page.get_by_text("LIMIT_MESSAGE_BYTES")).to_be_visible()
+    await expect(box).to_have_value(text)
+    await box.fill("Short.")
+    await chat_page.locator("#chat-submit").click()
+    await expect(answer_of(chat_page)).to_contain_text("hm")
+    await finished(chat_page)
+    await expect(box).to_have_value("")

@@ -24,6 +24,7 @@ from parley.surfaces.page.attached import ask_anew, attach_files, file_ids, imag
 from parley.surfaces.page.buttons import texts_for
 from parley.surfaces.page.choices import Choice, asked_model, offer_choices
 from parley.surfaces.page.following import Following
+from parley.surfaces.page.receiving import show_again
 from parley.surfaces.page.showing import Shown, list_anew, show_gone
 from parley.surfaces.starters import Profile
 from parley.surfaces.texts import ENGLISH
@@ -115,6 +116,7 @@ class Asking:
         self._following.sends(session, message_id)
         self._lost_threads.pop(session, None)
         begun = await self._asked.engine.submit(request)
+        await show_again(session, payload, message_id, text)
         is_first = not session.has_first_interaction
         if is_first:
             session.has_first_interaction = True

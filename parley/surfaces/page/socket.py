@@ -42,6 +42,7 @@ from parley.surfaces.page.languages import liked_by
 from parley.surfaces.page.offering import LocalModel, Offering
 from parley.surfaces.page.presses import Presses, about_route
 from parley.surfaces.page.reader import SocketGone, room_in, show_error
+from parley.surfaces.page.receiving import say_ready, say_taken
 from parley.surfaces.page.sharing import Sharing
 from parley.surfaces.page.showing import Shown, Threads
 from parley.surfaces.starters import Profile, Starter
@@ -187,13 +188,16 @@ class _Handlers:
                 running = await self._do(session, self._asking.resume(session))
             finally:
                 self._resuming.discard(socket_id)
+            await say_ready(session)
             await self._go_on(session, running)
 
     async def client_message(
         self, session: WebsocketSession, payload: object = None, *_: object
     ) -> None:
         """Make a turn of a message, and show it."""
-        await self._go_on(session, await self._do(session, self._asking.begin(session, payload)))
+        turn = await self._do(session, self._asking.begin(session, payload))
+        await say_taken(session, payload, is_refused=turn is None)
+        await self._go_on(session, turn)
 
     async def edit_message(
         self, session: WebsocketSession, payload: object = None, *_: object
