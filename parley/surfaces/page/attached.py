@@ -21,7 +21,7 @@ from parley.chat.attachments import (
     shown_as,
 )
 from parley.chat.engine import Engine
-from parley.chat.errors import InvalidRequest, NotFound, ParleyError
+from parley.chat.errors import InvalidRequest, NotFound, ParleyError, StorageUnavailable
 from parley.chat.extras import MOST_IMAGES, image_type
 from parley.chat.messages import ImagePart
 from parley.chat.turns import Owner, Turn, TurnRequest
@@ -136,6 +136,9 @@ async def _ask_anew(
     copied = await attachments.copy(owner, turn.thread_id, turn.user_step_id, step_id)
     try:
         await engine.submit(replace(request, user_step_id=step_id))
+    except StorageUnavailable:
+        # It may be there all the same, and be answered. Else its files go with their thread.
+        raise
     except ParleyError:
         for file_id in copied:
             await attachments.delete(owner, file_id)

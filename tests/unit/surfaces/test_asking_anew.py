@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from parley.chat.attachments import Attachments
-from parley.chat.errors import ParleyError, RateLimited
+from parley.chat.errors import ParleyError, RateLimited, StorageUnavailable
 from parley.chat.turns import Owner, TurnRequest
 from parley.surfaces.page.attached import ask_anew
 from tests.unit.chat.support import ANNA, TroubledStore, bench
@@ -50,3 +50,18 @@ async def test_copied_files_are_with_a_question_or_gone(*, leaves: bool, refused
         asked = {t.user_step_id for t in await store.live(ANNA.id, turn.thread_id)}
     assert set(files.at.values()) == asked
     assert len(files.at) == (1 if refused else 2)
+
+
+async def test_a_question_whose_commit_was_not_heard_of_keeps_its_files() -> None:
+    """It runs, once the keeper finds it."""
+    store = TroubledStore()
+    async with bench(store=store) as one:
+        turn = await one.submit()
+        files = Copies(turn.user_step_id)
+        store.unheard.add("begin")
+        request = TurnRequest(owner=ANNA, thread_id=turn.thread_id, text="Hello?")
+        with pytest.raises(StorageUnavailable):
+            await ask_anew(one.engine, cast(Attachments, files), request, turn)
+        asked = {t.user_step_id for t in await store.live(ANNA.id, turn.thread_id)}
+    assert len(asked) == 2
+    assert set(files.at.values()) == asked
