@@ -1,6 +1,7 @@
 """The ``parley`` command."""
 
 import asyncio
+import gc
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -73,6 +74,7 @@ def serve(
             timeout_graceful_shutdown=8,
         )
     )
+    gc.disable()  # until the app is imported
     server.run()
     if not server.started:
         raise typer.Exit(_NOT_STARTED)
@@ -83,6 +85,7 @@ class _Server(uvicorn.Server):
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        gc.enable()
         try:
             await super().startup(sockets)
         except SystemExit as end:
