@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import httpx2
 import msgspec
 
+from data_layer.database import DatabaseConfig, open_database
+from data_layer.migrate import migrate
 from tests.fakes.model_server import ModelServer
 from tests.patience import PATIENCE_S
 from tests.server import ParleyProcess
@@ -25,6 +28,20 @@ PATIENT = {
 DEMO = {"DETECT_LOCAL_MODELS": "false"} | PATIENT
 # Where every test asks for what it needs, and nothing waits for a name that is not there.
 JSON = {"content-type": "application/json"}
+
+
+def migrated(directory: Path, to: str | None = None) -> Path:
+    """Make the database that a Parley in this directory finds, without a process for it."""
+    path = directory / ".parley" / "parley.db"
+    path.parent.mkdir()
+
+    async def moved() -> None:
+        async with open_database(DatabaseConfig(url=f"sqlite:///{path}")) as database:
+            await migrate(database, to)
+
+    with ThreadPoolExecutor(1) as elsewhere:  # an event loop may run here
+        elsewhere.submit(asyncio.run, moved()).result()
+    return path
 
 
 @asynccontextmanager

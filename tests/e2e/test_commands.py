@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from parley.auth.guests import guest_of_session
 from parley.auth.keys import Secret
 from parley.live.redis_commands import log_key
-from tests.e2e.support import DEMO, chat, client_of, row_counts, select, serving
+from tests.e2e.support import DEMO, chat, client_of, migrated, row_counts, select, serving
 from tests.fakes.model_server import chunk, hang, model_server, sse
 from tests.patience import until
 from tests.server import ParleyProcess, run_module
@@ -45,18 +45,13 @@ def test_migrate_says_from_where_to_where(tmp_path: Path, environment: dict[str,
     first = parley(tmp_path, "migrate", **environment)
     newest = first.stdout.split()[-1].rstrip(".")
     assert first.stdout == f"Migrated the database from nothing to {newest}.\n"
+    asked = parley(tmp_path, "migrate", "--to", "0001", **environment)
+    assert asked.returncode == 1, "a way back is asked for"
     again = parley(tmp_path, "migrate", **environment)
     assert again.stdout == f"The database is at revision {newest} already.\n"
     back = parley(tmp_path, "migrate", "--to", "0001", "--yes", **environment)
     assert back.stdout == f"Migrated the database from {newest} to 0001.\n"
     assert (first.returncode, again.returncode, back.returncode) == (0, 0, 0)
-
-
-def test_way_back_is_asked_for(tmp_path: Path) -> None:
-    parley(tmp_path, "migrate")
-    asked = parley(tmp_path, "migrate", "--to", "0001")
-    assert asked.returncode == 1
-    assert "already" in parley(tmp_path, "migrate").stdout
 
 
 def test_revision_that_is_none_is_said(tmp_path: Path) -> None:
@@ -157,8 +152,7 @@ def on_disk(process: ParleyProcess) -> bytes:
 
 @pytest.mark.parametrize("output", ["no/such/directory/x.json", "."])
 def test_output_that_cannot_be_written_is_said(tmp_path: Path, output: str) -> None:
-    parley(tmp_path, "migrate")
-    with_user(tmp_path)
+    with_user(migrated(tmp_path))
     done = parley(tmp_path, "export", "--user", "ada", "--output", output)
     assert (done.returncode, done.stdout) == (1, "")
     assert "cannot be written" in done.stderr
@@ -166,8 +160,8 @@ def test_output_that_cannot_be_written_is_said(tmp_path: Path, output: str) -> N
     assert not list(tmp_path.glob(".*.part"))
 
 
-def with_user(directory: Path) -> None:
-    with closing(sqlite3.connect(directory / ".parley" / "parley.db")) as database:
+def with_user(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
         row = ("5f2a91c0000040008000000000000001", "ada", "{}", "2026-01-02 12:00:00.000000")
         database.execute(
             "INSERT INTO users (id, identifier, metadata, created_at) VALUES (?, ?, ?, ?)", row
@@ -176,7 +170,7 @@ def with_user(directory: Path) -> None:
 
 
 def test_export_wants_the_newest_schema(tmp_path: Path) -> None:
-    parley(tmp_path, "migrate", "--to", "0001", "--yes")
+    migrated(tmp_path, "0001")
     for command in ("export", "forget"):
         done = parley(tmp_path, command, "--user", "ada")
         assert done.returncode == 1
@@ -185,9 +179,9 @@ def test_export_wants_the_newest_schema(tmp_path: Path) -> None:
 
 async def test_nobody_is_served_before_the_migration(tmp_path: Path) -> None:
     """Another replica holds the lock; then the schema is not the one of this code."""
-    parley(tmp_path, "migrate", "--to", "0001", "--yes")
+    path = migrated(tmp_path, "0001")
     process = ParleyProcess(tmp_path, DEMO)
-    with closing(sqlite3.connect(tmp_path / ".parley" / "parley.db")) as rival:
+    with closing(sqlite3.connect(path)) as rival:
         rival.execute("BEGIN IMMEDIATE")
         starting = asyncio.ensure_future(asyncio.to_thread(process.start))
         await until(lambda: (tmp_path / "parley.log").exists() and "Model: " in process.log_text())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.support import DEMO, serving
+from tests.e2e.support import DEMO, migrated, serving
 from tests.server import run_module
 from tests.services import find_free_port
 
@@ -20,9 +20,10 @@ def serve(directory: Path, **environment: str) -> subprocess.CompletedProcess[st
     return run_module(directory, "parley", "serve", "--port", port, **(DEMO | environment))
 
 
-@pytest.mark.parametrize("name", ["DEFAULT_MODEL", "LLM_PROVIDER"])
-@pytest.mark.parametrize("level", ["INFO", "CRITICAL"])
-def test_a_model_that_nobody_has(tmp_path: Path, name: str, level: str) -> None:
+@pytest.mark.parametrize(
+    ("level", "name"), [("INFO", "DEFAULT_MODEL"), ("CRITICAL", "LLM_PROVIDER")]
+)
+def test_a_model_that_nobody_has(tmp_path: Path, level: str, name: str) -> None:
     done = serve(tmp_path, LOG_LEVEL=level, **{name: "nosuch"})
     assert done.returncode == CONFIGURATION, done.stderr
     (line,) = (line for line in done.stderr.splitlines() if name in line)
@@ -58,13 +59,12 @@ def one_line(done: subprocess.CompletedProcess[str], code: int = DATABASE) -> st
     return line.strip()
 
 
-@pytest.mark.parametrize("command", ["serve", "migrate"])
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("command", "content", "said"),
     [
-        (b"this is a letter and no database " * 200, "is no SQLite database"),
-        (b"SQLite format 3\0" + b"\1" * 8000, "no SQLite database|damaged"),
-        (None, "cannot be opened"),
+        ("serve", b"this is a letter and no database " * 200, "is no SQLite database"),
+        ("migrate", b"SQLite format 3\0" + b"\1" * 8000, "no SQLite database|damaged"),
+        ("migrate", None, "cannot be opened"),
     ],
 )
 def test_a_file_that_is_no_database(
@@ -88,8 +88,7 @@ def test_a_database_that_may_only_be_read(tmp_path: Path, command: str) -> None:
 @pytest.mark.parametrize("how", ["serve", "migrate", "export", "chainlit"])
 def test_a_database_that_is_newer(tmp_path: Path, how: str) -> None:
     """Whoever starts it is told the same."""
-    assert run_module(tmp_path, "parley", "migrate", **DEMO).returncode == 0
-    with closing(sqlite3.connect(tmp_path / ".parley" / "parley.db")) as database:
+    with closing(sqlite3.connect(migrated(tmp_path))) as database:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
         database.commit()
     line = one_line(started(tmp_path, how), 3 if how == "chainlit" else DATABASE)
@@ -98,18 +97,21 @@ def test_a_database_that_is_newer(tmp_path: Path, how: str) -> None:
 
 
 def test_a_migration_that_fails(tmp_path: Path) -> None:
-    assert (
-        run_module(tmp_path, "parley", "migrate", "--to", "0001", "--yes", **DEMO).returncode == 0
-    )
-    with closing(sqlite3.connect(tmp_path / ".parley" / "parley.db")) as database:
+    with closing(sqlite3.connect(migrated(tmp_path, "0001"))) as database:
         database.execute("CREATE TABLE elements (id INTEGER)")
     line = one_line(started(tmp_path, "serve"))
     assert "from revision 0001 to" in line
     assert "nothing was changed" in line
 
 
-@pytest.mark.parametrize("command", ["serve", "migrate", "export"])
-@pytest.mark.parametrize("query", ["channel_binding=require", "sslmode=on", "sslrootcert=no.crt"])
+@pytest.mark.parametrize(
+    ("command", "query"),
+    [
+        ("serve", "channel_binding=require"),
+        ("migrate", "sslmode=on"),
+        ("export", "sslrootcert=no.crt"),
+    ],
+)
 def test_a_parameter_that_cannot_be_used(tmp_path: Path, command: str, query: str) -> None:
     url = f"postgresql://ada:hunter2@127.0.0.1/chat?{query}"
     line = one_line(started(tmp_path, command, DATABASE_URL=url), CONFIGURATION)
