@@ -89,8 +89,10 @@ class Watched:
         self.connection = connection
         self.known: Health | None = None
         self.known_at = 0.0
-        # The rows of `parley.toml` that lead here, by the model that they name.
+        # The rows of `parley.toml` that lead here, by the model that they name, and what names the
+        # model of those that are none, where the first that led here is a row.
         self.rows: dict[str | None, str] = {}
+        self.no_row = ""
         self._breaker = Breaker(
             config or BreakerConfig(), lambda: asyncio.get_running_loop().time()
         )
@@ -176,9 +178,11 @@ class Watched:
         error.for_log = self._named(error.for_log, row)
 
     def _named(self, said: str, row: str | None) -> str:
-        """Write a row's settings in place of the first one's; without a row it stays."""
-        first = self.connection.model_setting.removesuffix("model")
-        return said.replace(first, f"models.{row}.") if row else said
+        """Write a row's settings in place of the first one's, or without a row the environment's."""
+        setting = self.connection.model_setting
+        if row:
+            return said.replace(setting.removesuffix("model"), f"models.{row}.")
+        return said.replace(setting, self.no_row or setting)
 
     def _remember(self, health: Health) -> None:
         was_down = self.known is not None and self.known.state is HealthState.DOWN

@@ -41,6 +41,8 @@ class Opening:
         watched = self._opened[key]
         if row is not None:
             watched.rows.setdefault(row.model, row.id)
+        elif watched.rows:
+            watched.no_row = connection.model_setting
         return watched
 
     async def aclose(self) -> None:

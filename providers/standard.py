@@ -125,7 +125,12 @@ def _openai(config: ProvidersConfig) -> Connection:
 
 def _tgi(config: ProvidersConfig) -> Connection:
     connection = Connection(
-        "tgi", "", config.tgi_api_key, key_setting="TGI_API_KEY", url_setting="TGI_BASE_URL"
+        "tgi",
+        "",
+        config.tgi_api_key,
+        key_setting="TGI_API_KEY",
+        url_setting="TGI_BASE_URL",
+        model_setting="DEFAULT_MODEL",
     )
     connection = _at(config.tgi_base_url or "", connection)
     return replace(connection, base_url=_tgi_url(connection.base_url))

@@ -12,6 +12,7 @@ from parley.chat.models import CompletionRequest, HealthState, Sampling
 from parley.chat.ports import Provider, Route
 from parley.commands.findings import Finding, State
 from providers.config import ProvidersConfig
+from providers.health import Watched
 from providers.ladder import open_registry
 from providers.openai_compatible import FIRST_LISTED
 
@@ -82,14 +83,19 @@ async def _listed(
     if names and missing:
         gone = ", ".join(sorted({route.upstream_model for route in missing}))
         there = _some([info.name for info in listed])
-        settings = (f"models.{id}.model" if id in rows else id for id in _ids(missing))
-        said = f"it does not list {gone}, but {there}. Check {', '.join(settings)}."
+        settings = ", ".join(_setting(route, rows) for route in missing)
+        said = f"it does not list {gone}, but {there}. Check {settings}."
         return Finding(well.name, "warn", said)
     return Finding(well.name, "ok", f"{well.said} ({len(listed)} offered)")
 
 
-def _ids(routes: Sequence[Route]) -> list[str]:
-    return [route.info.id for route in routes]
+def _setting(route: Route, rows: Set[str]) -> str:
+    """Name what names the model of a route."""
+    if route.info.id in rows:
+        return f"models.{route.info.id}.model"
+    known = [route.provider.connection.model_setting] if isinstance(route.provider, Watched) else []
+    settings = " or ".join(dict.fromkeys([*known, "DEFAULT_MODEL"]))
+    return f"the model's name of {route.info.id} ({settings})"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -47,7 +47,8 @@ async def test_model_that_is_not_listed_is_told() -> None:
         config = ProvidersConfig(openai_base_url=server.base_url, openai_model="elsewhere")
         default, provider = await look_at_providers(config, ask=False)
     assert default.state == "ok"
-    said = "it does not list elsewhere, but there. Check openai:elsewhere."
+    named = "the model's name of openai:elsewhere (OPENAI_MODEL or DEFAULT_MODEL)"
+    said = f"it does not list elsewhere, but there. Check {named}."
     assert (provider.state, provider.said) == ("warn", said)
 
 

@@ -311,6 +311,21 @@ async def test_error_names_the_settings_of_the_row_that_was_asked(asked: str) ->
     assert given.error.for_log.endswith(f"Check models.{asked}.model.")
 
 
+async def test_model_of_the_environment_beside_a_row_names_its_own_setting() -> None:
+    refused = json_reply({"error": {"message": "no", "code": "model_not_found"}}, 404)
+    async with model_server(refused) as server:
+        row = ModelConfig("fast", "openai", "a")
+        config = ProvidersConfig(
+            openai_base_url=server.base_url, models=(row,), default_model="openai:b"
+        )
+        async with opened(config) as registry:
+            route = registry.resolve("openai:b")
+            assert route.provider is registry.resolve("fast").provider
+            given = await outcome_of(route.provider, replace(REQUEST, model="b"))
+    assert given.error is not None
+    assert given.error.message.endswith("Check OPENAI_MODEL.")
+
+
 async def test_health_names_the_settings_of_each_row() -> None:
     house = replace(HOUSE, base_url=f"http://127.0.0.1:{find_free_port()}/v1")
     config = ProvidersConfig(models=(house, replace(house, id="again", model="b")))
