@@ -137,7 +137,7 @@ async def test_each_page_of_a_thread_is_in_the_language_of_its_browser(
         for text in ("Geantwortet hat", "hat 2 Nachrichten mit", "Systemanweisung"):
             await expect(panel).to_contain_text(text)
         await say(page, "What does it eat?")
-        german = ("akzeptiert die Anfrage nicht (400): boom is not a word", "Prüfe OPENAI_BASE_URL")
+        german = ("akzeptiert die Anfrage nicht (400): boom is not a word", "prüfe OPENAI_MODEL")
         for text in (*german, "Anfrage-ID"):
             await expect(answer_of(page)).to_contain_text(text)
         await expect(page.get_by_text("Fehlgeschlagen · Nochmals ausführen")).to_be_visible()
@@ -145,7 +145,7 @@ async def test_each_page_of_a_thread_is_in_the_language_of_its_browser(
         async with await chromium.new_context(locale="en-GB", storage_state=state) as british:
             other = await british.new_page()
             await open_page(other, faked.parley, urlsplit(page.url).path)
-            english = "does not accept the request (400): boom is not a word. Check OPENAI_BASE_URL"
+            english = "does not accept the request (400): boom is not a word. Change what"
             await expect(answer_of(other)).to_contain_text(english)
             await expect(other.get_by_text("Failed · Run again")).to_be_visible()
         await load_again(page)
