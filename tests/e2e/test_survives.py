@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -93,48 +93,53 @@ async def test_sigterm_lets_an_answer_finish(tmp_path: Path) -> None:
 async def test_sigterm_interrupts_what_takes_too_long(tmp_path: Path) -> None:
     async with model_server(sse(chunk("Once upon"), hang)) as server:
         async with serving(tmp_path, asks(server)) as parley, client_of(parley) as client:
-            body = BODY | {"format": "events"}
-            async with client.stream("POST", "/chat", json=body) as response:
-                pieces = response.aiter_bytes()
+            events, text = BODY | {"format": "events"}, BODY | {"session_id": "of-text"}
+            async with (
+                client.stream("POST", "/chat", json=events) as of_events,
+                client.stream("POST", "/chat", json=text) as of_text,
+            ):
+                pieces, texts = of_events.aiter_bytes(), of_text.aiter_bytes()
                 assert b"turn_start" in await anext(pieces)
-                await until(server.asked.is_set)
+                read = await anext(texts)
+                await until(lambda: [output for *_, output in answers(parley)] == ["Once upon"] * 2)
                 parley.process.terminate()
-                rest = b"".join([piece async for piece in pieces])
+                rest, more = await asyncio.gather(_rest(pieces), _rest(texts))
             await until(lambda: parley.process.poll() is not None)
         assert b'"code":"shutting_down"' in rest, "its reader sees why"
         assert b'"finish_reason":"interrupted"' in rest, "and the end"
-        assert answers(parley) == [("interrupted", "interrupted", "Once upon")]
+        *said, end = read_events(read + more)
+        assert "".join(said).startswith("Once upon\n\nThe server stopped"), "it is not all"
+        assert end == "[DONE]"
+        assert answers(parley) == [("interrupted", "interrupted", "Once upon")] * 2
         await until(server.left.is_set)
 
 
-async def test_a_reader_of_text_sees_that_it_is_not_all(tmp_path: Path) -> None:
+async def _rest(pieces: AsyncIterator[bytes]) -> bytes:
+    return b"".join([piece async for piece in pieces])
+
+
+async def test_a_crash_leaves_the_checkpoint(tmp_path: Path) -> None:
+    """For who asks again, and for the page that is opened again."""
     async with (
         model_server(sse(chunk("Once upon"), hang)) as server,
         serving(tmp_path, asks(server)) as parley,
         client_of(parley) as client,
-        client.stream("POST", "/chat", json=BODY) as response,
-    ):
-        pieces = response.aiter_bytes()
-        read = await anext(pieces)
-        parley.process.terminate()
-        read += b"".join([piece async for piece in pieces])
-    *texts, end = read_events(read)
-    assert "".join(texts).startswith("Once upon\n\nThe server stopped")
-    assert end == "[DONE]"
-
-
-async def test_the_page_shows_what_a_crash_left(tmp_path: Path) -> None:
-    async with (
-        model_server(sse(chunk("Once upon"), hang)) as server,
-        serving(tmp_path, asks(server)) as parley,
     ):
         cookie = await new_guest(parley)
-        async with page_socket(parley, cookie) as socket:
+        async with (
+            client.stream("POST", "/chat", json=BODY) as response,
+            page_socket(parley, cookie) as socket,
+        ):
+            assert b"Once upon" in await anext(response.aiter_bytes())
             await socket.say("Tell me a story.")
             thread_id = (await socket.next("first_interaction"))["thread_id"]
-            await until(lambda: answers(parley)[0][2] == "Once upon")
+            await until(lambda: [output for *_, output in answers(parley)] == ["Once upon"] * 2)
             await asyncio.to_thread(parley.kill)
+        assert answers(parley) == [("running", None, "Once upon")] * 2
         await asyncio.to_thread(parley.start)
+        assert answers(parley) == [("interrupted", "interrupted", "Once upon")] * 2
+        server.replies[:] = [sse(*answer("Still here."))]
+        assert await chat(client, "Are you there?", session_id="leaving") == "Still here."
         auth = {"sessionId": str(uuid4()), "threadId": thread_id, "clientType": "webapp"}
         async with page_socket(parley, cookie, auth) as socket:
             await socket.emit("connection_successful")
@@ -144,23 +149,6 @@ async def test_the_page_shows_what_a_crash_left(tmp_path: Path) -> None:
     assert (answered["output"], answered["isError"]) == ("Once upon", False)
     assert "The server stopped" in error["output"]
     assert error["isError"]
-
-
-async def test_a_crash_leaves_the_checkpoint(tmp_path: Path) -> None:
-    async with (
-        model_server(sse(chunk("Once upon"), hang)) as server,
-        serving(tmp_path, asks(server)) as parley,
-        client_of(parley) as client,
-    ):
-        async with client.stream("POST", "/chat", json=BODY) as response:
-            assert b"Once upon" in await anext(response.aiter_bytes())
-            await until(lambda: answers(parley)[0][2] == "Once upon")
-            await asyncio.to_thread(parley.kill)
-        assert answers(parley) == [("running", None, "Once upon")]
-        await asyncio.to_thread(parley.start)
-        assert answers(parley) == [("interrupted", "interrupted", "Once upon")]
-        server.replies[:] = [sse(*answer("Still here."))]
-        assert await chat(client, "Are you there?", session_id="leaving") == "Still here."
 
 
 async def test_a_second_process_leaves_the_turns_of_the_first(tmp_path: Path) -> None:
