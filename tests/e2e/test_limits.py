@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -132,8 +133,16 @@ async def _streaming(
 @DOORS
 async def test_tokens_a_day(strict: Faked, guest: httpx2.AsyncClient, door: Door) -> None:
     strict.will_reply(sse(chunk("Hello."), finish(), usage(2900, 50), DONE))
+    day = today()
     assert (await guest.send(await door(guest))).status_code == 200
-    refused(await guest.send(await door(guest)), "too few tokens left today, of 3000", 86_400)
+    response = await guest.send(await door(guest))
+    if response.status_code == 200 and today() != day:  # what was used before midnight is forgotten
+        response = await guest.send(await door(guest))
+    refused(response, "too few tokens left today, of 3000", 86_400)
+
+
+def today() -> date:
+    return datetime.now(UTC).date()
 
 
 async def test_requests_a_minute(guest: httpx2.AsyncClient) -> None:
