@@ -19,6 +19,7 @@ from tests.fakes.model_server import (
     answer,
     chunk,
     cut,
+    delta,
     json_reply,
     model_server,
     sse,
@@ -132,13 +133,17 @@ async def test_plain_text_ends_where_it_begins_again(process: Two) -> None:
 
 
 async def test_page_empties_its_bubble(process: Two) -> None:
-    process.will_reply(BREAKS)
+    """And takes back what was thought for it."""
+    process.will_reply(sse(delta({"reasoning_content": "Hm."}), chunk("Half an"), cut))
     cookie = await new_guest(process.parley)
     async with page_socket(process.parley, cookie) as page:
         await page.emit("connection_successful")
         await page.say("hi")
-        assert (await page.next("update_message"))["output"] == ""
-        assert (await page.next("update_message", 2))["output"] == "All well."
+        thought = await page.next("update_message")
+        assert (thought["type"], thought["output"]) == ("tool", "Hm.")
+        assert (await page.next("delete_message"))["id"] == thought["id"]
+        assert (await page.next("update_message", 2))["output"] == ""
+        assert (await page.next("update_message", 3))["output"] == "All well."
         assert page.errors() == []
 
 
