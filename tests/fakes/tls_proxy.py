@@ -18,6 +18,18 @@ from cryptography.x509.oid import NameOID
 
 _DAY = datetime.timedelta(days=1)
 
+_SIGNS = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
 
 class Authority:
     """Signs certificates; `ca_file` is its own."""
@@ -62,8 +74,15 @@ class Authority:
             .not_valid_before(now - _DAY)
             .not_valid_after(now + _DAY)
             .add_extension(x509.BasicConstraints(ca=address is None, path_length=None), True)
+            # From Python 3.13 on a certificate must say whose key it is, who signed it, and for what.
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False
+            )
         )
-        if address:
+        if not address:
+            builder = builder.add_extension(_SIGNS, critical=True)
+        else:
             named = [x509.IPAddress(IPv4Address(address)), *map(x509.DNSName, hosts)]
             names = x509.SubjectAlternativeName(named)
             builder = builder.add_extension(names, critical=False)
