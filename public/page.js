@@ -279,6 +279,9 @@ addEventListener('click', (event) => {
   const HEARD = {
     first_interaction: begun,
     new_chat: () => document.getElementById('new-chat-button')?.click(),
+    runs: ({ turn_id: turn }) => {
+      chat.turn = turn;
+    },
     taken: ({ id, is_refused: isRefused }) => {
       const text = untaken.get(id)?.said.message.output;
       untaken.delete(id);
@@ -314,32 +317,49 @@ addEventListener('click', (event) => {
     if ([...untaken.values()].some(isLate)) event.preventDefault();
   });
 
+  /* The server says in `ready` how long a message may be. One that is longer it is told of, and not sent: the socket
+     would be closed for such a frame, again and again, and nobody would be told why. */
+  const sizeOf = (text) => new TextEncoder().encode(text).length;
+  const framed = (said, mostBytes) => {
+    const bytes = sizeOf(said.message.output);
+    const sent = bytes > mostBytes ? { ...said, message: { ...said.message, output: '' }, bytes } : said;
+    return '42' + JSON.stringify(['client_message', sent]);
+  };
+
   /* Frames that wait are handed over together. Chainlit draws the page anew after each task in which one came, and a
      thread that opens brings a hundred: drawn once and not as often, it is there a fifth of a second sooner. */
   window.WebSocket = class extends WebSocket {
     #session;
     #isReady = false; // what is sent before its thread was shown, would not be shown in it
+    #mostBytes;
 
     send(frame) {
       const name = EVENT.exec(frame)?.[1];
       if (String(frame).startsWith('40{')) this.#session = JSON.parse(frame.slice(2)).sessionId;
-      if (name === 'client_message') {
+      // What runs next has no name yet. A Stop names what ran when it was pressed: it may come late.
+      if (name === 'client_message' || name === 'edit_message') chat.turn = undefined;
+      if (name === 'stop' && chat.turn) {
+        super.send('42' + JSON.stringify(['stop', { turn_id: chat.turn }]));
+      } else if (name !== 'client_message') {
+        super.send(frame);
+      } else {
         const [, said] = JSON.parse(frame.slice(2));
         const via = this.#isReady ? this : null;
         untaken.set(said.message.id, { said, via, session: this.#session, at: performance.now() });
+        if (this.#isReady) super.send(framed(said, this.#mostBytes));
       }
-      if (name !== 'client_message' || this.#isReady) super.send(frame);
     }
 
-    #sendAgain() {
+    #sendAgain(mostBytes) {
       this.#isReady = true;
+      this.#mostBytes = mostBytes;
       for (const [id, one] of untaken) {
         if (one.session !== this.#session) {
           untaken.delete(id);
           putBack(one.said.message.output);
         } else if (one.via !== this) {
           one.via = this;
-          super.send('42' + JSON.stringify(['client_message', { ...one.said, again: true }]));
+          super.send(framed({ ...one.said, again: true }, mostBytes));
         }
       }
     }
@@ -359,7 +379,7 @@ addEventListener('click', (event) => {
         for (const event of waiting.splice(0)) {
           take(handler, event);
           const name = EVENT.exec(event.data)?.[1];
-          if (name === 'ready') this.#sendAgain();
+          if (name === 'ready') this.#sendAgain(JSON.parse(event.data.slice(2))[1].most_bytes);
           if (name === 'taken' || itsChat === chat) take(hear, event);
         }
       };

@@ -100,6 +100,11 @@ class Engine:
             raise outcome
         return outcome
 
+    @property
+    def message_limit_bytes(self) -> int:
+        """How many bytes of UTF-8 a message may have."""
+        return self._config.message_limit_bytes
+
     def image_room(self, model: str | None) -> int:
         """How many bytes of images a message to this model may have; 0 where it sees none."""
         can = self._catalogue.resolve(model).info.capabilities

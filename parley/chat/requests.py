@@ -43,9 +43,14 @@ def _check_text(text: str, what: str, limit_bytes: int) -> None:
     if "\0" in text:
         raise InvalidRequest(f"The {what} has a NUL character in it. Remove it.")
     if size > limit_bytes:
-        raise TooLarge(
-            f"The {what} has {size} bytes, the limit is {limit_bytes} (LIMIT_MESSAGE_BYTES)."
-        )
+        raise too_large(what, size, limit_bytes)
+
+
+def too_large(what: str, size: int, limit_bytes: int) -> TooLarge:
+    """Make the error of a text that has too many bytes."""
+    return TooLarge(
+        f"The {what} has {size} bytes, the limit is {limit_bytes} (LIMIT_MESSAGE_BYTES)."
+    )
 
 
 def too_many_running() -> RateLimited:

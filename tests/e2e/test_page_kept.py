@@ -1,5 +1,6 @@
-"""What the page's routes and socket do with ratings, favourites and sharing, and for whom."""
+"""What the page's routes and socket keep, and for whom: ratings, favourites, sharing, what was chosen; and what they stop."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -8,8 +9,10 @@ from uuid import uuid4
 import httpx2
 import pytest
 
+from tests.e2e.conftest import Faked
 from tests.e2e.page_socket import new_guest, page_socket
 from tests.e2e.support import DEMO, client_of, select
+from tests.fakes.model_server import answer, chunk, sse, wait
 from tests.server import ParleyProcess
 
 
@@ -136,3 +139,59 @@ async def test_connection_lost_early_loses_no_buttons(demo: ParleyProcess) -> No
             await socket.emit("connection_successful")
             assert await socket.next("first_interaction") == first
             await socket.next("resume_thread")
+
+
+async def test_choices_of_one_page_are_those_of_all(demo: ParleyProcess) -> None:
+    """Also of one that had the thread open before, and whose session ends later."""
+    chosen = {"system_prompt": "Answer in rhymes.", "temperature": "0.3", "tools": True}
+    cookie = await new_guest(demo)
+    async with page_socket(demo, cookie) as ada:
+        await ada.say("Hello?")
+        thread_id = (await ada.next("first_interaction"))["thread_id"]
+        await ada.next("task_end")
+        opened = {"sessionId": str(uuid4()), "clientType": "webapp", "threadId": thread_id}
+        async with page_socket(demo, cookie, opened) as other:
+            await other.emit("connection_successful")
+            await other.next("ready")
+            await ada.emit("chat_settings_change", chosen)
+            await ada.next("toast")
+            await other.say("And now?")
+            await other.next("task_end", 2)
+    turns = f"FROM turns WHERE thread_id = '{thread_id.replace('-', '')}' ORDER BY arrival"
+    prompts = [prompt for (prompt,) in select(demo, f"SELECT system_prompt {turns}")]
+    assert prompts == [None, chosen["system_prompt"]]
+    third = {"sessionId": str(uuid4()), "clientType": "webapp", "threadId": thread_id}
+    async with page_socket(demo, cookie, third) as later:
+        await later.emit("connection_successful")
+        shown = {widget["id"]: widget["initial"] for widget in await later.next("chat_settings")}
+    assert shown == chosen
+
+
+async def test_what_was_picked_and_not_used_stays_through_a_lost_connection(
+    demo: ParleyProcess,
+) -> None:
+    cookie = await new_guest(demo)
+    auth = {"sessionId": str(uuid4()), "clientType": "webapp"}
+    for offers in (1, 0):
+        async with page_socket(demo, cookie, auth) as socket:
+            await socket.emit("connection_successful")
+            await socket.next("ready")
+            assert len(socket.all("set_modes")) == offers
+
+
+async def test_a_stop_that_comes_late_stops_what_it_names(faked: Faked) -> None:
+    gate, cookie = asyncio.Event(), await new_guest(faked.parley)
+    faked.will_reply(sse(*answer("One.")), sse(chunk("Two"), wait(gate), *answer(" of two.")))
+    async with page_socket(faked.parley, cookie) as socket:
+        await socket.say("Say one.")
+        first = await socket.next("runs")
+        await socket.next("task_end")
+        await socket.say("Say two.")
+        second = await socket.next("runs", 2)
+        await socket.emit("stop", first)
+        await socket.emit("fetch_favorites")  # done after it
+        await socket.next("set_favorites")
+        gate.set()
+        await socket.next("task_end", 2)
+    ends = dict(select(faked.parley, "SELECT id, state FROM turns"))
+    assert ends[second["turn_id"].replace("-", "")] == "completed"

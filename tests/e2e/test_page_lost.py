@@ -3,12 +3,14 @@
 import asyncio
 import re
 from functools import partial
+from uuid import uuid4
 
 import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.e2e.conftest import Faked
 from tests.e2e.line import line_to
+from tests.e2e.page_socket import page_socket
 from tests.e2e.test_page import (
     SIZES,
     answer_of,
@@ -20,7 +22,7 @@ from tests.e2e.test_page import (
     thread_of,
     thread_option,
 )
-from tests.fakes.model_server import answer, chunk, hang, sse
+from tests.fakes.model_server import answer, chunk, hang, sse, wait
 from tests.patience import eventually, until
 
 pytestmark = pytest.mark.needs_browser
@@ -48,6 +50,36 @@ async def test_what_is_said_into_a_dead_line_is_sent_again(
             for kind in ("user_message", "assistant_message"):
                 await expect(page.locator(f"[data-step-type={kind}]")).to_have_count(count)
     assert len(faked.server.requests) == 2
+
+
+async def test_a_stop_pressed_in_a_dead_line_stops_nothing_else(faked: Faked, page: Page) -> None:
+    """It comes with the next connection, when another turn runs."""
+    gate = asyncio.Event()
+    again = sse(chunk("Two"), wait(gate), *answer(" of two."))
+    faked.will_reply(sse(chunk("One"), hang), again)
+    async with line_to(faked.parley) as line:
+        await open_page(page, line)
+        await say(page, "Say one.")
+        await expect(answer_of(page)).to_contain_text("One")
+        opened = {
+            "sessionId": str(uuid4()),
+            "clientType": "webapp",
+            "threadId": await thread_of(page),
+        }
+        await line.cut()
+        await page.locator("#stop-button").click()
+        cookie = "; ".join([f"{c['name']}={c['value']}" for c in await page.context.cookies()])
+        async with page_socket(faked.parley, cookie, opened) as other:
+            await other.emit("connection_successful")
+            await other.emit("stop", await other.next("runs"))
+            await other.next("task_end", 2)
+            await other.say("Say two.")
+            await other.next("runs", 2)
+            await line.mend()
+            await expect(answer_of(page)).to_contain_text("Two")
+            gate.set()
+            await expect(answer_of(page)).to_contain_text("Two of two.")
+            await finished(page)
 
 
 def has_been_asked(faked: Faked, times: int) -> bool:
@@ -174,7 +206,7 @@ async def test_a_thread_opens_whichever_answer_comes_first(faked: Faked, chat_pa
 
 async def test_what_is_refused_is_in_the_input_again(faked: Faked, chat_page: Page) -> None:
     faked.will_reply(sse(*answer("hm")))
-    text, box = "Too long. " * 7000, chat_page.locator("#chat-input")
+    text, box = "Too long. " * 120_000, chat_page.locator("#chat-input")
     await say(chat_page, text)
     await expect(chat_page.get_by_text("LIMIT_MESSAGE_BYTES")).to_be_visible()
     await expect(box).to_have_value(text)

@@ -24,7 +24,7 @@ from parley.surfaces.page.attached import ask_anew, attach_files, file_ids, imag
 from parley.surfaces.page.buttons import texts_for
 from parley.surfaces.page.choices import Choice, asked_model, offer_choices
 from parley.surfaces.page.following import Following
-from parley.surfaces.page.receiving import show_again
+from parley.surfaces.page.receiving import check_sent, show_again
 from parley.surfaces.page.showing import Shown, list_anew, show_gone
 from parley.surfaces.starters import Profile
 from parley.surfaces.texts import ENGLISH
@@ -57,6 +57,8 @@ class Asking:
         self._shown = shown
         self._following = following
         self._choices: WeakKeyDictionary[WebsocketSession, Choice] = WeakKeyDictionary()
+        # What each page shows as chosen.
+        self._offered: WeakKeyDictionary[WebsocketSession, Choice] = WeakKeyDictionary()
         # Sessions that asked for a thread which is not theirs, and until when each of their sockets
         # is told: one that is replaced at once takes what it was told along. A page that was told
         # has moved on, and would take it, told again, for what it opens next.
@@ -89,7 +91,9 @@ class Asking:
         if thread is not None:
             self._remember(session, thread["metadata"] or {})
             await self._open(session, thread)
-        await self.offer_choices(session)
+        # A page that has them keeps, through a lost connection, what was picked and not used yet.
+        if self._offered.get(session) != self._choice(session):
+            await self.offer_choices(session)
         return running
 
     async def _running(self, session: WebsocketSession) -> Turn | None:
@@ -98,6 +102,7 @@ class Asking:
     async def begin(self, session: WebsocketSession, payload: object) -> Turn:
         """Make a turn of a message."""
         message_id, text = _message(payload)
+        check_sent(payload, self._asked.engine.message_limit_bytes)
         files = file_ids(payload, text)
         choice = self._choice(session)
         if model := asked_model(payload):
@@ -153,9 +158,18 @@ class Asking:
         """Ask the same as this turn, or in other words, with the files of its message."""
         await ask_anew(self._asked.engine, self._asked.attachments, request, turn)
 
-    async def stop(self, session: WebsocketSession) -> None:
-        """Stop the turn that runs in the session's thread."""
-        await self._asked.engine.stop_thread(owner_of(session).id, session.thread_id)
+    async def stop(self, session: WebsocketSession, payload: object) -> None:
+        """Stop the turn that is named: what comes late must not stop another one.
+
+        Where none is, because the page has not heard yet of the turn that its message began, stop
+        what runs in the session's thread.
+        """
+        engine, owner_id = self._asked.engine, owner_of(session).id
+        turn_id = uuid_of(payload.get("turn_id")) if isinstance(payload, Mapping) else None
+        if turn_id:
+            await engine.stop(owner_id, turn_id)
+        else:
+            await engine.stop_thread(owner_id, session.thread_id)
 
     async def set(self, session: WebsocketSession, settings: object) -> None:
         """Take what the settings panel says, for this thread from now on."""
@@ -165,7 +179,8 @@ class Asking:
 
     async def offer_choices(self, session: WebsocketSession) -> None:
         """Offer the models and the settings, with what is chosen."""
-        await offer_choices(session, self._asked.models, self._choice(session))
+        self._offered[session] = choice = self._choice(session)
+        await offer_choices(session, self._asked.models, choice)
 
     async def show(self, session: WebsocketSession) -> None:
         """Put the thread into the page anew."""
@@ -191,8 +206,13 @@ class Asking:
         session.chat_profile = kept.get(_PROFILE)
 
     async def _keep(self, session: WebsocketSession, choice: Choice) -> None:
-        self._choices[session] = choice
-        session.chat_settings = choice.settings
+        """Keep a choice with the thread, and with all sessions here that have it open.
+
+        Chainlit writes at a session's end what that has of it: what is older would come back.
+        """
+        for other in [other for other in self._choices if other.thread_id == session.thread_id]:
+            self._choices[other], other.chat_settings = choice, choice.settings
+        self._choices[session], session.chat_settings = choice, choice.settings
         if session.has_first_interaction:
             kept = {**choice.kept, _PROFILE: session.chat_profile}
             await self._asked.data_layer.update_thread(session.thread_id, metadata=kept)

@@ -9,12 +9,24 @@ from collections.abc import Mapping
 from chainlit.emitter import ChainlitEmitter
 from chainlit.session import WebsocketSession
 
+from parley.chat.requests import too_large
 from parley.surfaces.page.reader import assistant_step
 
 
-async def say_ready(session: WebsocketSession) -> None:
-    """Say that the thread was shown: what is said again from now on stays below it."""
-    await ChainlitEmitter(session).emit("ready", {})
+async def say_ready(session: WebsocketSession, most_bytes: int) -> None:
+    """Say that the thread was shown: what is said again from now on stays below it.
+
+    A message of more than `most_bytes` the page sends without its text, which is too long for a
+    frame: the server would close the socket, and nobody would be told why.
+    """
+    await ChainlitEmitter(session).emit("ready", {"most_bytes": most_bytes})
+
+
+def check_sent(payload: object, most_bytes: int) -> None:
+    """Raise `TooLarge` for a message that the page sent without its text."""
+    size = payload.get("bytes") if isinstance(payload, Mapping) else None
+    if isinstance(size, int) and size > most_bytes:
+        raise too_large("message", size, most_bytes)
 
 
 async def say_taken(session: WebsocketSession, payload: object, *, is_refused: bool) -> None:

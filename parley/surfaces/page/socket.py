@@ -188,7 +188,7 @@ class _Handlers:
                 running = await self._do(session, self._asking.resume(session))
             finally:
                 self._resuming.discard(socket_id)
-            await say_ready(session)
+            await say_ready(session, self._page.engine.message_limit_bytes)
             await self._go_on(session, running)
 
     async def client_message(
@@ -211,9 +211,9 @@ class _Handlers:
         """Take what the settings panel says."""
         await self._do(session, self._asking.set(session, settings))
 
-    async def stop(self, session: WebsocketSession, *_: object) -> None:
-        """Stop the turn that runs in the session's thread."""
-        await self._do(session, self._asking.stop(session))
+    async def stop(self, session: WebsocketSession, payload: object = None, *_: object) -> None:
+        """Stop the turn that the page names, or what runs in the session's thread."""
+        await self._do(session, self._asking.stop(session, payload))
 
     async def fetch_favorites(self, session: WebsocketSession, *_: object) -> None:
         """Show the user's favourites."""
