@@ -253,6 +253,8 @@ async def test_model_and_settings_are_chosen_and_remembered(models: Faked, page:
     await page.locator("#confirm").click()
     await expect(page.get_by_text("A temperature is a number from 0 to 2")).to_be_visible()
     await page.locator("#chat-settings-open-modal").click()
+    await expect(page.locator("#temperature")).to_have_value("")
+    await expect(page.locator("#system_prompt")).to_have_value("You are a pirate.")
     await page.locator("#temperature").fill("0.5")
     await shot(page, "settings-desktop-light")
     await page.locator("#confirm").click()

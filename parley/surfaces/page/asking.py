@@ -22,7 +22,7 @@ from parley.chat.turns import Extras, Owner, Turn, TurnRequest
 from parley.surfaces.models import Models
 from parley.surfaces.page.attached import ask_anew, attach_files, file_ids, images_of
 from parley.surfaces.page.buttons import texts_for
-from parley.surfaces.page.choices import Choice, asked_model, offer_choices
+from parley.surfaces.page.choices import Choice, asked_model, offer_choices, offer_settings
 from parley.surfaces.page.following import Following
 from parley.surfaces.page.receiving import check_sent, show_again
 from parley.surfaces.page.showing import Shown, list_anew, show_gone
@@ -172,8 +172,18 @@ class Asking:
             await engine.stop_thread(owner_id, session.thread_id)
 
     async def set(self, session: WebsocketSession, settings: object) -> None:
-        """Take what the settings panel says, for this thread from now on."""
-        choice = self._choice(session).with_settings(settings)
+        """Take what the settings panel says, for this thread from now on.
+
+        Where the temperature is none, the rest is taken, and the panel shows what holds.
+        """
+        before = self._choice(session)
+        try:
+            choice = before.with_settings(settings)
+        except InvalidRequest:
+            choice = before.with_what_fits(settings)
+            await self._keep(session, choice)
+            await offer_settings(session, choice)
+            raise
         await self._keep(session, choice)
         await ChainlitEmitter(session).send_toast(texts_for(session).settings_kept, "success")
 

@@ -68,6 +68,12 @@ class Choice:
             tools=self._tools_after(settings.get(_TOOLS)),
         )
 
+    def with_what_fits(self, settings: object) -> "Choice":
+        """Take what the settings panel sends but its temperature; raises `InvalidRequest`."""
+        if isinstance(settings, Mapping):
+            settings = {**settings, _TEMPERATURE: self.temperature}
+        return self.with_settings(settings)
+
     def _tools_after(self, switch: object) -> tuple[str, ...] | None:
         """Take the switch: off is none at all, on again is what the configuration says."""
         if switch is False:
@@ -130,8 +136,13 @@ async def offer_choices(session: WebsocketSession, models: Models, choice: Choic
     infos, health = models.models(), await models.health()
     options = model_options(infos, health, choice.model, texts)
     await emitter.set_modes([Mode(id=MODEL, name=texts.model, options=options)])
-    widgets = [widget.to_dict() for widget in _widgets(choice, texts)]
-    await emitter.emit("chat_settings", widgets)
+    await offer_settings(session, choice)
+
+
+async def offer_settings(session: WebsocketSession, choice: Choice) -> None:
+    """Put what is chosen into the settings panel."""
+    widgets = [widget.to_dict() for widget in _widgets(choice, texts_of(session.language))]
+    await ChainlitEmitter(session).emit("chat_settings", widgets)
 
 
 def model_options(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from parley.chat.errors import InvalidRequest
 from parley.chat.models import Health, HealthState, ModelInfo
 from parley.surfaces.page.choices import Choice, model_options
 from parley.surfaces.texts import texts_of
@@ -33,3 +34,12 @@ def test_the_picker_says_that_a_model_is_away_and_not_where() -> None:
     down = Health(HealthState.DOWN, "openai cannot be reached.", "openai at 10.0.0.7:80 cannot.")
     (option,) = model_options([info], {"a": down}, None, texts_of("en"))
     assert (option.description, option.icon) == ("openai · not available", "triangle-alert")
+
+
+def test_a_wrong_temperature_is_left_out_alone() -> None:
+    before = Choice(system_prompt="old", temperature=0.5)
+    sent = {"system_prompt": "new", "temperature": "warm", "tools": True}
+    assert before.with_what_fits(sent) == Choice(system_prompt="new", temperature=0.5)
+    for wrong in ("nothing", {**sent, "system_prompt": 7}):
+        with pytest.raises(InvalidRequest):
+            before.with_what_fits(wrong)
