@@ -174,9 +174,7 @@ class _Client:
 
     async def start(self, start: Message) -> None:
         """Begin the response, by way of the middleware."""
-        self._waits_since = self._now()
-        await self._send(start)
-        self._waits_since = None
+        await self._hand(self._send, start)
 
     async def frame(self, frame: bytes) -> None:
         """Send a frame, past the middleware."""
@@ -186,8 +184,13 @@ class _Client:
 
     async def end(self) -> None:
         """End the response."""
+        await self._hand(
+            self._past, {"type": "http.response.body", "body": b"", "more_body": False}
+        )
+
+    async def _hand(self, send: Send, message: Message) -> None:
         self._waits_since = self._now()
-        await self._past({"type": "http.response.body", "body": b"", "more_body": False})
+        await send(message)
         self._waits_since = None
 
     async def left(self) -> None:

@@ -220,9 +220,8 @@ class Asking:
 
         Chainlit writes at a session's end what that has of it: what is older would come back.
         """
-        for other in [other for other in self._choices if other.thread_id == session.thread_id]:
-            self._choices[other], other.chat_settings = choice, choice.settings
-        self._choices[session], session.chat_settings = choice, choice.settings
+        for each in {session, *(s for s in self._choices if s.thread_id == session.thread_id)}:
+            self._choices[each], each.chat_settings = choice, choice.settings
         if session.has_first_interaction:
             kept = {**choice.kept, _PROFILE: session.chat_profile}
             await self._asked.data_layer.update_thread(session.thread_id, metadata=kept)
