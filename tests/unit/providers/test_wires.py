@@ -237,7 +237,8 @@ async def test_silence_has_a_deadline(
 ) -> None:
     async with played(wire, reply(wire.piece("a")), deadlines=late(phase)) as (provider, server):
         given = await outcome_of(provider, ASKED)
-        await server.left.wait()
+        if server.requests:  # else all of this process stood still until the deadline had passed
+            await server.left.wait()
     assert isinstance(given.error, TimedOut)
     assert (given.error.phase, given.error.streamed) == (phase, phase == "idle")
 
