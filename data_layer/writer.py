@@ -111,15 +111,20 @@ class Writer:
 
 @asynccontextmanager
 async def open_writer(database: Database) -> AsyncIterator[Writer]:
-    """Run a writer; on leaving, what waits is still written."""
+    """Run a writer; on leaving, what waits is still written. An error of the block stays what it is."""
     writer = Writer(database)
+    failure: Exception | None = None
     async with asyncio.TaskGroup() as tasks:
         run = tasks.create_task(writer.run())
         try:
             yield writer
+        except Exception as error:  # noqa: BLE001 - raised again below, where no group wraps it
+            failure = error
         finally:
             writer.close()
             await run  # here: a group that is left by an error cancels its tasks
+    if failure is not None:
+        raise failure
 
 
 def _run_all(connection: Connection, group: list[_Waiting]) -> list[Any]:

@@ -33,7 +33,8 @@ def create_command(
     user: User,
     name: Annotated[str, typer.Option(help="What it is for.")] = "command line",
     scope: Annotated[
-        list[Scope] | None, typer.Option(help="What it may do, once for each: read and chat.")
+        list[Scope] | None,
+        typer.Option(help="What it may do, once for each; by default read and chat."),
     ] = None,
     days: Annotated[
         int | None, typer.Option(min=1, help="How long it lasts; by default until it is revoked.")

@@ -59,6 +59,18 @@ def test_revision_that_is_none_is_said(tmp_path: Path) -> None:
     assert (done.returncode, "known are 0001" in done.stderr) == (1, True)
 
 
+def test_user_and_key_that_are_none_are_said(tmp_path: Path) -> None:
+    parley(tmp_path, "migrate")
+    listed = parley(tmp_path, "token", "list", "--user", "nobody")
+    parley(tmp_path, "token", "create", "--user", "ada")
+    revoked = parley(tmp_path, "token", "revoke", "none", "--user", "ada")
+    assert listed.stderr == (
+        "Parley: There is no user 'nobody': neither an identifier nor an id is that.\n"
+    )
+    assert revoked.stderr == "Parley: There is no such API key.\n"
+    assert (listed.returncode, revoked.returncode) == (1, 1)
+
+
 async def test_export_and_forget(tmp_path: Path, environment: dict[str, str]) -> None:
     async with serving(tmp_path, DEMO | environment) as process, client_of(process) as client:
         await chat(client, "My name is Ada Lovelace.", session_id="ada")
