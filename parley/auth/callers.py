@@ -55,8 +55,8 @@ def opens_page(connection: HTTPConnection) -> bool:
 class RequestLimits(Protocol):
     """How many requests one may make."""
 
-    async def check_request(self, owner: Owner | None) -> None:
-        """Count a request; raises `RateLimited`."""
+    async def check_request(self, owner: Owner | None, count: int = 1) -> None:
+        """Count a request, or what is as much as several; raises `RateLimited`."""
         ...
 
 

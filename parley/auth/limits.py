@@ -93,12 +93,15 @@ class Limits(Admission):
     def settle(self, turn_id: str, tokens: int | None) -> None:
         self._tasks.create_task(self._counters.settle(turn_id, tokens))
 
-    async def check_request(self, owner: Owner | None) -> None:
-        """Count a request; raises `RateLimited`."""
+    async def check_request(self, owner: Owner | None, count: int = 1) -> None:
+        """Count a request, or what is as much as several: half of a minute's at most.
+
+        Raises `RateLimited`.
+        """
         takes = [
-            _rate(f"requests:{who}", allowance.requests_a_minute)
+            _rate(f"requests:{who}", limit, min(count, max(1, limit // 2)))
             for who, allowance in self._counted(owner)
-            if allowance.requests_a_minute
+            if (limit := allowance.requests_a_minute)
         ]
         if takes and (refusal := await self._counters.take(None, takes)):
             raise _explained(refusal)
@@ -128,9 +131,8 @@ def _of_turn(who: str, allowance: Allowance, tokens: int) -> Iterator[Take]:
         yield Take(key, amount, allowance.tokens_a_day, midnight_in_s, Counted.TOKENS)
 
 
-def _rate(key: str, limit: int | None) -> Take:
-    assert limit
-    return Take(key, 1, limit, _MINUTE_S, Counted.RATE)
+def _rate(key: str, limit: int, amount: int = 1) -> Take:
+    return Take(key, amount, limit, _MINUTE_S, Counted.RATE)
 
 
 def _explained(refusal: Refusal) -> RateLimited:

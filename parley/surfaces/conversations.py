@@ -28,10 +28,11 @@ from parley.surfaces.conversation_shapes import (
     message_shape,
 )
 from parley.surfaces.following import resumable_frames
-from parley.surfaces.http.bodies import decode_body
+from parley.surfaces.http.bodies import decode_body, decoded
 from parley.surfaces.http.event_stream import EventStream
 from parley.surfaces.http.ids import idempotency_key
 from parley.surfaces.http.schema import giving, taking
+from parley.surfaces.kept import read_kept
 from parley.surfaces.owners import owner_of_api, uuid_or_missing
 
 LARGEST_PAGE = 100
@@ -70,7 +71,8 @@ def collection_routes(
     )
     async def create(request: Request) -> Response:
         owner, headers = owner_of_api(request, callers, Scope.CHAT)
-        body = await decode_body(request, NewConversation, body_limit_bytes)
+        said = await read_kept(request, callers, owner, body_limit_bytes)
+        body = decoded(said, NewConversation)
         made = await conversations.create(owner, body.title, body.metadata)
         where = {"location": f"{prefix}/conversations/{made.id}"}
         return json_answer(conversation_shape(made), 201, headers | where)
@@ -98,7 +100,8 @@ def conversation_routes(
     )
     async def change(request: Request, conversation_id: str) -> Response:
         owner, headers = owner_of_api(request, callers, Scope.CHAT)
-        body = await decode_body(request, ChangedConversation, body_limit_bytes)
+        said = await read_kept(request, callers, owner, body_limit_bytes)
+        body = decoded(said, ChangedConversation)
         title = None if body.title is msgspec.UNSET else body.title
         metadata: dict[str, Any] = {} if body.metadata is msgspec.UNSET else body.metadata
         if title is not None and not title.strip():

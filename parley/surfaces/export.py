@@ -24,12 +24,17 @@ from parley.surfaces.export_shapes import (
     markdown_turn,
     read_export,
 )
-from parley.surfaces.http.bodies import check_json, read_body
+from parley.surfaces.http.places import one_of
 from parley.surfaces.http.schema import giving, taking
+from parley.surfaces.kept import read_kept
 from parley.surfaces.owners import owner_of_api, uuid_or_missing
 
 _TYPES = {"json": "application/json", "markdown": "text/markdown; charset=utf-8"}
 _ENDINGS = {"json": "json", "markdown": "md"}
+# Each is in memory several times over, as what arrived, as objects and as rows: 130 MB for one of 50.
+_AT_ONCE = 2
+_PATIENCE_S = 30.0
+_MANY = "Too many conversations are being imported. Try again."
 
 
 def export_routes(
@@ -43,6 +48,7 @@ def export_routes(
 ) -> APIRouter:
     """Make the routes; an export that is brought back may have `limit_bytes`."""
     router = APIRouter(prefix=f"{prefix}/conversations", tags=["conversations"])
+    places = asyncio.Semaphore(_AT_ONCE)
 
     @router.get(
         "/{conversation_id}/export",
@@ -72,12 +78,12 @@ def export_routes(
     )
     async def bring(request: Request) -> Response:
         owner, headers = owner_of_api(request, callers, Scope.CHAT)
-        check_json(request)
-        body = await read_body(request, limit_bytes, limit_name="LIMIT_UPLOAD_BYTES")
-        # Megabytes take a while to read, which is others' time.
-        exported = await asyncio.to_thread(read_export, body)
-        turns = brought_turns(exported, message_limit_bytes, image_limit_bytes)
-        made = await conversations.bring(owner, exported.title, exported.metadata, turns)
+        async with one_of(places, _PATIENCE_S, _MANY):
+            body = await read_kept(request, callers, owner, limit_bytes, "LIMIT_UPLOAD_BYTES")
+            # Megabytes take a while to read, which is others' time.
+            exported = await asyncio.to_thread(read_export, body)
+            turns = brought_turns(exported, message_limit_bytes, image_limit_bytes)
+            made = await conversations.bring(owner, exported.title, exported.metadata, turns)
         where = {"location": f"{prefix}/conversations/{made.id}"}
         return json_answer(conversation_shape(made), 201, headers | where)
 

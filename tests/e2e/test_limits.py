@@ -145,6 +145,14 @@ def today() -> date:
     return datetime.now(UTC).date()
 
 
+async def test_what_is_kept_counts_by_its_size(guest: httpx2.AsyncClient) -> None:
+    large = {"metadata": {"a": "x" * 800_000}}
+    first = await guest.post("/api/v1/conversations", json=large)
+    second = await guest.post("/api/v1/conversations", json=large)
+    assert first.status_code == 201
+    refused(second, "20 times in a minute", 60)
+
+
 async def test_requests_a_minute(guest: httpx2.AsyncClient) -> None:
     """Of whatever kind; the probes and the files of the page are not counted."""
     for _ in range(19):  # the page was one

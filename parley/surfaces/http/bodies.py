@@ -21,7 +21,11 @@ async def decode_body(request: Request, shape: type[T], limit_bytes: int) -> T:
     JSON, for malformed JSON, and for a value that does not fit.
     """
     check_json(request)
-    body = await read_body(request, limit_bytes)
+    return decoded(await read_body(request, limit_bytes), shape)
+
+
+def decoded(body: bytes, shape: type[T]) -> T:
+    """Parse JSON of this shape; raises `InvalidRequest`."""
     try:
         return msgspec.json.decode(body, type=shape)
     except msgspec.ValidationError as error:

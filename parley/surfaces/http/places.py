@@ -1,8 +1,11 @@
-"""Places: how many sockets there may be, through every door together."""
+"""Places: how many sockets there may be, through every door together, and of what else there may be few."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from parley.chat.errors import RateLimited
 
 
 class Places:
@@ -29,3 +32,17 @@ class Places:
             self._taken[owner_id] -= 1
             if not self._taken[owner_id]:
                 del self._taken[owner_id]
+
+
+@asynccontextmanager
+async def one_of(places: asyncio.Semaphore, within_s: float, refusal: str) -> AsyncIterator[None]:
+    """Hold one of a few places; raises `RateLimited`, which says `refusal`, where none is free in time."""
+    try:
+        async with asyncio.timeout(within_s):
+            await places.acquire()
+    except TimeoutError:
+        raise RateLimited(refusal, retry_after_s=5) from None
+    try:
+        yield
+    finally:
+        places.release()

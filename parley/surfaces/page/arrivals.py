@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from starlette.types import Message, Receive
 
 from parley.chat.errors import InvalidRequest, ParleyError, RateLimited
+from parley.surfaces.http.places import one_of
 
 # Of one owner: being received, and waiting for that. A page sends all files of a message at once.
 _OWNERS_AT_ONCE = 2
@@ -16,6 +17,7 @@ _OWNERS_WAITING = 18
 # For their own files to arrive an owner may wait longer; no file takes more than this.
 _OWNERS_SLOT_S = 600.0
 _LEAST_BYTES_PER_S = 100_000
+_MANY = "Too many files are arriving. Try again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +47,12 @@ class Slots:
         self._asking[owner_id] += 1
         own = self._own.setdefault(owner_id, asyncio.Semaphore(_OWNERS_AT_ONCE))
         try:
-            async with _taken(own, _OWNERS_SLOT_S), _taken(self._all, self._slot_s):
+            async with one_of(own, _OWNERS_SLOT_S, _MANY), one_of(self._all, self._slot_s, _MANY):
                 yield
         finally:
             self._asking[owner_id] -= 1
             if not self._asking[owner_id]:
                 del self._asking[owner_id], self._own[owner_id]
-
-
-@asynccontextmanager
-async def _taken(slots: asyncio.Semaphore, within_s: float) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(within_s):
-            await slots.acquire()
-    except TimeoutError:
-        raise RateLimited("Too many files are arriving. Try again.", retry_after_s=5) from None
-    try:
-        yield
-    finally:
-        slots.release()
 
 
 def bounded(
