@@ -8,7 +8,7 @@ forgets what an interrupted one has got, and does not check; hub.py asks by its 
 import asyncio
 import hashlib
 import shutil
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import ExitStack, aclosing, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,24 @@ import aiohttp
 import filelock
 from huggingface_hub import hf_hub_url
 
-from parley.chat.errors import BrokenStream, ProtocolViolation, ProviderError, TooLarge, Unreachable
+from parley.chat.errors import (
+    BrokenStream,
+    ProtocolViolation,
+    ProviderError,
+    ProviderFault,
+    TooLarge,
+    Unreachable,
+)
+from parley.observability.logs import get_logger
 from providers.hub import ASK_S, Offer, hub_error, megabytes, refused
+
+logger = get_logger(__name__)
 
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=ASK_S, sock_read=30.0)
 _PIECE_BYTES = 1024 * 1024
 _WAIT_S = 0.2
+# Before each try in a row that brings nothing new; then it is given up.
+_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +46,10 @@ class Progress:
     total_bytes: int
 
 
-async def pull(offer: Offer) -> AsyncGenerator[Progress]:
+async def pull(offer: Offer, pauses_s: Sequence[float] = _PAUSES_S) -> AsyncGenerator[Progress]:
     """Fetch what was offered; the last progress is given once the file is in its place.
 
-    Leaving or cancelling keeps what has come, and the next pull goes on from there, without a byte
+    A download that breaks off goes on after a pause, as long as each try brings more. Leaving or cancelling keeps what has come, and the next pull goes on from there, without a byte
     twice. Several at once, in any processes, are one download: the others wait and show its
     progress. Raises `ProviderError`, and `TooLarge` where there is no room.
     """
@@ -49,7 +61,7 @@ async def pull(offer: Offer) -> AsyncGenerator[Progress]:
         await asyncio.sleep(_WAIT_S)
     with ExitStack() as held:
         held.callback(lock.release)
-        async with aclosing(_fetch(offer)) as sizes:
+        async with aclosing(_fetch(offer, pauses_s)) as sizes:
             async for size_bytes in sizes:
                 yield Progress(size_bytes, offer.size_bytes)
         with _disk(offer):
@@ -65,7 +77,7 @@ def _acquired(lock: filelock.BaseFileLock) -> bool:
     return True
 
 
-async def _fetch(offer: Offer) -> AsyncGenerator[int]:
+async def _fetch(offer: Offer, pauses_s: Sequence[float]) -> AsyncGenerator[int]:
     """Complete the blob, giving the bytes that are there."""
     if offer.blob.is_file():
         return
@@ -75,38 +87,81 @@ async def _fetch(offer: Offer) -> AsyncGenerator[int]:
     with closing(part):
         if part.size_bytes > offer.size_bytes:
             part.empty()
-        async with aclosing(_download(offer, part)) as sizes:
+        async with aclosing(_download(offer, part, pauses_s)) as sizes:
             async for size_bytes in sizes:
                 yield size_bytes
-    _check(offer, part)
+    if part.digest() != offer.sha256:
+        raise _spoiled(offer)
     offer.part.replace(offer.blob)
 
 
-def _check(offer: Offer, part: "_Part") -> None:
-    if part.digest() == offer.sha256:
-        return
+def _spoiled(offer: Offer) -> ProviderError:
+    """Delete what came, which is not the file."""
     offer.part.unlink()
-    raise hub_error(
+    return hub_error(
         ProtocolViolation,
         f"sent {offer.reference} with another checksum than it names. What came was deleted:"
         " pull it again.",
     )
 
 
-async def _download(offer: Offer, part: "_Part") -> AsyncGenerator[int]:
-    if part.size_bytes == offer.size_bytes:
-        return
-    async with _answer(offer, part) as response:
-        if response.status == 200:
-            part.empty()
-        async for piece in response.content.iter_chunked(_PIECE_BYTES):
-            with _disk(offer):
-                await asyncio.to_thread(part.write, piece)
-            yield part.size_bytes
-            if part.size_bytes > offer.size_bytes:
-                break  # it is not the file, and might never end
-    if part.size_bytes < offer.size_bytes:
-        raise _interrupted(offer, part)
+async def _download(offer: Offer, part: "_Part", pauses_s: Sequence[float]) -> AsyncGenerator[int]:
+    """Fetch what is missing, in as many stretches as it takes."""
+    tries = _Tries(part, pauses_s)
+    while part.size_bytes < offer.size_bytes:
+        async with aclosing(_stretch(offer, part, tries)) as sizes:
+            async for size_bytes in sizes:
+                yield size_bytes
+
+
+async def _stretch(offer: Offer, part: "_Part", tries: "_Tries") -> AsyncGenerator[int]:
+    """Fetch until it breaks off, and wait until the next try."""
+    try:
+        async with _answer(offer, part) as response:
+            if response.status == 200:
+                part.empty()
+            async for piece in response.content.iter_chunked(_PIECE_BYTES):
+                await _write(offer, part, piece)
+                yield part.size_bytes
+        if part.size_bytes < offer.size_bytes:
+            raise _interrupted(offer, part)
+    except ProviderError as error:
+        await tries.wait(error)
+
+
+async def _write(offer: Offer, part: "_Part", piece: bytes) -> None:
+    with _disk(offer):
+        await asyncio.to_thread(part.write, piece)
+    if part.size_bytes > offer.size_bytes:
+        raise _spoiled(offer)  # it might never end
+
+
+class _Tries:
+    """The tries to fetch a file: they go on as long as each brings more than any before."""
+
+    def __init__(self, part: "_Part", pauses_s: Sequence[float]) -> None:
+        """Begin with what there is of the file; `pauses_s` are waited after tries in vain."""
+        self._part = part
+        self._pauses_s = pauses_s
+        self._furthest = part.size_bytes
+        self._in_vain = 0
+        self._has_begun = False
+
+    async def wait(self, error: ProviderError) -> None:
+        """Wait until the next try; raises what ended the last one where there is to be none."""
+        if self._part.size_bytes > self._furthest:
+            self._furthest, self._in_vain, self._has_begun = self._part.size_bytes, 0, True
+        if self._in_vain == len(self._pauses_s) or not self._passes(error):
+            raise error
+        pause_s = self._pauses_s[self._in_vain]
+        self._in_vain += 1
+        logger.warning("Download broke off; it goes on", in_seconds=pause_s, reason=error.message)
+        await asyncio.sleep(pause_s)
+
+    def _passes(self, error: ProviderError) -> bool:
+        """Whether it may pass: what fails from the start may be wrong, and is said at once."""
+        outage = Unreachable | ProviderFault
+        return isinstance(error, BrokenStream) or (self._has_begun and isinstance(error, outage))
 
 
 @asynccontextmanager

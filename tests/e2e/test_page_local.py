@@ -41,10 +41,11 @@ async def test_a_model_is_fetched_by_a_click_and_answers(
                 await expect(answer_of(page)).to_contain_text(told)
             assert hub.sent_bytes == 0, "nothing is fetched unasked"
             await shot(page, "offer-desktop-light")
-            hub.cut_after = PIECE_BYTES + 5
+            hub.cut_after, hub.refused_then = PIECE_BYTES + 5, (403, "GatedRepo")
             fetch = page.get_by_role("button", name="Fetch it")
             await fetch.click()
-            await expect(answer_of(page)).to_contain_text("Pull again: it goes on there.")
+            await expect(answer_of(page)).to_contain_text("accept its licence")
+            hub.repo.refused = None
             hub.gate.clear()
             hub.begun.clear()
             await fetch.click()

@@ -36,12 +36,17 @@ class Repo:
 
 @dataclass
 class FakeHub:
-    """`cut_after`: bytes after which the next download breaks off. `garbled`: a byte is wrong."""
+    """`cut_after`: bytes after which the next download breaks off, each one where it `stays_cut`.
+
+    `refused_then` is what the repository refuses with from then on. `garbled`: a byte is wrong.
+    """
 
     repo: Repo
     url: str = ""
     content_url: str = ""
     cut_after: int | None = None
+    stays_cut: bool = False
+    refused_then: tuple[int, str] | None = None
     garbled: bool = False
     knows_range: bool = True
     # What a proxy gives in place of a file.
@@ -129,7 +134,9 @@ class FakeHub:
         return response
 
     async def _send(self, request: web.Request, response: web.StreamResponse, data: bytes) -> None:
-        cut, self.cut_after = self.cut_after, None
+        cut = self.cut_after
+        if not self.stays_cut:
+            self.cut_after = None
         for start in range(0, len(data), PIECE_BYTES):
             piece = data[start : start + PIECE_BYTES]
             if cut is not None and start + len(piece) > cut:
@@ -138,6 +145,7 @@ class FakeHub:
             self.sent_bytes += len(piece)
             self.begun.set()
             if cut is not None and start + len(piece) >= cut:
+                self.repo.refused = self.refused_then
                 assert request.transport is not None
                 request.transport.close()
                 return

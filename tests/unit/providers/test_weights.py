@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
@@ -42,8 +42,8 @@ def client(hub: FakeHub, tmp_path: Path) -> Hub:
     return Hub(hub.url, cache=tmp_path)
 
 
-async def pulled(offer: Offer) -> list[Progress]:
-    return [progress async for progress in pull(offer)]
+async def pulled(offer: Offer, pauses_s: Sequence[float] = ()) -> list[Progress]:
+    return [progress async for progress in pull(offer, pauses_s)]
 
 
 async def test_offer_says_what_it_would_be(hub: FakeHub, client: Hub) -> None:
@@ -94,6 +94,20 @@ async def test_broken_pull_goes_on_where_it_was(hub: FakeHub, client: Hub) -> No
     await pulled(offer)
     hub.assert_resumed(3 * PIECE_BYTES + 17)
     assert offer.path.read_bytes() == DATA
+
+
+async def test_broken_pull_tries_again_by_itself(hub: FakeHub, client: Hub) -> None:
+    hub.cut_after, hub.stays_cut = 5 * PIECE_BYTES, True
+    await pulled(offer := await look_up(MODEL, client), pauses_s=[0])
+    assert offer.path.read_bytes() == DATA
+    assert len(hub.ranges) > 2, "each try that brings more may be followed by another"
+
+
+async def test_tries_that_bring_nothing_more_come_to_an_end(hub: FakeHub, client: Hub) -> None:
+    hub.cut_after, hub.stays_cut, hub.knows_range = PIECE_BYTES, True, False
+    with pytest.raises(BrokenStream, match="Pull again"):
+        await pulled(await look_up(MODEL, client), pauses_s=[0, 0])
+    assert 3 <= len(hub.ranges) < 9, "the last bytes of a broken connection may be lost"
 
 
 async def test_cancelled_pull_keeps_what_came(hub: FakeHub, client: Hub) -> None:
