@@ -168,7 +168,7 @@ async def _open(app: DescribedApp, stack: AsyncExitStack) -> Engine:
         receipt_routes(receipts, callers, config.server.api_v1),
         download_routes(elements),
     )
-    places = Places(config.server.socket_limit, config.server.sockets_per_user)
+    places = Places(*config.server.sockets)
     app.router.routes.extend(socket_routes(engine, callers, places))
     sharing = SqlSharing(database, writer) if config.server.allow_sharing else None
     local = await stack.enter_async_context(open_suggestion(registry, config.providers))

@@ -108,13 +108,23 @@ class Limits(Admission):
 
     def _counted(self, owner: Owner | None) -> Iterator[tuple[str, Allowance]]:
         """Give by whom it is counted, and what each may use."""
-        config, address = self._config, current_address.get()
-        is_guest = owner is None or owner.identifier.startswith(_GUESTS)
+        config = self._config
         if owner is not None:
-            yield f"owner:{owner.id}", config.guest if is_guest else config.user
-        if is_guest and address and not is_loopback(address):
-            yield f"address:{household(address)}", config.guest
+            yield f"owner:{owner.id}", config.guest if _is_guest(owner) else config.user
+        if address := counted_address(owner):
+            yield f"address:{address}", config.guest
         yield "everyone", config.everyone
+
+
+def counted_address(owner: Owner | None) -> str:
+    """Give by which address, beside themselves, a guest or nobody is counted; empty for all others."""
+    address = current_address.get()
+    is_counted = address and _is_guest(owner) and not is_loopback(address)
+    return household(address) if is_counted else ""
+
+
+def _is_guest(owner: Owner | None) -> bool:
+    return owner is None or owner.identifier.startswith(_GUESTS)
 
 
 def _of_turn(who: str, allowance: Allowance, tokens: int) -> Iterator[Take]:

@@ -52,8 +52,8 @@ class ServerConfig:
     cors_allow_origins: tuple[str, ...]
     body_limit_bytes: int
     upload_limit: int
-    socket_limit: int
-    sockets_per_user: int
+    # In all, of a user, and of the guests of one address.
+    sockets: tuple[int, int, int]
     allow_guests: bool
     allow_sharing: bool
     operators: Operators
@@ -165,8 +165,11 @@ def _server(environment: Environment) -> ServerConfig:
         cors_allow_origins=environment.cors_allow_origins,
         body_limit_bytes=environment.limit_body_bytes,
         upload_limit=environment.limit_uploads,
-        socket_limit=environment.limit_sockets,
-        sockets_per_user=environment.limit_sockets_per_user,
+        sockets=(
+            environment.limit_sockets,
+            environment.limit_sockets_per_user,
+            environment.limit_guest_sockets,
+        ),
         allow_guests=_allow_guests(environment),
         allow_sharing=environment.allow_sharing,
         operators=Operators(environment.local_model_offer, _is_for_oneself(environment)),

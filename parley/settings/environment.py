@@ -356,6 +356,9 @@ class Environment(IdentityEnvironment, AllowanceEnvironment):
     limit_sockets_per_user: Count = Field(
         20, description="Open pages and sockets, per user and process."
     )
+    limit_guest_sockets: Count = Field(
+        100, description="The same for all guests of one address but this machine's own."
+    )
 
 
 def setting_names(field_name: str) -> list[str]:

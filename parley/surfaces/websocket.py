@@ -62,11 +62,11 @@ def socket_routes(engine: Engine, callers: Callers, places: Places) -> list[WebS
             logger.warning("Refused", path=websocket.url.path, code=error.code)
             await websocket.close(_REFUSED)
             return
-        if places.are_full(principal.owner.id):
+        if places.are_full(principal.owner):
             logger.warning("Refused", path=websocket.url.path, full=True)
             await websocket.close(_FULL)
             return
-        with places.one(principal.owner.id):
+        with places.one(principal.owner):
             await websocket.accept()
             await Line(websocket, engine, callers, principal).serve()
 

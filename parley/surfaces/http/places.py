@@ -5,33 +5,54 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+from parley.auth.limits import counted_address
 from parley.chat.errors import RateLimited
+from parley.chat.turns import Owner
 
 
 class Places:
-    """Counts sockets: all of them, and those of each owner."""
+    """Counts sockets: all of them, those of each owner, and those of the guests of one address.
 
-    def __init__(self, total: int = 1000, per_owner: int = 20) -> None:
+    Each socket without a cookie is another guest: one address could hold them all.
+    """
+
+    def __init__(self, total: int = 1000, per_owner: int = 20, per_address: int = 100) -> None:
         """Let there be so many at once."""
         self._total = total
         self._per_owner = per_owner
-        self._taken: Counter[str] = Counter()
+        self._per_address = per_address
+        self._of_owners: Counter[str] = Counter()
+        self._of_addresses: Counter[str] = Counter()
 
-    def are_full(self, owner_id: str) -> bool:
-        """Whether there is no place for one more of this owner."""
-        # A Counter does not keep what it is only asked for.
-        return self._taken.total() >= self._total or self._taken[owner_id] >= self._per_owner
+    def are_full(self, owner: Owner) -> bool:
+        """Whether there is no place for one more of this owner, from where the request comes."""
+        return (
+            # A Counter does not keep what it is only asked for.
+            self._of_owners.total() >= self._total
+            or self._of_owners[owner.id] >= self._per_owner
+            or self._of_addresses[counted_address(owner)] >= self._per_address
+        )
 
     @contextmanager
-    def one(self, owner_id: str) -> Iterator[None]:
+    def one(self, owner: Owner) -> Iterator[None]:
         """Hold a place; ask `are_full` first."""
-        self._taken[owner_id] += 1
-        try:
+        address = counted_address(owner)
+        with _one_more(self._of_owners, owner.id), _one_more(self._of_addresses, address):
             yield
-        finally:
-            self._taken[owner_id] -= 1
-            if not self._taken[owner_id]:
-                del self._taken[owner_id]
+
+
+@contextmanager
+def _one_more(counter: Counter[str], key: str) -> Iterator[None]:
+    if not key:
+        yield
+        return
+    counter[key] += 1
+    try:
+        yield
+    finally:
+        counter[key] -= 1
+        if not counter[key]:
+            del counter[key]
 
 
 @asynccontextmanager

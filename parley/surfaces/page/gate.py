@@ -83,13 +83,13 @@ class Gate:
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Accept a socket of somebody who is known; what it says is for socket.py to check."""
         owner = current_owner.get()
-        if owner is None or self._places.are_full(owner.id):
+        if owner is None or self._places.are_full(owner):
             logger.warning("Refused", path=scope["path"], full=owner is not None)
             await receive()
             await send({"type": "websocket.close", "code": 1013 if owner else 1008})
             return
         leave_with(scope, _RELOAD)
-        with self._places.one(owner.id):
+        with self._places.one(owner):
             wire = Wire(receive, send)
             await self._app(scope, wire.receive, wire.send)
 

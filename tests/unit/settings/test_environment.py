@@ -111,6 +111,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "limit_queued_turns": ("8", 8),
     "limit_sockets": ("9", 9),
     "limit_sockets_per_user": ("2", 2),
+    "limit_guest_sockets": ("3", 3),
 }
 REQUIRED_BY_OTHERS = {"ALLOW_GUESTS": "true", "PARLEY_SECRET": SECRET}
 WRONG = {

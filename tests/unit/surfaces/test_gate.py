@@ -1,6 +1,9 @@
 """The gate before Chainlit's routes: what it refuses, and what it tells a browser."""
 
 import asyncio
+from contextlib import ExitStack
+from contextvars import copy_context
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -9,7 +12,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message
 
 from parley.chat.errors import InvalidRequest
-from parley.chat.owner import current_owner
+from parley.chat.owner import current_address, current_owner
 from parley.chat.turns import Owner
 from parley.surfaces.http.bodies import read_body
 from parley.surfaces.http.places import Places
@@ -138,6 +141,34 @@ async def test_sockets_are_for_those_who_are_known_and_counted() -> None:
         assert await knock(gate, SOMEBODY) == ["websocket.close"]
         leave.set()
     assert [task.result() for task in inside] == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("identifier", "address", "are_full"),
+    [
+        ("guest:x", "192.0.2.7", True),
+        ("guest:x", "192.0.2.8", False),
+        ("guest:x", "127.0.0.1", False),
+        ("guest:x", "", False),
+        ("https://issuer.example|ada", "192.0.2.7", False),
+    ],
+)
+def test_guests_of_one_address_cannot_have_all_sockets(
+    identifier: str, address: str, *, are_full: bool
+) -> None:
+    places = Places(9, per_address=2)
+
+    def look() -> None:
+        with ExitStack() as stack:
+            for known in ("192.0.2.7", "127.0.0.1", ""):
+                current_address.set(known)
+                for _ in range(2):
+                    stack.enter_context(places.one(Owner(str(uuid4()), "guest:y")))
+            current_address.set(address)
+            assert places.are_full(Owner(str(uuid4()), identifier)) == are_full
+        assert not places.are_full(Owner(str(uuid4()), identifier)), "they are free again"
+
+    copy_context().run(look)
 
 
 async def test_one_user_cannot_have_all_sockets() -> None:
