@@ -39,7 +39,7 @@ class ReceiptTexts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PageTexts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What public/page.js says where Chainlit's page has no words, or English ones only."""
+    """What public/page/ says where Chainlit's page has no words, or English ones only."""
 
     profile: str
     theme: str

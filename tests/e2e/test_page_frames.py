@@ -1,4 +1,4 @@
-"""The page's script, and the frames that its socket gets: against a server that only sends."""
+"""The page's scripts, and the frames that its socket gets: against a server that only sends."""
 
 import http
 from collections.abc import AsyncIterator
@@ -12,8 +12,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 FRAMES = 50
-SCRIPT = Path("public/page.js").read_bytes()
-HTML = b'<!doctype html><link rel="icon" href="data:,"><script src="/public/page.js"></script>'
+HTML = b'<!doctype html><link rel="icon" href="data:,"><script type="module" src="/public/page.js"></script>'
 # Who draws after each task asks for it in a microtask, as React does. The first frame keeps the page busy until all
 # the others wait; one handler fails.
 READ = """
@@ -36,14 +35,15 @@ READ = """
 
 @pytest.fixture
 async def sender() -> AsyncIterator[Server]:
-    """A server that has the script, and a socket that sends at once all it has and goes."""
+    """A server that has the scripts, and a socket that sends at once all it has and goes."""
 
     def page(_: ServerConnection, request: Request) -> Response | None:
         if request.path == "/socket":
             return None
         is_script = request.path.endswith(".js")
         headers = Headers({"content-type": "text/javascript" if is_script else "text/html"})
-        return Response(http.HTTPStatus.OK, "OK", headers, SCRIPT if is_script else HTML)
+        body = Path(request.path.lstrip("/")).read_bytes() if is_script else HTML
+        return Response(http.HTTPStatus.OK, "OK", headers, body)
 
     async def send(socket: ServerConnection) -> None:
         for number in range(FRAMES):

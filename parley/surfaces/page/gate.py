@@ -107,7 +107,11 @@ class Gate:
                 headers = MutableHeaders(scope=message)
                 headers["x-content-type-options"] = "nosniff"
                 headers["referrer-policy"] = "no-referrer"
-                if headers.get("content-type", "").startswith("text/html"):
+                kind = headers.get("content-type", "")
+                if kind.startswith("text/javascript"):
+                    # Whose name has no digest: after an update old and new would be mixed.
+                    headers.setdefault("cache-control", "no-cache")
+                if kind.startswith("text/html"):
                     # A file that waits has a stricter one.
                     images = " ".join(self._config.image_hosts)
                     policy = _POLICY.format(scripts=allowed_scripts(), images=images)

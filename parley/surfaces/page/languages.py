@@ -41,7 +41,7 @@ def language_routes(who: Callable[[Request], Awaitable[PersistedUser]]) -> list[
         tag, texts = chainlit_tag(language), texts_of(language)
         told = msgspec.json.decode((await chainlit.server.project_translations(tag)).body)
         correct(told["translation"], corrections().get(language_of(tag), {}))
-        # What public/page.js calls what Chainlit has no words for, and the document: Chainlit's
+        # What public/page/names.js calls what Chainlit has no words for, and the document: Chainlit's
         # says that it is English, and so it would be read aloud.
         ours = {"again": texts.run_again, "details": texts.details, "model": texts.model}
         ours |= msgspec.to_builtins(texts.page)

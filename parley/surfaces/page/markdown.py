@@ -1,7 +1,7 @@
 """Markdown as the page shows it: text with colons and prices whole, and formulas as formulas.
 
 The page's renderer takes ``:name`` for a directive and drops it: ``nginx:latest`` would show as
-``nginx``. A character reference in place of the colon restores it, and public/page.js takes it back
+``nginx``. A character reference in place of the colon restores it, and public/page/copied.js takes it back
 from what is copied; in code it would show, so code is left alone. What dollars are, maths.py says.
 Only for the page: what is stored, and what other surfaces get, stays as the model wrote it.
 

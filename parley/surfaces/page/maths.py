@@ -4,7 +4,7 @@ The page's renderer pairs any two dollars: of ``$5 and $6`` it would make a form
 ``$$`` would take all that follows. And it knows neither ``\(…\)`` nor ``\[…\]``, which many models
 write, nor a formula on a line of its own unless its dollars are on lines of theirs. So each dollar is
 decided here: a formula is given to the renderer in its own form, every other dollar as a character
-reference. public/page.js takes both back from what is copied.
+reference. public/page/copied.js takes both back from what is copied.
 
 The rules for single dollars are Pandoc's (https://pandoc.org/MANUAL.html#math), and stricter ones
 for what may be money. A formula of single dollars is on one line, and none crosses a blank line.

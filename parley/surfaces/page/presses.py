@@ -91,7 +91,7 @@ class Presses:
         await self._asking.show(session)
 
     async def new(self, session: WebsocketSession, _: Owner, __: str) -> None:
-        """Begin a new chat: the page does it, as its own button does (public/page.js)."""
+        """Begin a new chat: the page does it, as its own button does (public/page/)."""
         await ChainlitEmitter(session).emit("new_chat", {})
 
     async def fetch(self, session: WebsocketSession, _: Owner, step_id: str) -> None:

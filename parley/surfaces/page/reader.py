@@ -172,7 +172,7 @@ class _Reader:
         self._end = TurnState.COMPLETED
 
     async def read(self) -> None:
-        # By this the page names what it stops (public/page.js).
+        # By this the page names what it stops (public/page/).
         await self._emitter.emit("runs", {"turn_id": self._turn.id})
         await self._emitter.task_start()  # type: ignore[no-untyped-call]  # Chainlit has no type here
         # A run without a text is what the page shows as one that is waited for.

@@ -1,7 +1,7 @@
 """Receiving: what the page is told of the messages that it sends, which Chainlit's never asks.
 
 A message into a connection that is dead, and not known to be, reaches nobody. The page keeps each
-until it hears that it is here, and sends it again by its next connection (public/page.js).
+until it hears that it is here, and sends it again by its next connection (public/page/).
 """
 
 from collections.abc import Mapping

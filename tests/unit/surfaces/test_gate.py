@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message
 
 from parley.chat.errors import InvalidRequest
@@ -44,6 +44,14 @@ async def test_what_is_no_page_is_not_taken_for_one() -> None:
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
     assert "content-security-policy" not in headers
+
+
+@pytest.mark.parametrize("own", [{}, {"cache-control": "immutable"}])
+async def test_a_script_whose_name_has_no_digest_is_asked_for_again(own: dict[str, str]) -> None:
+    """After an update old and new ones would be mixed."""
+    script = Response("x", media_type="text/javascript", headers=own)
+    headers = (await ask(script, "GET", "/public/page.js")).headers
+    assert headers["cache-control"] == own.get("cache-control", "no-cache")
 
 
 @pytest.mark.parametrize(

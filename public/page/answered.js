@@ -1,0 +1,44 @@
+/* Answers that the page takes as they come, and must not. */
+const { fetch } = window;
+const latest = new Map(); // by what was asked
+let before = Promise.resolve();
+let user; // the last that was heard of who is signed in
+
+const sameAsLatest = async (asked, question) => {
+  const response = await asked;
+  const later = latest.get(question);
+  if (later === asked) return response.clone();
+  return sameAsLatest(later, question).catch(() => response);
+};
+
+const whole = async (asked) => (await asked).clone().arrayBuffer();
+
+const RULES = {
+  // The page keeps what comes last of its list of threads, and where two ask for it, an answer from before the first
+  // message may come after one from behind it. Whoever asked earlier gets what the latest question was answered.
+  '/project/threads': (asked, question) => {
+    latest.set(question, asked);
+    return sameAsLatest(asked, question);
+  },
+  // A thread is opened by two connections, each made when a cookie was given for it. Only the second names the thread,
+  // and the one that is made last stays: cookies are handed over in the order in which they were asked for, or the
+  // page would wait for its thread forever.
+  '/set-session-cookie': (asked) => {
+    before = Promise.allSettled([before, whole(asked)]).then(() => asked);
+    return before;
+  },
+  // Where this fails, Chainlit's page goes to the sign-in: also where only the network is away, or the server fails.
+  '/user': async (asked) => {
+    const response = await asked.catch(() => undefined);
+    if (!response || response.status >= 500) return user?.clone() ?? asked;
+    user = response.clone();
+    return response;
+  },
+};
+
+window.fetch = (input, init) => {
+  const asked = fetch(input, init);
+  const url = String(input.url ?? input);
+  const path = Object.keys(RULES).find((end) => url.endsWith(end));
+  return path ? RULES[path](asked, String(init?.body)) : asked;
+};

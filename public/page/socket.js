@@ -1,0 +1,97 @@
+/* The page's socket: what passes through it is looked at, and handed over together. */
+import { chat, TOLD } from './chat.js';
+import { keep, take, toSayAgain } from './untaken.js';
+
+const EVENT = /^42\["(\w+)"/; // as Socket.IO writes one
+const nameOf = (frame) => EVENT.exec(frame)?.[1];
+const saidIn = (frame) => JSON.parse(frame.slice(2));
+const frameOf = (name, said) => '42' + JSON.stringify([name, said]);
+
+/* The server says in `ready` how long a message may be. One that is longer it is told of, and not sent: the socket
+   would be closed for such a frame, again and again, and nobody would be told why. */
+const fitting = (said, mostBytes) => {
+  const bytes = new TextEncoder().encode(said.message.output).length;
+  return bytes > mostBytes ? { ...said, message: { ...said.message, output: '' }, bytes } : said;
+};
+
+const reported = (task) => {
+  try {
+    task();
+  } catch (error) {
+    reportError(error);
+  }
+};
+
+/* Frames that wait are handed over together. Chainlit draws the page anew after each task in which one came, and a
+   thread that opens brings a hundred: drawn once and not as often, it is there a fifth of a second sooner. */
+window.WebSocket = class extends WebSocket {
+  #session;
+  #chat; // the one that was shown when it was opened
+  #mostBytes; // none until it is ready: what is sent before its thread was shown, would not be shown in it
+
+  constructor(...made) {
+    super(...made);
+    this.addEventListener('open', () => {
+      this.#chat = chat;
+    });
+  }
+
+  send(frame) {
+    if (String(frame).startsWith('40{')) this.#session = saidIn(frame).sessionId;
+    const say = this.#SAYING[nameOf(frame)];
+    if (say) say(frame);
+    else super.send(frame);
+  }
+
+  #SAYING = {
+    __proto__: null,
+    client_message: (frame) => {
+      // What runs next has no name yet.
+      chat.turn = undefined;
+      const [, said] = saidIn(frame);
+      keep(said, this.#session, this.#mostBytes ? this : null);
+      if (this.#mostBytes) this.#sayMessage(said);
+    },
+    edit_message: (frame) => {
+      chat.turn = undefined;
+      super.send(frame);
+    },
+    // It names what ran when it was pressed: it may come late.
+    stop: (frame) => super.send(chat.turn ? frameOf('stop', { turn_id: chat.turn }) : frame),
+  };
+
+  #sayMessage(said) {
+    super.send(frameOf('client_message', fitting(said, this.#mostBytes)));
+  }
+
+  #hear(frame) {
+    const name = nameOf(frame);
+    const heard = this.#HEARING[name] ?? (this.#chat === chat && Object.hasOwn(TOLD, name) && TOLD[name]);
+    if (heard) heard(saidIn(frame)[1]);
+  }
+
+  #HEARING = {
+    __proto__: null,
+    ready: ({ most_bytes: mostBytes }) => {
+      this.#mostBytes = mostBytes;
+      for (const said of toSayAgain(this.#session, this)) this.#sayMessage(said);
+    },
+    taken: take,
+  };
+
+  set onmessage(handler) {
+    const waiting = [];
+    const { port1: later, port2: bell } = new MessageChannel();
+    const handOver = () => {
+      for (const event of waiting.splice(0)) {
+        reported(() => handler.call(this, event));
+        reported(() => this.#hear(event.data));
+      }
+    };
+    later.onmessage = handOver;
+    this.addEventListener('close', handOver);
+    super.onmessage = (event) => {
+      if (waiting.push(event) === 1) bell.postMessage(null);
+    };
+  }
+};
