@@ -138,8 +138,10 @@ class Attempts:
                     "Another model is asked",
                     turn_id=self._turn.id,
                     failed=route.info.id,
+                    failed_model=route.upstream_model,
                     error=kind,
-                    model=following.info.id,
+                    following=following.info.id,
+                    model=following.upstream_model,
                 )
                 reason = f"failover after {kind}"
                 self._route = following

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from structlog.testing import capture_logs
 from typing_extensions import override
 
 from parley.chat.turns import TurnState
@@ -80,11 +81,14 @@ async def test_next_answer_is_of_the_model_that_there_is_now(
             assert first.lists == lists, "not asked ahead of each answer"
         async with running("n", port, "context_window = 4096") as second:
             threads = [str(uuid4()) for _ in range(4)]
-            answers = await asyncio.gather(*(asked(bench, thread_id=one) for one in threads))
+            with capture_logs() as lines:
+                answers = await asyncio.gather(*(asked(bench, thread_id=one) for one in threads))
             assert answers[0] == [
                 ("m", "", "ModelMissing"),
                 ("n", "failover after ModelMissing", "completed"),
             ]
+            told = next(line for line in lines if line["event"] == "Another model is asked")
+            assert (told["failed_model"], told["model"]) == ("m", "n")
             assert second.lists <= 4, "one question for all"
             lists = second.lists
             assert await asked(bench) == [("n", "", "completed")]
