@@ -84,9 +84,30 @@ def fault(
     With `quotes` it is the provider's, who may repeat what it was asked: no log has it then.
     `advice` says what to do where no setting is wrong.
     """
-    said = one_line(said, connection.api_key, connection.query)
-    happened = f"{connection.name} {_HAPPENED[error]}" + (f" ({status})" if status else "")
     advice = advice or _ADVICE[error].format(connection=connection)
+    return _made(error, connection, (_HAPPENED[error], said, advice), status, quotes=quotes)
+
+
+def key_wanted(
+    connection: Connection, said: str, status: int | None = None, *, quotes: bool = False
+) -> ProviderError:
+    """Make the error of a refusal where no key had been sent."""
+    words = ("wants a key, and none is set", said, f"Set {connection.key_setting}.")
+    return _made(CredentialsRefused, connection, words, status, quotes=quotes)
+
+
+def _made(
+    error: type[ProviderError],
+    connection: Connection,
+    words: tuple[str, str, str],
+    status: int | None,
+    *,
+    quotes: bool,
+) -> ProviderError:
+    """Make an error of what happened, what was said of it, and what to do."""
+    happened, said, advice = words
+    said = one_line(said, connection.api_key, connection.query)
+    happened = f"{connection.name} {happened}" + (f" ({status})" if status else "")
     shortly = f"{happened}. {advice}"
     return error(
         f"{happened}: {said.rstrip('.')}. {advice}" if said else shortly,
@@ -119,9 +140,14 @@ def unanswered(connection: Connection, seconds: float) -> TimedOut:
 
 
 def refusal(
-    connection: Connection, status: int, headers: Mapping[str, str], body: bytes
+    connection: Connection,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    keyed: bool = True,
 ) -> ProviderError:
-    """Make the error of an answer whose status is not success."""
+    """Make the error of an answer whose status is not success; `keyed`: a key had been sent."""
     complaint = read_body(body)
     error = by_status(status, complaint)
     said, quotes, advice = complaint.text, True, ""
@@ -135,7 +161,10 @@ def refusal(
         said = f"nothing is at this address{hint} ({said or 'no body'})"
     elif error is RequestRefused and status in _UNDERSTOOD and body.lstrip()[:1] in {b"{", b"["}:
         advice = f"Change what it names, or check {connection.model_setting}."
-    made = fault(error, connection, said, status=status, quotes=quotes, advice=advice)
+    if error is CredentialsRefused and not keyed:
+        made = key_wanted(connection, said, status, quotes=quotes)
+    else:
+        made = fault(error, connection, said, status=status, quotes=quotes, advice=advice)
     made.retry_after_s = retry_after(headers.get("Retry-After"))
     return made
 

@@ -20,7 +20,7 @@ from parley.chat.errors import CredentialsRefused, ModelMissing, RequestRefused,
 from parley.chat.models import CompletionRequest, Sampling, Tokenizer
 from parley.chat.ports import Provider
 from providers.config import Connection
-from providers.faults import fault
+from providers.faults import fault, key_wanted
 from providers.openai_compatible import FIRST_LISTED, OpenAICompatible, base_url
 from providers.openai_request import COMPATIBLE, ENDPOINT, render
 
@@ -136,6 +136,8 @@ class HuggingFace(OpenAICompatible):
         token = own or self.connection.api_key or _NO_TOKEN
         if self._routed and not token.startswith("hf_"):
             said = "the router takes tokens that begin with hf_ only"
+            if token == _NO_TOKEN:
+                raise key_wanted(self.connection, said)
             raise fault(CredentialsRefused, self.connection, said)
         return token
 

@@ -28,6 +28,8 @@ from providers.faults import fault, network_fault, refusal, unanswered
 _REFUSAL_BODY_S = 2.0
 _MAX_REFUSAL_BYTES = 64 * 2**10
 _MAX_BODY_BYTES = 4 * 2**20
+# The headers that keys travel in; one may be in a query too.
+_SENT_AS = ("Authorization", "x-goog-api-key")
 
 
 class Transport:
@@ -157,7 +159,9 @@ class Transport:
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> ProviderError:
         body = await self._said(response)
-        return refusal(self.connection, response.status, response.headers, body)
+        sent = response.request_info.headers
+        keyed = any(name in sent for name in _SENT_AS) or bool(self.connection.query)
+        return refusal(self.connection, response.status, response.headers, body, keyed=keyed)
 
     async def _said(self, response: aiohttp.ClientResponse) -> bytes:
         """Read the body of what is no answer, as far as it comes soon."""

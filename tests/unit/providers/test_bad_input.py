@@ -19,7 +19,7 @@ from parley.chat.messages import Message, Role, ToolCallPart
 from parley.chat.models import CompletionRequest, Health, HealthState, Sampling
 from parley.surfaces.sentences import error_text
 from parley.surfaces.texts import texts_of
-from providers import gemini_request, openai_compatible, openai_request
+from providers import gemini_request, huggingface, openai_compatible, openai_request
 from providers.config import Deadlines, ProvidersConfig
 from providers.faults import fault, refusal
 from providers.standard import standard
@@ -94,6 +94,41 @@ async def test_address_that_leads_nowhere_is_named(wire: Wire, url: str, key: st
     assert type(given.error) is Unreachable
     assert "Check THE_URL, and that the server runs." in given.error.message
     assert KEY not in given.error.message
+
+
+@pytest.mark.parametrize("wire", [OPENAI, *ALL], ids=lambda wire: wire.name)
+@pytest.mark.parametrize("status", [401, 403])
+async def test_missing_key_is_told_with_what_gives_it(wire: Wire, status: int) -> None:
+    reply = json_reply(openais("You didn't provide an API key."), status)
+    async with played(wire, reply, key=None) as (provider, _):
+        given = await outcome_of(provider, ASKED)
+    assert isinstance(given.error, CredentialsRefused)
+    name = wire.name.partition(" ")[0]
+    assert given.error.message == (
+        f"{name} wants a key, and none is set ({status}): You didn't provide an API key. Set THE_KEY."
+    )
+    german = error_text(texts_of("de"), given.error.message)
+    assert german.startswith(f"{name} will einen Schlüssel, und es ist keiner gesetzt ({status})")
+
+
+async def test_router_without_a_token_says_what_gives_one() -> None:
+    config = ProvidersConfig(hf_by_users=True)
+    provider = huggingface.open_provider(standard("huggingface", config), ASKED.sampling)
+    given = await outcome_of(provider, ASKED)
+    await provider.aclose()
+    assert given.error is not None
+    assert given.error.message.startswith("huggingface wants a key, and none is set: the router")
+    assert given.error.message.endswith("Set HF_TOKEN, or sign in with Hugging Face.")
+
+
+async def test_key_in_a_query_may_be_the_one_that_is_refused() -> None:
+    async with played(OPENAI, json_reply({}, 401), key=None) as (provider, _):
+        keyed = replace(provider.connection, query="sig=s3cret-s3cret")  # type: ignore[attr-defined]
+        other = OPENAI.opens(keyed, ASKED.sampling)
+        given = await outcome_of(other, ASKED)
+        await other.aclose()
+    assert given.error is not None
+    assert given.error.message == "openai does not accept the key (401). Check THE_KEY."
 
 
 async def health(wire: Wire, reply: Reply, deadlines: Deadlines = LONG) -> Health:

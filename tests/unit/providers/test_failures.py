@@ -81,9 +81,9 @@ def error_event(data: bytes) -> bytes:
 
 
 REFUSED: dict[str, tuple[Reply, type[ProviderError], str]] = {
-    "401, empty": (body(b"", "text/plain", 401), CredentialsRefused, "does not accept the key (401). Check OPENAI_API_KEY."),
+    "401, empty": (body(b"", "text/plain", 401), CredentialsRefused, "wants a key, and none is set (401). Set OPENAI_API_KEY."),
     "403": (json_reply(said("no such project"), 403), CredentialsRefused, "no such project"),
-    "400 about the key, Gemini": (json_reply([said("API key not valid.")], 400), CredentialsRefused, "Check OPENAI_API_KEY"),
+    "400 about the key, Gemini": (json_reply([said("API key not valid.")], 400), CredentialsRefused, "Set OPENAI_API_KEY"),
     "404, no such model": (json_reply(said("The model `x` does not exist", code="model_not_found"), 404), ModelMissing, "Check OPENAI_MODEL"),
     "400, no such model": (json_reply(said("Model x was not found"), 400), ModelMissing, "Check OPENAI_MODEL"),
     "404, wrong address": (json_reply({"detail": "Not Found"}, 404), RequestRefused, "nothing is at this address (Not Found). Check OPENAI_BASE_URL"),

@@ -127,7 +127,8 @@ def provider_faults() -> list[str]:
     said = [fault(kind, HOUSE, "the server's own words", status=418).message for kind in FAULTS]
     late = [*(timed_out(HOUSE, phase).message for phase in PHASES), unanswered(HOUSE, 2).message]
     understood = refused(HOUSE, 400, {}, b'{"error": "the server\'s own words"}').message
-    return [*bare, *said, *late, understood]
+    unkeyed = refused(HOUSE, 401, {}, b'"the server\'s own words"', keyed=False).message
+    return [*bare, *said, *late, understood, unkeyed]
 
 
 def test_every_code_has_a_text() -> None:
