@@ -68,7 +68,7 @@ class Visitors:
         try:
             principal = await self._recognised(connection)
         except ParleyError as error:
-            await refuse(error, scope, receive, send)
+            await refuse(await self._counted(error, connection), scope, receive, send)
             return
         if cookies := handed_cookies(connection):
             send = with_cookies(send, *cookies)
@@ -89,6 +89,18 @@ class Visitors:
         finally:
             current_address.reset(address)
             current_owner.reset(owner)
+
+    async def _counted(self, error: ParleyError, connection: HTTPConnection) -> ParleyError:
+        """Count a request whose credentials do not hold as nobody's; give what it is refused with."""
+        address = current_address.set(self._callers.address(connection))
+        try:
+            if self._callers.limits:
+                await self._callers.limits.check_request(None)
+        except ParleyError as too_many:
+            return too_many
+        finally:
+            current_address.reset(address)
+        return error
 
     async def _recognised(self, connection: HTTPConnection) -> Principal | None:
         principal = await self._callers.identify(connection)

@@ -1,16 +1,32 @@
 """Opening the page makes a guest; nothing else does."""
 
+import httpx2
 import pytest
+from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
+from typing_extensions import override
 
-from parley.auth.callers import Callers
+from parley.auth.callers import Callers, Way
 from parley.auth.guests import Guests
 from parley.auth.keys import Secret
+from parley.auth.limits import Allowance, LimitConfig, open_limits
+from parley.auth.principal import Principal
+from parley.chat.errors import Unauthenticated
 from parley.chat.owner import current_owner
+from parley.live.memory_counters import MemoryCounters
 from parley.surfaces.account.revocation import Revocations
 from parley.surfaces.account.visitors import Visitors
 from tests.unit.surfaces.asgi import client_of
+
+
+class Wrong(Way):
+    """Credentials that never hold."""
+
+    @override
+    async def identify(self, connection: HTTPConnection) -> Principal | None:
+        raise Unauthenticated("This key is unknown.")
+
 
 SECRET = Secret("s" * 32)
 GUESTS = Guests(SECRET, secure=False)
@@ -87,3 +103,21 @@ async def test_the_owner_does_not_outlive_the_request() -> None:
     async with client_of(visitors()) as client:
         await client.get("/", headers=PAGE)
     assert current_owner.get() is None
+
+
+async def test_credentials_that_do_not_hold_count_for_their_address() -> None:
+    callers = Callers(SECRET, GUESTS, allow_guests=False)
+    callers.use([Wrong()])
+    config = LimitConfig(guest=Allowance(requests_a_minute=2))
+    async with open_limits(config, MemoryCounters()) as limits:
+        callers.limits = limits
+        app = Visitors(who, callers=callers, revocations=Revocations())
+        statuses = [await status_from(app, "192.0.2.7") for _ in range(3)]
+        assert statuses == [401, 401, 429]
+        assert await status_from(app, "192.0.2.8") == 401
+
+
+async def status_from(app: Visitors, peer: str) -> int:
+    transport = httpx2.ASGITransport(app=app, client=(peer, 50000))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://chat.example") as client:
+        return (await client.get("/api/v1/models")).status_code
