@@ -75,7 +75,7 @@ try:
 except ConfigurationError as error:
     sys.stderr.write(f"{error}\n")
     sys.exit(EXIT_CODE)
-environment.prepare(ROOT, config.secret.derive("chainlit login")[-1].hex())
+take_away = environment.prepare(ROOT, config.secret.derive("chainlit login")[-1].hex())
 
 # Chainlit reads its environment when it is imported: not before this line.
 from data_layer.chainlit_layer import ChainlitLayer  # noqa: E402
@@ -106,6 +106,7 @@ async def lifespan(app: DescribedApp) -> AsyncIterator[dict[str, Any]]:
     (parley/cli.py).
     """
     async with AsyncExitStack() as stack:
+        stack.callback(take_away)
         with _explained(app):
             engine = await _open(app, stack)
         # What was imported lives as long as the process: kept out of the garbage collector's

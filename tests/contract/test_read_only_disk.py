@@ -5,6 +5,7 @@ In a process with mounts of its own, which needs the right to make them (root ha
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -17,7 +18,7 @@ import pytest
 from data_layer.local_storage import LocalStorage
 from data_layer.storage import StorageConfig
 from parley.chat.errors import StorageUnavailable
-from tests.server import ROOT
+from tests.server import ROOT, bare_environment
 
 SERVE = """
 import asyncio, json, subprocess, sys
@@ -139,6 +140,45 @@ def test_disk_that_is_read_only_is_said_and_loses_nothing(tmp_path: Path) -> Non
         "texts again": texts,
         "parts": [],
     }
+
+
+INSTALLED = ("app.py", "chainlit.md", ".chainlit/config.toml", "public/page.js")
+PACKAGES = ("parley", "providers", "data_layer")
+# What is mounted over itself can be made read-only.
+SEALED = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && exec "$2" -c "$3"'
+IMPORT = """
+import app, json
+from pathlib import Path
+import chainlit.config as page
+page.init_config()
+script = Path(page.public_dir, "page.js")
+print(json.dumps([str(app.ROOT), script.is_file(), page.config.ui.name, "chat" in page.config.load_translation("de-DE")]))
+"""
+
+
+def test_what_is_installed_read_only_serves(tmp_path: Path) -> None:
+    if (command := own_mounts()) is None:
+        pytest.xfail("nobody may mount anything on this machine")
+    installed, data, scratch = (tmp_path / name for name in ("app", "data", "scratch"))
+    for name in INSTALLED:
+        (installed / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, installed / name)
+    for name in PACKAGES:
+        shutil.copytree(ROOT / name, installed / name)
+    data.mkdir()
+    scratch.mkdir()
+    ran = subprocess.run(
+        [*command, "sh", "-c", SEALED, "sh", str(installed), sys.executable, IMPORT],
+        cwd=data,
+        env=bare_environment(data, {"PYTHONPATH": str(installed), "TMPDIR": str(scratch)}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout.splitlines()[-1]) == [str(installed), True, "Parley", True]
+    assert not list(scratch.iterdir()), "nothing is left"
 
 
 async def test_file_system_that_takes_nothing_is_said() -> None:
