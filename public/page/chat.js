@@ -1,5 +1,7 @@
 /* The chat that is shown. A new one has its thread's address from its first message on, so that a reload comes back to
    it. Chainlit's list gives it, once it was fetched and only where it is drawn: on a phone it is not. */
+import { offer } from './picked.js';
+
 const home = new URL('../..', import.meta.url).pathname;
 
 export let chat = {}; // `thread` is its thread, once it has begun one here; `turn` what runs
@@ -32,6 +34,7 @@ document.addEventListener('click', leave, { capture: true });
 /* What the server tells the chat, by the event's name. */
 export const TOLD = {
   first_interaction: begun,
+  set_modes: offer,
   new_chat: () => document.getElementById('new-chat-button')?.click(),
   runs: ({ turn_id: turn }) => {
     chat.turn = turn;

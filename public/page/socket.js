@@ -1,5 +1,6 @@
 /* The page's socket: what passes through it is looked at, and handed over together. */
 import { chat, TOLD } from './chat.js';
+import { pickedModel } from './picked.js';
 import { keep, take, toSayAgain } from './untaken.js';
 
 const EVENT = /^42\["(\w+)"/; // as Socket.IO writes one
@@ -54,7 +55,8 @@ window.WebSocket = class extends WebSocket {
     },
     edit_message: (frame) => {
       chat.turn = undefined;
-      super.send(frame);
+      const [, { message }] = saidIn(frame);
+      super.send(frameOf('edit_message', { message: { ...message, modes: { model: pickedModel() } } }));
     },
     // It names what ran when it was pressed: it may come late.
     stop: (frame) => super.send(chat.turn ? frameOf('stop', { turn_id: chat.turn }) : frame),

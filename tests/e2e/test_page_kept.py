@@ -13,6 +13,7 @@ from tests.e2e.conftest import Faked
 from tests.e2e.page_socket import new_guest, page_socket
 from tests.e2e.support import DEMO, client_of, select
 from tests.fakes.model_server import answer, chunk, sse, wait
+from tests.patience import until
 from tests.server import ParleyProcess
 
 
@@ -195,3 +196,37 @@ async def test_a_stop_that_comes_late_stops_what_it_names(faked: Faked) -> None:
         await socket.next("task_end", 2)
     ends = dict(select(faked.parley, "SELECT id, state FROM turns"))
     assert ends[second["turn_id"].replace("-", "")] == "completed"
+
+
+async def test_pages_hear_of_others_already_in_a_threads_first_answer(faked: Faked) -> None:
+    first, second, cookie = asyncio.Event(), asyncio.Event(), await new_guest(faked.parley)
+    faked.will_reply(
+        sse(chunk("Once"), wait(first), *answer(" upon.")), sse(wait(second), *answer("Again."))
+    )
+    async with (
+        page_socket(faked.parley, cookie) as page,
+        client_of(faked.parley) as client,
+    ):
+        await page.say("Tell me a story.")
+        thread_id = (await page.next("first_interaction"))["thread_id"]
+        opened = {"sessionId": str(uuid4()), "clientType": "webapp", "threadId": thread_id}
+        async with page_socket(faked.parley, cookie, opened) as other:
+            await other.emit("connection_successful")
+            await other.next("new_message")
+            named = {"title": "A story"}
+            address, client.headers["cookie"] = f"/api/v1/conversations/{thread_id}", cookie
+            assert (await client.patch(address, json=named)).status_code == 200
+            for each in (page, other):
+                await each.next("first_interaction", 2)
+            asked = {"session_id": thread_id, "message": "And then?"}
+            sending = asyncio.create_task(client.post("/chat", json=asked))
+            await until(lambda: select(faked.parley, "SELECT 1 FROM turns WHERE state = 'queued'"))
+            first.set()
+            for each in (page, other):
+                await each.next("task_start", 2)
+            second.set()
+            assert "Again." in (await sending).text
+            for each, before in ((page, []), (other, ["task_end"])):
+                await each.next("task_end", 2 + len(before))
+                signs = [name for name, _ in each.received if name.startswith("task_")]
+                assert signs == [*before, "task_start", "task_end", "task_start", "task_end"]

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from playwright.async_api import Browser, Locator, Page, expect
@@ -81,6 +81,12 @@ def again(page: Page) -> Locator:
     return page.locator("button:has(svg.lucide-rotate-ccw)")
 
 
+async def pick(page: Page, model: str) -> None:
+    await page.locator("#mode-picker-trigger-model").click()
+    await page.locator("#mode-picker-popover-model").get_by_text(model).click()
+    await expect(page.locator("#mode-picker-trigger-model")).to_have_text(model)
+
+
 async def test_stopped_and_failed_answers_say_so_and_run_again(models: Faked, page: Page) -> None:
     models.will_reply(
         sse(chunk("Once upon"), hang),
@@ -131,7 +137,9 @@ async def test_stopped_and_failed_answers_say_so_and_run_again(models: Faked, pa
 
 
 async def test_an_edited_question_is_a_branch_in_every_page(models: Faked, page: Page) -> None:
-    models.will_reply(sse(*answer("Red.")), sse(*answer("Long.")), sse(chunk("Bl"), *answer("ue.")))
+    """It is asked of the model that the picker shows; and so is what is run again, with the settings as they are."""
+    blue, green = sse(chunk("Bl"), *answer("ue.")), sse(*answer("Green."))
+    models.will_reply(sse(*answer("Red.")), sse(*answer("Long.")), blue, green)
     await open_page(page, models.parley)
     await say(page, "Colour of fire?")
     await expect(answer_of(page)).to_contain_text("Red.")
@@ -142,6 +150,7 @@ async def test_an_edited_question_is_a_branch_in_every_page(models: Faked, page:
     other = await page.context.new_page()
     await open_page(other, models.parley, f"/thread/{await thread_of(page)}")
     await expect(answer_of(other)).to_contain_text("Long.")
+    await pick(page, "Large one")
     first = page.locator("[data-step-type=user_message]").first
     await first.hover()
     await first.locator(".edit-message").click()
@@ -154,6 +163,18 @@ async def test_an_edited_question_is_a_branch_in_every_page(models: Faked, page:
     await load_again(page)
     await expect(page.locator("[data-step-type=user_message]")).to_have_text("Colour of water?")
     assert "Colour of fire" not in models.server.requests[-1].body.decode()
+    assert models.server.requests[-1].json["model"] == "fake-large"
+    await expect(page.locator("#mode-picker-trigger-model")).to_have_text("Large one")
+    await pick(page, "Small one")
+    await page.locator("#chat-settings-open-modal").click()
+    await page.locator("#system_prompt").fill("You are a pirate.")
+    await page.locator("#confirm").click()
+    await expect(page.get_by_text("The settings hold")).to_be_visible()
+    await again(page).click()
+    await expect(answer_of(page)).to_contain_text("Green.")
+    asked = models.server.requests[-1].json
+    assert asked["model"] == "fake-small"
+    assert asked["messages"][0]["content"] == "You are a pirate."
 
 
 async def test_turns_from_elsewhere_appear_live_and_can_be_stopped(
@@ -199,40 +220,6 @@ async def test_turns_from_elsewhere_appear_live_and_can_be_stopped(
             await expect(again(each).last).to_have_text("Stopped · Run again")
             await expect(each.locator("[data-step-type=user_message]")).to_have_count(3)
         assert answers(models.parley)[-1][0] == "stopped"
-
-
-async def test_pages_hear_of_others_already_in_a_threads_first_answer(models: Faked) -> None:
-    first, second, cookie = asyncio.Event(), asyncio.Event(), await new_guest(models.parley)
-    models.will_reply(
-        sse(chunk("Once"), wait(first), *answer(" upon.")), sse(wait(second), *answer("Again."))
-    )
-    async with (
-        page_socket(models.parley, cookie) as page,
-        client_of(models.parley) as client,
-    ):
-        await page.say("Tell me a story.")
-        thread_id = (await page.next("first_interaction"))["thread_id"]
-        opened = {"sessionId": str(uuid4()), "clientType": "webapp", "threadId": thread_id}
-        async with page_socket(models.parley, cookie, opened) as other:
-            await other.emit("connection_successful")
-            await other.next("new_message")
-            named = {"title": "A story"}
-            address, client.headers["cookie"] = f"/api/v1/conversations/{thread_id}", cookie
-            assert (await client.patch(address, json=named)).status_code == 200
-            for each in (page, other):
-                await each.next("first_interaction", 2)
-            asked = {"session_id": thread_id, "message": "And then?"}
-            sending = asyncio.create_task(client.post("/chat", json=asked))
-            await until(lambda: select(models.parley, "SELECT 1 FROM turns WHERE state = 'queued'"))
-            first.set()
-            for each in (page, other):
-                await each.next("task_start", 2)
-            second.set()
-            assert "Again." in (await sending).text
-            for each, before in ((page, []), (other, ["task_end"])):
-                await each.next("task_end", 2 + len(before))
-                signs = [name for name, _ in each.received if name.startswith("task_")]
-                assert signs == [*before, "task_start", "task_end", "task_start", "task_end"]
 
 
 async def test_model_and_settings_are_chosen_and_remembered(models: Faked, page: Page) -> None:

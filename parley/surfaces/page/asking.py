@@ -48,6 +48,15 @@ class Asked:
     profiles: Sequence[Profile]
 
 
+@dataclass(frozen=True, slots=True)
+class Anew:
+    """What a turn asked, to be asked again with this text: in its place, or after all else."""
+
+    turn: Turn
+    text: str
+    replaces: str | None = None
+
+
 class Asking:
     """What sessions say and open, each as its owner."""
 
@@ -104,9 +113,7 @@ class Asking:
         message_id, text = _message(payload)
         check_sent(payload, self._asked.engine.message_limit_bytes)
         files = file_ids(payload, text)
-        choice = self._choice(session)
-        if model := asked_model(payload):
-            choice = replace(choice, model=model)
+        choice = self._choice(session).with_model(asked_model(payload))
         room = self._asked.engine.image_room(choice.model) if files else 0
         request = replace(
             self._request(session, text, choice),
@@ -139,24 +146,33 @@ class Asking:
         """
         step_id, text = _message(payload)
         try:
-            await self._edit(session, step_id, text)
+            turn = await self._turn_of(session, step_id)
+            await self.ask_anew(session, Anew(turn, text, turn.id), asked_model(payload))
         except ParleyError:
             # The page has cut its thread already.
             await self._following.show(session)
             raise
 
-    async def _edit(self, session: WebsocketSession, step_id: str, text: str) -> None:
+    async def _turn_of(self, session: WebsocketSession, step_id: str) -> Turn:
         owner = owner_of(session)
-        replaced = await self._asked.receipts.turn_of_answer(owner.id, step_id)
-        turn = await self._asked.engine.turn(owner.id, replaced)
+        turn_id = await self._asked.receipts.turn_of_answer(owner.id, step_id)
+        turn = await self._asked.engine.turn(owner.id, turn_id)
         if turn.thread_id != session.thread_id or turn.user_step_id != step_id:
             raise InvalidRequest("Only a question of this conversation can be edited.")
-        request = self._request(session, text, self._choice(session))
-        await self.ask_anew(replace(request, replaces=turn.id, extras=turn.extras), turn)
+        return turn
 
-    async def ask_anew(self, request: TurnRequest, turn: Turn) -> None:
-        """Ask the same as this turn, or in other words, with the files of its message."""
+    async def ask_anew(self, session: WebsocketSession, anew: Anew, model: object) -> None:
+        """Ask what a turn asked, of what the page has chosen by now, with the files of its message."""
+        choice, turn = self._choice(session).with_model(model), anew.turn
+        request = replace(
+            self._request(session, anew.text, choice),
+            sampling=replace(turn.sampling, temperature=choice.temperature),
+            replaces=anew.replaces,
+            extras=replace(turn.extras, use_tools=choice.forbidden),
+        )
         await ask_anew(self._asked.engine, self._asked.attachments, request, turn)
+        if choice != self._choice(session):
+            await self._keep(session, choice)
 
     async def stop(self, session: WebsocketSession, payload: object) -> None:
         """Stop the turn that is named: what comes late must not stop another one.

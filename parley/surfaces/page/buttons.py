@@ -39,7 +39,17 @@ _ICONS = {
 }
 _Labels = dict[str, str | None]
 _sent: WeakKeyDictionary[WebsocketSession, tuple[str, _Labels]] = WeakKeyDictionary()
-Press = Callable[[WebsocketSession, Owner, str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pressed:
+    """A press: under which answer, and with what model picked; None where the page does not say."""
+
+    answer_id: str
+    model: str | None = None
+
+
+Press = Callable[[WebsocketSession, Owner, Pressed], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +81,10 @@ class _Action(msgspec.Struct):
     payload: dict[str, Any]
 
 
-class _Pressed(msgspec.Struct):
+class _Asked(msgspec.Struct):
     action: _Action
     sessionId: str  # noqa: N815 - the page's name
+    model: str | None = None
 
 
 def buttons_of(
@@ -168,15 +179,15 @@ def button_routes(presses: Mapping[str, Press]) -> list[Route]:
         owner = current_owner.get()
         if owner is None:
             raise Unauthenticated("Nobody is known to be calling. Open the page first.")
-        pressed = await decode_body(request, _Pressed, _BODY_LIMIT)
-        session = WebsocketSession.get_by_id(pressed.sessionId)
+        asked = await decode_body(request, _Asked, _BODY_LIMIT)
+        session = WebsocketSession.get_by_id(asked.sessionId)
         user = session.user if session else None
         if session is None or user is None or user.identifier != owner.identifier:
             raise NotFound("There is no such session. Load the page again.")
-        if pressed.action.name not in presses:
+        if asked.action.name not in presses:
             raise NotFound("There is no such button.")
-        answer_id = _uuid(pressed.action.payload.get("answer"))
-        await presses[pressed.action.name](session, owner, answer_id)
+        pressed = Pressed(_uuid(asked.action.payload.get("answer")), asked.model)
+        await presses[asked.action.name](session, owner, pressed)
         return JSONResponse({"success": True, "response": None})
 
     return [Route("/project/action", press, methods=["POST"])]

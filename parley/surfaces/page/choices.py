@@ -80,6 +80,11 @@ class Choice:
             return ()
         return None if switch is True and self.tools == () else self.tools
 
+    def with_model(self, model: object) -> "Choice":
+        """Take the model that the picker shows, where the page says it; raises `InvalidRequest`."""
+        picked = _model_id(model)
+        return replace(self, model=picked) if picked else self
+
     @property
     def settings(self) -> dict[str, Any]:
         """Give what the settings panel shows, and the thread keeps."""
@@ -120,11 +125,15 @@ def _number(value: object) -> float | None:
     return number
 
 
-def asked_model(payload: object) -> str | None:
-    """Take the model that a message asks for; whether there is one, the engine says."""
+def asked_model(payload: object) -> object:
+    """Take the model that a message asks for, as the page says it."""
     message = payload.get("message") if isinstance(payload, Mapping) else None
     modes = message.get("modes") if isinstance(message, Mapping) else None
-    model = modes.get(MODEL) if isinstance(modes, Mapping) else None
+    return modes.get(MODEL) if isinstance(modes, Mapping) else None
+
+
+def _model_id(model: object) -> str | None:
+    """Take the id of a model; whether there is such a one, the engine says."""
     if model is not None and (not isinstance(model, str) or len(model) > _MODEL_CHARS):
         raise InvalidRequest("A model is named by its id.")
     return model or None

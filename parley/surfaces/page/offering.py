@@ -16,7 +16,7 @@ from chainlit.step import StepDict
 from parley.chat.errors import Conflict, Forbidden
 from parley.chat.models import FetchProgress, OfferedModel
 from parley.chat.turns import Owner
-from parley.surfaces.page.buttons import FETCH, Button, offer_buttons, texts_for
+from parley.surfaces.page.buttons import FETCH, Button, Pressed, offer_buttons, texts_for
 from parley.surfaces.page.markdown import shown
 from parley.surfaces.page.reader import assistant_step, socket_ready
 from parley.surfaces.sentences import error_text
@@ -71,7 +71,7 @@ class Offering:
         """Whether there is a model to offer, and this is whom it is offered to."""
         return session in self._operators and self._local.is_offered
 
-    async def describe(self, session: WebsocketSession, _: Owner, answer_id: str) -> None:
+    async def describe(self, session: WebsocketSession, _: Owner, __: Pressed) -> None:
         """Say what would be fetched, with the button that does it."""
         self._check(session)
         texts, offered = texts_for(session), await self._local.look_up()

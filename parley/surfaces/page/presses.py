@@ -14,9 +14,9 @@ from parley.chat.engine import Engine
 from parley.chat.errors import Conflict, Forbidden, NotFound, ParleyError, Unauthenticated
 from parley.chat.owner import current_owner
 from parley.chat.receipts import Receipts
-from parley.chat.turns import Owner, Turn, TurnRequest
+from parley.chat.turns import Owner, Turn
 from parley.observability.logs import get_logger
-from parley.surfaces.page.asking import Asking
+from parley.surfaces.page.asking import Anew, Asking
 from parley.surfaces.page.buttons import (
     ABOUT,
     AGAIN,
@@ -25,6 +25,7 @@ from parley.surfaces.page.buttons import (
     NEW,
     OFFER,
     Press,
+    Pressed,
     open_panel,
     texts_for,
 )
@@ -73,30 +74,31 @@ class Presses:
         }
         return {name: _told(press) for name, press in presses.items()}
 
-    async def about(self, session: WebsocketSession, owner: Owner, answer_id: str) -> None:
+    async def about(self, session: WebsocketSession, owner: Owner, pressed: Pressed) -> None:
         """Open what the answer was made by, what it cost and what the model saw."""
-        turn_id = await self._receipts.turn_of_answer(owner.id, answer_id)
+        turn_id = await self._receipts.turn_of_answer(owner.id, pressed.answer_id)
         url = f"{ABOUT_PATH.format(turn_id=turn_id)}?language={session.language}"
         await open_panel(session, texts_for(session).about, turn_id, url)
 
-    async def again(self, session: WebsocketSession, owner: Owner, answer_id: str) -> None:
+    async def again(self, session: WebsocketSession, owner: Owner, pressed: Pressed) -> None:
         """Ask the same again: in place of the last answer, or else at the end of the thread."""
-        turn = await self._turn(session, owner, answer_id)
+        turn = await self._turn(session, owner, pressed.answer_id)
         is_last = await self._is_last(session, turn)
-        await self._asking.ask_anew(_same(owner, turn, turn.id if is_last else None), turn)
+        anew = Anew(turn, turn.text, turn.id if is_last else None)
+        await self._asking.ask_anew(session, anew, pressed.model)
 
-    async def earlier(self, session: WebsocketSession, _: Owner, __: str) -> None:
+    async def earlier(self, session: WebsocketSession, _: Owner, __: Pressed) -> None:
         """Show more of the thread."""
         self._shown.look_further_back(session)
         await self._asking.show(session)
 
-    async def new(self, session: WebsocketSession, _: Owner, __: str) -> None:
+    async def new(self, session: WebsocketSession, _: Owner, __: Pressed) -> None:
         """Begin a new chat: the page does it, as its own button does (public/page/)."""
         await ChainlitEmitter(session).emit("new_chat", {})
 
-    async def fetch(self, session: WebsocketSession, _: Owner, step_id: str) -> None:
+    async def fetch(self, session: WebsocketSession, _: Owner, pressed: Pressed) -> None:
         """Fetch the local model; the page chooses it once it answers."""
-        if await self._offering.fetch(session, step_id):
+        if await self._offering.fetch(session, pressed.answer_id):
             await self._asking.offer_choices(session)
 
     async def _turn(self, session: WebsocketSession, owner: Owner, answer_id: str) -> Turn:
@@ -119,9 +121,9 @@ def _told(press: Press) -> Press:
     is another's, not allowed or over.
     """
 
-    async def told(session: WebsocketSession, owner: Owner, answer_id: str) -> None:
+    async def told(session: WebsocketSession, owner: Owner, pressed: Pressed) -> None:
         try:
-            await press(session, owner, answer_id)
+            await press(session, owner, pressed)
         except (NotFound, Forbidden, Conflict):
             raise
         except ParleyError as error:
@@ -146,16 +148,3 @@ def about_route(engine: Engine, receipts: Receipts) -> Route:
         return PlainTextResponse(said, headers=_PRIVATE)
 
     return Route(ABOUT_PATH, about, methods=["GET"])
-
-
-def _same(owner: Owner, turn: Turn, replaces: str | None) -> TurnRequest:
-    return TurnRequest(
-        owner=owner,
-        thread_id=turn.thread_id,
-        text=turn.text,
-        model=turn.model,
-        sampling=turn.sampling,
-        system_prompt=turn.system_prompt,
-        replaces=replaces,
-        extras=turn.extras,
-    )

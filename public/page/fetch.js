@@ -1,4 +1,6 @@
-/* Answers that the page takes as they come, and must not. */
+/* What the page asks without saying enough, and answers that it takes as they come, and must not. */
+import { pickedModel } from './picked.js';
+
 const { fetch } = window;
 const latest = new Map(); // by what was asked
 let before = Promise.resolve();
@@ -13,7 +15,12 @@ const sameAsLatest = async (asked, question) => {
 
 const whole = async (asked) => (await asked).clone().arrayBuffer();
 
-const RULES = {
+// A button that has something asked again, has it asked of the model that is picked.
+const ASKED = {
+  '/project/action': (body) => JSON.stringify({ ...JSON.parse(body), model: pickedModel() }),
+};
+
+const ANSWERED = {
   // The page keeps what comes last of its list of threads, and where two ask for it, an answer from before the first
   // message may come after one from behind it. Whoever asked earlier gets what the latest question was answered.
   '/project/threads': (asked, question) => {
@@ -37,8 +44,9 @@ const RULES = {
 };
 
 window.fetch = (input, init) => {
-  const asked = fetch(input, init);
   const url = String(input.url ?? input);
-  const path = Object.keys(RULES).find((end) => url.endsWith(end));
-  return path ? RULES[path](asked, String(init?.body)) : asked;
+  const ruleOf = (rules) => rules[Object.keys(rules).find((end) => url.endsWith(end))];
+  const ask = ruleOf(ASKED);
+  const asked = fetch(input, ask ? { ...init, body: ask(init.body) } : init);
+  return ruleOf(ANSWERED)?.(asked, String(init?.body)) ?? asked;
 };
