@@ -1,5 +1,5 @@
 # Python 3.11 or later and make are all that this needs: everything else goes into .venv, at the versions and hashes
-# of requirements.lock (0.9 GB, tests and tools included). A later run starts at once.
+# of requirements.lock (0.5 GB to serve, 0.9 with tests and tools). A later run starts at once.
 #
 #   make run     serve on http://localhost:8000
 #   make test    the whole test suite                    make test ARGS="tests/unit -x" JOBS=0
@@ -20,12 +20,13 @@ JOBS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
+SERVING := $(VENV)/.serving
 INSTALLED := $(VENV)/.installed
 TYPED := $(wildcard app.py parley providers data_layer tests benchmarks)
 
 .PHONY: run test check bench screenshots chaos lock clean
 
-run: $(INSTALLED)
+run: $(SERVING)
 	exec $(BIN)/python -m parley serve $(ARGS)
 
 test: $(INSTALLED)
@@ -72,10 +73,20 @@ $(UV): | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r $(VENV)/uv.txt
 
 # uv does not read pip's configuration: an index that pip was told to use is handed on.
+PIP = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}"; \
+	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi; $(UV) pip
+PARLEY = $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+
+# Without the tools of the tests, of which some are there as source alone for new Pythons: nobody needs a compiler to serve.
+$(SERVING): requirements.lock pyproject.toml | $(UV)
+	@echo "Installing what serves into $(VENV)"
+	@$(PIP) install --quiet --python $(BIN)/python --require-hashes --all-extras --group build \
+		--requirements pyproject.toml --constraints requirements.lock
+	@$(PARLEY)
+	@touch $@
+
 $(INSTALLED): requirements.lock pyproject.toml | $(UV)
 	@echo "Installing the packages of requirements.lock into $(VENV)"
-	@index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}"; \
-	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
-	$(UV) pip sync --quiet --python $(BIN)/python requirements.lock
-	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@$(PIP) sync --quiet --python $(BIN)/python requirements.lock
+	@$(PARLEY)
 	@touch $@

@@ -33,7 +33,8 @@ def _declared() -> list[Requirement]:
     extras = project["project"].get("optional-dependencies", {})
     groups = project.get("dependency-groups", {})
     lines = chain(project["project"]["dependencies"], *extras.values(), *groups.values())
-    return [Requirement(line) for line in lines]
+    # A group may name another one, whose lines are among these too.
+    return [Requirement(line) for line in lines if isinstance(line, str)]
 
 
 def test_every_requirement_is_pinned_and_hashed() -> None:
