@@ -242,7 +242,8 @@ def _unreachable(connection: Connection, exc: aiohttp.ClientConnectorError) -> P
     """Say why; where to, an address behind ours, is for the log and for nobody who chats."""
     reason = _reason(exc)
     error = fault(Unreachable, connection, reason)
-    error.for_log = fault(Unreachable, connection, f"{exc.host}:{exc.port}, {reason}").message
+    placed = fault(Unreachable, connection, f"{exc.host}:{exc.port}, {reason}").message
+    error.for_log = error.for_operator = placed
     return error
 
 

@@ -7,7 +7,7 @@ once instead of waiting for a deadline each. Then one call tries it again, and i
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from parley.chat.deltas import Delta
 from parley.chat.errors import Overloaded, ProviderError, TimedOut, Unreachable
@@ -89,9 +89,9 @@ class Watched:
         self.connection = connection
         self.known: Health | None = None
         self.known_at = 0.0
-        # The rows of `parley.toml` that lead here, by the model that they name, and what names the
-        # model of those that are none, where the first that led here is a row.
-        self.rows: dict[str | None, str] = {}
+        # The rows of `parley.toml` that lead here, and what names the model of those that are none,
+        # where the first that led here is a row.
+        self.rows: set[str] = set()
         self.no_row = ""
         self._breaker = Breaker(
             config or BreakerConfig(), lambda: asyncio.get_running_loop().time()
@@ -111,7 +111,7 @@ class Watched:
                 yield answer
         except ProviderError as error:
             self._told(error)
-            self._name_row(error, request.model)
+            self._name_row(error, request.model_id)
             raise
         finally:
             if on_trial:
@@ -133,14 +133,12 @@ class Watched:
         """Remember that the provider did not say in time how it is doing."""
         self._remember(Health(HealthState.DOWN, f"{self.connection.name} did not answer in time."))
 
-    def known_of(self, row: str | None) -> Health | None:
+    def known_of(self, model_id: str) -> Health | None:
         """Say what is known, with the settings of this row, which may not be the first that led here."""
         if self.known is None:
             return None
-        reason, for_log = (
-            self._named(said, row) for said in (self.known.reason, self.known.for_log)
-        )
-        return replace(self.known, reason=reason, for_log=for_log)
+        said = (self.known.reason, self.known.for_log, self.known.for_operator)
+        return Health(self.known.state, *(self._named(one, model_id) for one in said))
 
     def tokenizer(self, model: str) -> Tokenizer | None:
         """Give the tokenizer of a model."""
@@ -171,17 +169,17 @@ class Watched:
             name, kind = self.connection.name, type(error).__name__
             logger.warning("provider left alone", provider=name, error=kind)
 
-    def _name_row(self, error: ProviderError, model: str) -> None:
+    def _name_row(self, error: ProviderError, model_id: str) -> None:
         """Have an error name the settings of the row that was asked, not of the first that led here."""
-        row = self.rows.get(model) or self.rows.get(None)
-        error.message = self._named(error.message, row)
-        error.for_log = self._named(error.for_log, row)
+        error.message = self._named(error.message, model_id)
+        error.for_log = self._named(error.for_log, model_id)
+        error.for_operator = self._named(error.for_operator, model_id)
 
-    def _named(self, said: str, row: str | None) -> str:
+    def _named(self, said: str, model_id: str) -> str:
         """Write a row's settings in place of the first one's, or without a row the environment's."""
         setting = self.connection.model_setting
-        if row:
-            return said.replace(setting.removesuffix("model"), f"models.{row}.")
+        if model_id in self.rows:
+            return said.replace(setting.removesuffix("model"), f"models.{model_id}.")
         return said.replace(setting, self.no_row or setting)
 
     def _remember(self, health: Health) -> None:

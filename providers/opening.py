@@ -40,7 +40,7 @@ class Opening:
             self._opened[key] = Watched(opened, connection)
         watched = self._opened[key]
         if row is not None:
-            watched.rows.setdefault(row.model, row.id)
+            watched.rows.add(row.id)
         elif watched.rows:
             watched.no_row = connection.model_setting
         return watched

@@ -114,8 +114,7 @@ class Registry:
         return {
             key: known
             for key, route in self._routes.items()
-            if isinstance(route.provider, Watched)
-            and (known := route.provider.known_of(key if key in self._rows else None))
+            if isinstance(route.provider, Watched) and (known := route.provider.known_of(key))
         }
 
     def learn(self) -> None:

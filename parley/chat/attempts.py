@@ -199,7 +199,7 @@ class Attempts:
         call, outcome, is_taken = _Call(self, self._turn, route, reason), "cancelled", True
         try:
             credential = await self._limits.credentials.of(self._turn.owner_id, route.info.provider)
-            request = replace(request, tries=call, credential=credential)
+            request = replace(request, tries=call, credential=credential, model_id=route.info.id)
             await self._stream(route, request, math.inf if room is None else room)
             outcome = "cancelled" if self.must_leave else "completed"
         except ProviderError as error:

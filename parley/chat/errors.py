@@ -189,7 +189,8 @@ class ProviderError(ParleyError):
     `provider` names it, `upstream_status` is what it answered if it did, `streamed` says whether
     something had already reached the caller and `text_so_far` is the text of it, `retryable` whether
     another attempt may succeed. `for_log` is the message, without what the provider said where it
-    may have repeated the user's text.
+    may have repeated the user's text. `for_operator`, where it is not empty, is the message with
+    what only those are told who run this server: where the provider is.
     """
 
     code, status = "provider_unavailable", 502
@@ -208,6 +209,7 @@ class ProviderError(ParleyError):
         """Describe the failure; see the class for the fields."""
         super().__init__(message, retry_after_s=retry_after_s)
         self.for_log = for_log or message
+        self.for_operator = ""
         self.provider = provider
         self.upstream_status = upstream_status
         self.streamed = streamed

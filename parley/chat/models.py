@@ -44,17 +44,19 @@ class HealthState(StrEnum):
 class Health:
     """A provider's health and, where it is not ok, why: `reason` is for everybody.
 
-    `for_log` is for who runs this server: where it is too.
+    `for_log` is without what the provider said, and `for_operator`, where it is not empty, has what
+    only who runs this server is told: where the provider is.
     """
 
     state: HealthState
     reason: str = ""
     for_log: str = ""
+    for_operator: str = ""
 
     @classmethod
     def after(cls, error: ProviderError, state: HealthState = HealthState.DOWN) -> "Health":
         """Say how a provider is doing that failed like this."""
-        return cls(state, error.message, error.for_log)
+        return cls(state, error.message, error.for_log, error.for_operator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,8 @@ class CompletionRequest:
     before it sends anything. `tries`, where it is there, hears of each further try and may forbid
     it. `language` is that of who reads the answer, if known, for a provider that speaks for itself:
     no model is told. `credential` is the user's own token at the provider: it is a secret, is in no digest, and
-    goes to its provider's own servers alone.
+    goes to its provider's own servers alone. `model_id` is the model's id here, whose settings an
+    error names.
     """
 
     model: str
@@ -178,3 +181,4 @@ class CompletionRequest:
     tries: Tries | None = field(default=None, compare=False, repr=False)
     credential: str | None = field(default=None, compare=False, repr=False)
     language: str = field(default="", compare=False)
+    model_id: str = field(default="", compare=False)

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence, Set
 from contextlib import aclosing
+from dataclasses import replace
 
 from parley.chat.deltas import Finish, Text
 from parley.chat.errors import ParleyError, ProviderError, UnknownModel
@@ -54,7 +55,7 @@ async def _provider(provider: Provider, routes: Sequence[Route], rows: Set[str])
     configured = ", ".join("the first listed" if n == FIRST_LISTED else n for n in named)
     if health.state is not HealthState.OK:
         state: State = "bad" if health.state is HealthState.DOWN else "warn"
-        said = _whole(health.reason, health.for_log) or health.state.value
+        said = health.for_operator or health.reason or health.state.value
         return Finding(name, state, said)
     well = Finding(name, "ok", f"reachable; configured: {configured}")
     return await _listed(provider, routes, rows, well)
@@ -104,20 +105,15 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _told(error: ParleyError) -> str:
-    return (
-        _whole(error.message, error.for_log) if isinstance(error, ProviderError) else error.message
-    )
-
-
-def _whole(message: str, for_log: str) -> str:
-    """Choose what says more: users are not told addresses, and logs not what a server said."""
-    return max(message, for_log, key=len)
+    """Choose the words for who runs this server."""
+    return (error.for_operator if isinstance(error, ProviderError) else "") or error.message
 
 
 async def _answer(route: Route) -> Finding:
     """Ask for a few tokens."""
     name = f"answer of {route.info.id}"
-    request = CompletionRequest(route.upstream_model, _HELLO, Sampling(max_tokens=16))
+    asked = CompletionRequest(route.upstream_model, _HELLO, Sampling(max_tokens=16))
+    request = replace(asked, model_id=route.info.id)
     try:
         first_ms, finish = await _first_and_finish(route.provider, request)
     except ParleyError as error:

@@ -49,7 +49,7 @@ class HealthShape(msgspec.Struct):
     @classmethod
     def for_admins(cls, health: Health) -> "HealthShape":
         """Write how it is doing, with its address."""
-        return cls(health.state.value, health.for_log or health.reason)
+        return cls(health.state.value, health.for_operator or health.reason)
 
 
 class ModelShape(msgspec.Struct):

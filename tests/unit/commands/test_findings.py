@@ -65,7 +65,7 @@ async def test_each_row_is_told_apart_with_what_its_server_said() -> None:
     state, said = told["provider openai (locked)"]
     assert state == "bad"
     assert "Incorrect API key provided" in said
-    assert said.endswith("Check models.locked.api_key_env.")
+    assert said.endswith("Set models.locked.api_key_env.")
     state, said = told["provider openai (away)"]
     assert state == "bad"
     assert "127.0.0.1:" in said

@@ -290,7 +290,7 @@ async def test_health_says_what_is_wrong() -> None:
         server.routes["GET /v1/models"] = json_reply({}, 401)
         refused = await provider.health()
     assert refused.state is HealthState.DOWN
-    assert "Check OPENAI_API_KEY" in refused.reason
+    assert "Set OPENAI_API_KEY" in refused.reason
     assert (await provider.health()).state is HealthState.DOWN, "and nobody listens any more"
 
 

@@ -54,7 +54,7 @@ async def test_errors_name_the_arguments() -> None:
     ):
         error = (await outcome_of(provider, ask("a", model="m"))).error
     assert isinstance(error, CredentialsRefused)
-    assert "Check api_key." in error.message
+    assert "Set api_key." in error.message
     async with connect("openai", base_url="http://127.0.0.1:1") as provider:
         error = (await outcome_of(provider, ask("a", model="m"))).error
     assert isinstance(error, Unreachable)

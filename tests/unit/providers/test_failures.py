@@ -320,6 +320,7 @@ async def test_refused_connection_is_unreachable() -> None:
     assert "cannot be reached: Connection refused. Check OPENAI_BASE_URL" in outcome.error.message
     assert "127.0.0.1" not in outcome.error.message, "an address behind ours is nobody's who chats"
     assert f": 127.0.0.1:{port}, Connection refused." in outcome.error.for_log
+    assert outcome.error.for_operator == outcome.error.for_log
 
 
 @pytest.mark.parametrize("url", ["localhost/v1", "ftp://a/v1", "http://no-such-host.invalid/v1"])

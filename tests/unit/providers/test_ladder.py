@@ -297,18 +297,20 @@ async def test_rows_of_one_server_share_its_connections() -> None:
         assert registry.resolve("house").provider is registry.resolve("again").provider
 
 
-@pytest.mark.parametrize("asked", ["house", "again"])
+@pytest.mark.parametrize("asked", ["house", "again", "same"])
 async def test_error_names_the_settings_of_the_row_that_was_asked(asked: str) -> None:
     refused = json_reply({"error": {"message": "no", "code": "model_not_found"}}, 404)
     async with model_server(refused) as server:
         house = replace(HOUSE, base_url=server.base_url)
-        config = ProvidersConfig(models=(house, replace(house, id="again", model="b")))
-        async with opened(config) as registry:
+        others = (replace(house, id="again", model="b"), replace(house, id="same"))
+        async with opened(ProvidersConfig(models=(house, *others))) as registry:
             route = registry.resolve(asked)
-            given = await outcome_of(route.provider, replace(REQUEST, model=route.upstream_model))
-    assert given.error is not None
-    assert given.error.message.endswith(f"Check models.{asked}.model.")
-    assert given.error.for_log.endswith(f"Check models.{asked}.model.")
+            assert route.provider is registry.resolve("house").provider
+            request = replace(REQUEST, model=route.upstream_model, model_id=route.info.id)
+            error = (await outcome_of(route.provider, request)).error
+    assert error
+    assert error.message.endswith(f"Check models.{asked}.model.")
+    assert error.for_log.endswith(f"Check models.{asked}.model.")
 
 
 async def test_model_of_the_environment_beside_a_row_names_its_own_setting() -> None:
@@ -330,13 +332,11 @@ async def test_health_names_the_settings_of_each_row() -> None:
     house = replace(HOUSE, base_url=f"http://127.0.0.1:{find_free_port()}/v1")
     config = ProvidersConfig(models=(house, replace(house, id="again", model="b")))
     async with opened(config) as registry:
-        provider = registry.resolve("house").provider
-        await provider.health()
+        await registry.resolve("house").provider.health()
         told = await registry.health()
-        assert registry.resolve("again").provider is provider
     for key in ("house", "again"):
-        assert f"Check models.{key}.base_url," in told[key].reason
-        assert f"Check models.{key}.base_url," in told[key].for_log
+        for said in (told[key].reason, told[key].for_log, told[key].for_operator):
+            assert f"Check models.{key}.base_url," in said
 
 
 async def test_silent_server_of_a_row_does_not_hold_up_the_start() -> None:
@@ -396,4 +396,4 @@ async def test_hugging_face_is_offered_where_its_users_pay() -> None:
         route = registry.resolve(None)
         given = await outcome_of(route.provider, replace(REQUEST, model=route.upstream_model))
     assert type(given.error) is CredentialsRefused
-    assert "Check HF_TOKEN, or sign in with Hugging Face." in given.error.message
+    assert "Set HF_TOKEN, or sign in with Hugging Face." in given.error.message

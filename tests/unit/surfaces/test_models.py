@@ -13,7 +13,9 @@ from parley.surfaces.models import HealthShape, model_routes
 from tests.unit.surfaces.asgi import client_of
 
 SECRET = Secret("s" * 32)
-DOWN = Health(HealthState.DOWN, "openai cannot be reached.", "openai at 10.0.0.7:80 cannot.")
+DOWN = Health(
+    HealthState.DOWN, "openai cannot be reached.", for_operator="openai at 10.0.0.7:80 cannot."
+)
 
 
 class TwoModels:
@@ -47,7 +49,9 @@ async def test_health_is_as_far_as_it_is_known() -> None:
 
 
 def test_who_runs_the_server_is_told_where_too() -> None:
-    assert HealthShape.for_admins(DOWN).reason == DOWN.for_log
+    assert HealthShape.for_admins(DOWN).reason == DOWN.for_operator
+    refused = Health(HealthState.DEGRADED, "openai failed (500): no disk.", "openai failed (500).")
+    assert HealthShape.for_admins(refused).reason == refused.reason
     well = Health(HealthState.OK, "not loaded yet")
     assert HealthShape.for_admins(well).reason == well.reason
 
