@@ -147,6 +147,7 @@ async def test_an_edited_question_is_a_branch_in_every_page(models: Faked, page:
     await say(page, "Its wavelength?")
     await expect(answer_of(page)).to_contain_text("Long.")
     await finished(page)
+    await expect(again(page)).to_have_count(1)
     other = await page.context.new_page()
     await open_page(other, models.parley, f"/thread/{await thread_of(page)}")
     await expect(answer_of(other)).to_contain_text("Long.")
@@ -211,6 +212,7 @@ async def test_turns_from_elsewhere_appear_live_and_can_be_stopped(
         for each in (page, phone):
             await expect(answer_of(each)).to_contain_text("From afar.")
             await finished(each)
+            await expect(again(each)).to_have_count(1)
         await say(phone, "Stop me there.")
         await expect(page.get_by_text("Stop me there.").last).to_be_visible()
         await expect(answer_of(page)).to_contain_text("A")

@@ -37,8 +37,6 @@ _ICONS = {
     FETCH: "download",
     NEW: "square-pen",
 }
-_Labels = dict[str, str | None]
-_sent: WeakKeyDictionary[WebsocketSession, tuple[str, _Labels]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +59,11 @@ class Button:
     answer_id: str
     label: str = ""
     tooltip: str = ""
+
+    @property
+    def is_of_last(self) -> bool:
+        """Whether it is for the last answer of a thread, and for no earlier one."""
+        return self.name == OFFER or (self.name == AGAIN and not self.label)
 
     @property
     def action(self) -> dict[str, Any]:
@@ -134,34 +137,33 @@ def empty_note(texts: Texts, state: str) -> str:
     return notes.get(TurnState(state), "")
 
 
+# The buttons that each session's page has, by id, and by which socket it was sent each.
+_Sent = dict[str, tuple[Button, str]]
+_sent: WeakKeyDictionary[WebsocketSession, _Sent] = WeakKeyDictionary()
+
+
 async def offer_buttons(session: WebsocketSession, buttons: Iterable[Button]) -> None:
     """Put buttons under their steps; where one is already, it stays one.
 
     Those that this socket was sent are not sent again: with each, the page draws its thread anew.
     """
-    emitter, sent = ChainlitEmitter(session), _sent_to(session)
+    emitter, sent = ChainlitEmitter(session), _sent.setdefault(session, {})
     for button in buttons:
-        action = button.action
-        if sent.get(action["id"]) != button.label:
-            sent[action["id"]] = button.label
+        action, sending = button.action, (button, session.socket_id)
+        if sent.get(action["id"]) != sending:
+            sent[action["id"]] = sending
             await emitter.emit("remove_action", action)
             await emitter.emit("action", action)
 
 
-async def withdraw_buttons(session: WebsocketSession) -> None:
-    """Take away all the buttons that the session's page has: there is nothing for them to work on."""
-    emitter, sent = ChainlitEmitter(session), _sent_to(session)
-    while sent:
-        await emitter.emit("remove_action", {"id": sent.popitem()[0]})
-
-
-def _sent_to(session: WebsocketSession) -> _Labels:
-    """The labels by button that a session's present socket was sent; None by those of earlier ones."""
-    socket_id, sent = _sent.get(session, ("", {}))
-    if socket_id != session.socket_id:
-        sent = dict.fromkeys(sent)
-        _sent[session] = (session.socket_id, sent)
-    return sent
+async def withdraw_buttons(
+    session: WebsocketSession, which: Callable[[Button], bool] = lambda _: True
+) -> None:
+    """Take away buttons that the session's page has, all or these: they have nothing to work on."""
+    emitter, sent = ChainlitEmitter(session), _sent.get(session, {})
+    for action_id in [each for each, (button, _) in sent.items() if which(button)]:
+        del sent[action_id]
+        await emitter.emit("remove_action", {"id": action_id})
 
 
 async def open_panel(session: WebsocketSession, title: str, key: str, url: str) -> None:

@@ -34,7 +34,13 @@ from parley.chat.events import (
 from parley.chat.tool_display import result_markdown, step_title
 from parley.chat.turns import Turn, TurnState, error_step_id, thought_step_id, tool_step_id
 from parley.observability.logs import get_logger
-from parley.surfaces.page.buttons import buttons_of, empty_note, offer_buttons, texts_for
+from parley.surfaces.page.buttons import (
+    buttons_of,
+    empty_note,
+    offer_buttons,
+    texts_for,
+    withdraw_buttons,
+)
 from parley.surfaces.page.markdown import Escaper, shown
 from parley.surfaces.page.runs import THOUGHT_METADATA, TOOL_METADATA, run_around, run_id_of
 from parley.surfaces.sentences import error_text, title_text
@@ -174,6 +180,7 @@ class _Reader:
     async def read(self) -> None:
         # By this the page names what it stops (public/page/).
         await self._emitter.emit("runs", {"turn_id": self._turn.id})
+        await withdraw_buttons(self._session, lambda button: button.is_of_last)
         await self._emitter.task_start()  # type: ignore[no-untyped-call]  # Chainlit has no type here
         # A run without a text is what the page shows as one that is waited for.
         await self._emitter.send_step(run_around(self._answer(), ended=False))

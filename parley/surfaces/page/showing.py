@@ -76,6 +76,8 @@ class Shown:
         # A whole thread is large: a client that asks again and again gets it when it took the last.
         await socket_ready(session, session.socket_id, most_waiting=1)
         # The buttons first: with each, the page draws anew all the messages that it has by then.
+        still = set(buttons)
+        await withdraw_buttons(session, lambda button: button not in still)
         await offer_buttons(session, buttons)
         await ChainlitEmitter(session).resume_thread(thread)
 
