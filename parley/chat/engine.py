@@ -225,6 +225,7 @@ class Engine:
             begun = self._start(await self._turns.begin(new))
             return begun
         except StorageUnavailable as error:
+            logger.error("Message was not written", thread_id=new.thread_id, reason=error.message)  # noqa: TRY400 - it says enough
             # Where it was written all the same, the keeper finds it and runs it.
             unsure = StorageUnavailable(_UNSURE, retry_after_s=error.retry_after_s)
             unsure.__cause__ = error

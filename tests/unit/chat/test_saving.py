@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 from typing_extensions import override
 
 from parley.chat.deltas import FinishReason
@@ -297,3 +298,12 @@ async def test_event_reaches_readers_before_it_is_saved() -> None:
         event = await b.first(turn, TextEvent)
         assert isinstance(event, TextEvent)
         assert event.text == "Good "
+
+
+async def test_message_that_is_not_written_says_why_in_the_log() -> None:
+    async with bench() as b:
+        b.store.down.add("begin")
+        with capture_logs() as lines, pytest.raises(StorageUnavailable, match="did not answer"):
+            await b.submit()
+        (line,) = (line for line in lines if line["log_level"] == "error")
+        assert line["reason"] == "The database cannot be reached."
