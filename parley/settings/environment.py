@@ -44,9 +44,19 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}".lower()
 
 
+# What paths begin with that are not the REST API's.
+_DOORS = re.compile(
+    "/(account|assets|auth|avatars|chat|copilot|docs|favicon|feedback|files|health|livez|login"
+    "|logo|logout|mcp|metrics|openapi.json|page|playground|project|public|readyz|redoc"
+    "|set-session-cookie|thread|user|v1|ws)(/|$)"
+)
+
+
 def _path_prefix(value: str) -> str:
     if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
         raise ValueError("write a path such as /api/v1, with a slash before it and none after")
+    if _DOORS.match(value):
+        raise ValueError("something else is there already; write a path such as /api/v1")
     return value
 
 

@@ -10,6 +10,7 @@ from parley.settings.build import load_config
 from parley.settings.docs import TABLE, settings_table
 from parley.settings.environment import Environment, setting_names
 from parley.settings.problems import ConfigurationError, examine_environment, read_environment
+from tests.e2e.inventory import OURS, PAGE
 from tests.unit.settings.identity_values import IDENTITY_VALUES
 
 ROOT = Path(__file__).parents[3]
@@ -159,6 +160,14 @@ def test_every_name_is_heard(field: str, name: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv(name, text)
     environment, _ = examine_environment()  # what one setting asks of others is not looked at
     assert getattr(environment, field) == value
+
+
+def test_the_api_is_not_where_other_doors_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [door.split(" ")[1] for door in (*OURS, *PAGE) if " /api/" not in door]
+    names = {path.split("/")[1] for path in paths if "/{full_path" not in path} - {""}
+    for name in (*names, "thread", "v1/parley"):
+        monkeypatch.setenv("API_V1", f"/{name}")
+        assert "something else" in problems().get("API_V1", ""), name
 
 
 @pytest.mark.parametrize("empty", ["", " "])
