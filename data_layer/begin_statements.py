@@ -40,6 +40,7 @@ _TURN_COLUMNS = (
     "extras",
     "user_step_id",
     "answer_step_id",
+    "request_id",
     "replica_id",
     "fence",
     "stop_requested",

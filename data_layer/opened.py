@@ -42,6 +42,7 @@ def _turn_steps_statement() -> sa.Select[*tuple[Any, ...]]:
         sa.bindparam("owner", type_=turns.c.owner_id.type),
         sa.bindparam("most_turns", type_=sa.Integer),
         "error_message",
+        "request_id",
         "state",
         "tools",
     )
@@ -50,6 +51,7 @@ def _turn_steps_statement() -> sa.Select[*tuple[Any, ...]]:
             *SHOWN_COLUMNS,
             steps.c.reasoning,
             branch.c.error_message,
+            branch.c.request_id,
             branch.c.state,
             branch.c.tools,
             branch.c.id.label("turn_id"),

@@ -74,6 +74,7 @@ def turn_of(row: AnyRow) -> Turn:
         created_at=row.created_at,
         answer=_answer_of(row),
         extras=extras_of(row.extras),
+        request_id=row.request_id or "",
     )
 
 

@@ -60,7 +60,8 @@ SHOWN_COLUMNS = (
 )
 # What `shown_steps` wants to know of a turn beside its steps, where there is none.
 OF_NO_TURN = tuple(
-    sa.null().label(n) for n in ("reasoning", "error_message", "state", "tools", "turn_id")
+    sa.null().label(n)
+    for n in ("reasoning", "error_message", "request_id", "state", "tools", "turn_id")
 )
 
 
@@ -173,7 +174,7 @@ def shown_steps(row: AnyRow, thread_id: str) -> list[StepDict]:
     """Show a row of `SHOWN_COLUMNS` and what `OF_NO_TURN` names of its turn.
 
     An answer comes after what was thought and the calls of its tools, and its metadata say how its turn stands. That of
-    a turn that failed or broke off is followed by its error, with the turn's id. One that is only
+    a turn that failed or broke off is followed by its error, with the ids of turn and request. One that is only
     being begun is not shown: it would be an empty bubble.
     """
     if not row.of_turn or row.type != "assistant_message":
@@ -190,7 +191,11 @@ def shown_steps(row: AnyRow, thread_id: str) -> list[StepDict]:
             "id": error_step_id(row.id),
             "output": row.error_message,
             "isError": True,
-            "metadata": {**answer["metadata"], "turn_id": row.turn_id},
+            "metadata": {
+                **answer["metadata"],
+                "turn_id": row.turn_id,
+                "request_id": row.request_id,
+            },
         }
         shown.append(error)
     return shown

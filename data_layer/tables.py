@@ -140,6 +140,8 @@ turns = sa.Table(
     sa.Column("error_message", sa.Text),
     sa.Column("time_to_first_chunk_ms", sa.Integer),
     sa.Column("duration_ms", sa.Integer),
+    # Under which the log has what asked for it.
+    sa.Column("request_id", sa.Text),
     sa.Column("replica_id", sa.Text, nullable=False),
     sa.Column("fence", sa.Integer, nullable=False),
     sa.Column("stop_requested", sa.Boolean, nullable=False),

@@ -10,6 +10,7 @@ from parley.chat.extras import check_abilities, check_extras, digestible
 from parley.chat.messages import Role, storable_text
 from parley.chat.models import ModelInfo
 from parley.chat.turns import Answer, NewTurn, Turn, TurnRequest, TurnState
+from parley.observability.logs import current_request_id
 
 _NAME_CHARS = 120
 
@@ -84,6 +85,7 @@ def new_turn(
         max_queued=max_queued,
         replaces=request.replaces,
         extras=request.extras,
+        request_id=current_request_id(),
     )
 
 
@@ -107,6 +109,7 @@ def begun_turn(new: NewTurn, parent_id: str | None, state: TurnState) -> Turn:
         created_at=new.created_at,
         answer=Answer(state=state),
         extras=new.extras,
+        request_id=new.request_id,
     )
 
 

@@ -109,11 +109,15 @@ class NewTurn:
     refusal: ParleyError | None = None
     replaces: str | None = None
     extras: Extras = field(default_factory=Extras)
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A turn as it is kept. `text` is the user's; `answer` what is there of the answer."""
+    """A turn as it is kept. `text` is the user's; `answer` what is there of the answer.
+
+    `request_id` is what the log has its beginning under, and most of the rest.
+    """
 
     id: str
     thread_id: str
@@ -134,6 +138,7 @@ class Turn:
     keep: bool = True
     earlier: tuple[Message, ...] = ()
     extras: Extras = field(default_factory=Extras)
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,11 @@ def _take_over(handler: logging.Handler, level: str) -> None:
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
 
 
+def current_request_id() -> str:
+    """Give the id under which what is logged now is found; empty outside of a request."""
+    return correlation_id.get() or ""
+
+
 def _with_request_id(
     _logger: object, _method: str, entry: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:

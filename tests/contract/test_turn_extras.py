@@ -42,6 +42,13 @@ async def test_extras_are_read_back(turns: TurnStore, owner: Owner, thread_id: s
     assert following.extras == EXTRAS
 
 
+async def test_the_request_that_began_a_turn_is_read_back(
+    turns: TurnStore, owner: Owner, thread_id: str
+) -> None:
+    turn = (await turns.begin(a_turn(owner, thread_id, request_id="abc-1"))).turn
+    assert turn.request_id == (await turns.turn(owner.id, turn.id)).request_id == "abc-1"
+
+
 async def test_tools_are_kept_by_checkpoint_and_end(
     turns: TurnStore, owner: Owner, thread_id: str
 ) -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
 
-from asgi_correlation_id import correlation_id
 from chainlit.emitter import ChainlitEmitter
 from chainlit.server import sio
 from chainlit.session import WebsocketSession
@@ -33,7 +32,7 @@ from parley.chat.events import (
 )
 from parley.chat.tool_display import result_markdown, step_title
 from parley.chat.turns import Turn, TurnState, error_step_id, thought_step_id, tool_step_id
-from parley.observability.logs import get_logger
+from parley.observability.logs import current_request_id, get_logger
 from parley.surfaces.page.buttons import (
     buttons_of,
     empty_note,
@@ -44,6 +43,7 @@ from parley.surfaces.page.buttons import (
 from parley.surfaces.page.markdown import Escaper, shown
 from parley.surfaces.page.runs import THOUGHT_METADATA, TOOL_METADATA, run_around, run_id_of
 from parley.surfaces.sentences import error_text, title_text
+from parley.surfaces.texts import Texts
 
 logger = get_logger(__name__)
 
@@ -100,19 +100,26 @@ async def show_error(  # noqa: PLR0913 - where it is shown, what it says, and wh
     message: str,
     code: str,
     of: str = "",
-    turn_id: str = "",
+    turn: Turn | None = None,
 ) -> None:
     """Show an error as a bubble of its own, with the ids that the log has it under.
 
-    `of` names what it is about, where that is not the whole message that was sent.
+    `of` names what it is about, where that is not the whole message that was sent; `turn` whose
+    error it is, where it is one's.
     """
     texts = texts_for(session)
     told = f"{of}: {error_text(texts, message, code)}" if of else error_text(texts, message, code)
-    request = f"{texts.request_id}: `{correlation_id.get() or '-'}`"
-    ids = f"{request} · {texts.turn_id}: `{turn_id}`" if turn_id else request
+    request_id = turn.request_id if turn else current_request_id()
+    ids = log_ids(texts, request_id, turn.id if turn else None)
     step = assistant_step(step_id, thread_id, f"{shown(told)}\n\n{ids}")
     step["isError"] = True
     await ChainlitEmitter(session).send_step(step)
+
+
+def log_ids(texts: Texts, request_id: str | None, turn_id: str | None) -> str:
+    """Name what the log has an error under; pure."""
+    named = ((texts.request_id, request_id), (texts.turn_id, turn_id))
+    return " · ".join(f"{name}: `{value}`" for name, value in named if value)
 
 
 async def room_in(socket_id: str) -> None:
@@ -313,7 +320,7 @@ class _Reader:
         self._has_failed = True
         await self._frame_ready()
         told = (event.message, event.code)
-        await show_error(self._session, step_id, turn.thread_id, *told, turn_id=turn.id)
+        await show_error(self._session, step_id, turn.thread_id, *told, turn=turn)
 
     async def _frame_ready(self) -> None:
         await socket_ready(self._session, self._socket_id)

@@ -21,7 +21,7 @@ from parley.surfaces.page.buttons import (
 )
 from parley.surfaces.page.markdown import show_steps
 from parley.surfaces.page.offering import Offering
-from parley.surfaces.page.reader import assistant_step, socket_ready
+from parley.surfaces.page.reader import assistant_step, log_ids, socket_ready
 from parley.surfaces.page.runs import THOUGHT_METADATA, TOOL_METADATA, with_runs
 from parley.surfaces.sentences import error_text, title_text
 from parley.surfaces.texts import Texts
@@ -136,9 +136,9 @@ def _say_in(texts: Texts, steps: list[StepDict]) -> None:
         elif step["type"] != "assistant_message":
             continue
         elif step["isError"]:
-            # The request's own id is gone; the log has what became of the turn under this one too.
-            of_turn = f"{texts.turn_id}: `{(step['metadata'] or {}).get('turn_id', '-')}`"
-            step["output"] = f"{error_text(texts, step['output'])}\n\n{of_turn}"
+            of_turn = step["metadata"] or {}
+            ids = log_ids(texts, of_turn.get("request_id"), of_turn.get("turn_id"))
+            step["output"] = f"{error_text(texts, step['output'])}\n\n{ids}"
         elif not step["output"]:
             state = (step["metadata"] or {}).get("turn_state")
             step["output"] = empty_note(texts, state) if state else ""
