@@ -29,6 +29,7 @@ from parley.chat.errors import (
 from providers.complaints import by_status, in_stream, one_line, read_body, read_payload
 from providers.config import Connection
 from providers.frames import Frame
+from providers.secret_parts import secrets_of
 
 CLOSED = "the connection was closed"
 MAX_RETRY_AFTER_S = 3600.0
@@ -106,7 +107,7 @@ def _made(
 ) -> ProviderError:
     """Make an error of what happened, what was said of it, and what to do."""
     happened, said, advice = words
-    said = one_line(said, connection.api_key, connection.query)
+    said = one_line(said, *secrets_of(connection))
     happened = f"{connection.name} {happened}" + (f" ({status})" if status else "")
     shortly = f"{happened}. {advice}"
     return error(

@@ -24,6 +24,7 @@ from providers.complaints import WEB_PAGE, read_body
 from providers.config import Connection
 from providers.event_source import EventSource
 from providers.faults import fault, network_fault, refusal, unanswered
+from providers.secret_parts import userinfo_of
 
 _REFUSAL_BODY_S = 2.0
 _MAX_REFUSAL_BYTES = 64 * 2**10
@@ -146,8 +147,17 @@ class Transport:
         except (aiohttp.ClientError, OSError) as exc:
             raise network_fault(self.connection, exc, phase) from exc
         except ValueError as exc:
+            raise self._unsendable() from exc
+
+    def _unsendable(self) -> ProviderError:
+        """Say why a request cannot be written: HTTP has one header for a key and for a password."""
+        if not userinfo_of(self.connection.base_url):
             said = "it has characters that HTTP does not allow"
-            raise fault(CredentialsRefused, self.connection, said) from exc
+            return fault(CredentialsRefused, self.connection, said)
+        said = "its address has a user and a password, which go where the key does"
+        settings = f"{self.connection.key_setting} or {self.connection.url_setting}"
+        advice = f"Leave one of them out: {settings}."
+        return fault(CredentialsRefused, self.connection, said, advice=advice)
 
     async def _accept(self, response: aiohttp.ClientResponse) -> None:
         if not 200 <= response.status < 300:

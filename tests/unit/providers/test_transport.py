@@ -1,5 +1,6 @@
 """The transport keeps secrets, bounds what it reads and says when to come back."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -58,6 +59,40 @@ async def test_key_that_is_echoed_is_not_shown() -> None:
     assert error is not None
     assert "Incorrect API key provided: [key]" in error.message
     assert KEY not in f"{error!r} {error.__cause__!r}"
+
+
+@pytest.mark.parametrize(
+    ("echoed", "shown"),
+    [
+        ("no user alice with hunter2%40home", "no user alice with [key]"),
+        ("no user alice with hunter2@home", "no user alice with [key]"),
+        ("Basic YWxpY2U6aHVudGVyMkBob21l is refused", "Basic [key] is refused"),
+        ("sig s3cret/0123 is wrong", "sig [key] is wrong"),
+        ("/v1?sig=s3cret%2F0123 is wrong", "/v1?sig=[key] is wrong"),
+        ("no version 2024-06-01", "no version 2024-06-01"),
+        ("team t3am-0123456789", "team [key]"),
+    ],
+)
+async def test_secret_of_an_address_that_is_echoed_is_not_shown(echoed: str, shown: str) -> None:
+    async with model_server(json_reply({"error": {"message": echoed}}, 400)) as server:
+        address = server.base_url.replace("://", "://alice:hunter2%40home@")
+        query = "api-version=2024-06-01&sig=s3cret%2F0123"
+        headers = {"X-Team": "Team t3am-0123456789"}
+        provider = OpenAICompatible(Connection("x", address, query=query, headers=headers))
+        error = (await outcome_of(provider)).error
+        await provider.aclose()
+    assert error is not None
+    assert f"(400): {shown}. " in error.message
+
+
+async def test_password_in_the_address_beside_a_key_is_told() -> None:
+    connection = Connection("x", "http://alice:hunter2@127.0.0.1:1/v1", KEY, key_setting="THE_KEY")
+    provider = OpenAICompatible(replace(connection, url_setting="THE_URL"))
+    error = (await outcome_of(provider)).error
+    await provider.aclose()
+    assert type(error) is CredentialsRefused
+    assert "x does not accept the key: its address has a user and a password" in error.message
+    assert error.message.endswith("Leave one of them out: THE_KEY or THE_URL.")
 
 
 def test_secrets_are_in_no_repr() -> None:
