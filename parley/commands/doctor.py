@@ -14,6 +14,10 @@ from parley.observability.logs import LogConfig, configure_logs
 from parley.settings.build import Config, load_config
 from parley.settings.problems import EXIT_CODE, ConfigurationError
 
+_ONE_ADDRESS = (
+    "all come from the address of the proxy, and share their limits, or have none where it is on this machine:"
+    " set AUTH_HEADER_TRUSTED_PROXIES to its network"
+)
 _STORE_S, _PROVIDERS_S, _ANSWERS_S = 12.0, 20.0, 120.0
 
 
@@ -51,4 +55,14 @@ async def _examine(config: Config, *, ask: bool) -> list[Finding]:
         look_at("providers", lambda: look_at_providers(config.providers, ask=ask), patience_s),
     )
     environment = f"can be used, for {config.server.environment}"
-    return [Finding("configuration", "ok", environment), *chain.from_iterable(looks)]
+    found = [Finding("configuration", "ok", environment), *look_at_guests(config)]
+    return [*found, *chain.from_iterable(looks)]
+
+
+def look_at_guests(config: Config) -> Sequence[Finding]:
+    """Tell where guests cannot be told apart: behind what speaks HTTPS for a Parley that does not know it."""
+    is_https = (config.server.public_url or "").startswith("https:")
+    knows_proxy = config.server.in_space or config.identity.proxies
+    if not (config.server.allow_guests and is_https) or knows_proxy:
+        return []
+    return [Finding("guests", "warn", _ONE_ADDRESS)]

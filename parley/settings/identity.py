@@ -92,7 +92,9 @@ class IdentityEnvironment(BaseSettings):
         " X-Auth-Request-Email or kubeflow-userid (docs/identity.md).",
     )
     auth_header_trusted_proxies: Annotated[_Several, AfterValidator(_networks)] = Field(
-        (), description="Networks of the proxies, such as 10.0.3.0/24; required with a header."
+        (),
+        description="Networks of the proxies, such as 10.0.3.0/24, whose X-Forwarded-For is believed; required with"
+        " a header.",
     )
     auth_header_secret: Annotated[_Several, AfterValidator(_secrets)] = Field(
         (),

@@ -5,10 +5,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from data_layer.database import DatabaseConfig
+from parley.commands.doctor import look_at_guests
 from parley.commands.doctor_providers import look_at_providers
 from parley.commands.doctor_stores import look_at_database, look_at_redis
 from parley.commands.findings import Finding, as_json, as_lines, exit_code, look_at
+from parley.settings.build import load_config
 from providers.config import ModelConfig, ProvidersConfig
 from tests.services import find_free_port
 from tests.unit.fake_server.support import scripted
@@ -40,6 +44,34 @@ def test_only_what_is_bad_fails() -> None:
     assert [exit_code([FINE, POOR]), exit_code([FINE, ILL]), exit_code([])] == [0, 1, 0]
     assert json.loads(as_json([FINE, ILL]))["ok"] is False
     assert as_lines([FINE, POOR]) == "ok    a  x\nwarn  a  x"
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_told"),
+    [
+        ({"PUBLIC_URL": "https://chat.example"}, True),
+        ({"PUBLIC_URL": "https://chat.example", "ALLOW_GUESTS": "false"}, False),
+        ({"PUBLIC_URL": "https://chat.example", "AUTH_HEADER_TRUSTED_PROXIES": "::1"}, False),
+        ({"PUBLIC_URL": "http://chat.example"}, False),
+        ({"SPACE_HOST": "a-b.hf.space"}, False),
+    ],
+)
+def test_guests_who_all_come_from_a_proxy_are_told_of(
+    settings: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    *,
+    is_told: bool,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in ({"ALLOW_GUESTS": "true"} | settings).items():
+        monkeypatch.setenv(name, value)
+    if settings.get("ALLOW_GUESTS") == "false":
+        monkeypatch.setenv("AUTH_HEADER_USER", "X-User")
+        monkeypatch.setenv("AUTH_HEADER_TRUSTED_PROXIES", "::1")
+    findings = look_at_guests(load_config())
+    assert [finding.state for finding in findings] == ["warn"] * is_told
+    assert all("AUTH_HEADER_TRUSTED_PROXIES" in finding.said for finding in findings)
 
 
 async def test_model_that_is_not_listed_is_told() -> None:
