@@ -19,6 +19,10 @@ const begun = ({ thread_id: thread }) => {
   requestAnimationFrame(() => requestAnimationFrame(() => tellRouter(path)));
 };
 
+export const isShown = (thread) => location.pathname === `${home}thread/${thread}`;
+
+export const beginAnew = () => document.getElementById('new-chat-button')?.click();
+
 const leave = (event) => {
   if (!event.target.closest?.('#new-chat-button')) return;
   const list = document.getElementById('thread-history');
@@ -35,7 +39,7 @@ document.addEventListener('click', leave, { capture: true });
 export const TOLD = {
   first_interaction: begun,
   set_modes: offer,
-  new_chat: () => document.getElementById('new-chat-button')?.click(),
+  new_chat: beginAnew,
   runs: ({ turn_id: turn }) => {
     chat.turn = turn;
   },

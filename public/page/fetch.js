@@ -1,4 +1,5 @@
 /* What the page asks without saying enough, and answers that it takes as they come, and must not. */
+import { beginAnew, isShown } from './chat.js';
 import { pickedModel } from './picked.js';
 
 const { fetch } = window;
@@ -23,9 +24,16 @@ const ASKED = {
 const ANSWERED = {
   // The page keeps what comes last of its list of threads, and where two ask for it, an answer from before the first
   // message may come after one from behind it. Whoever asked earlier gets what the latest question was answered.
-  '/project/threads': (asked, question) => {
+  '/project/threads': (asked, { body }) => {
+    const question = String(body);
     latest.set(question, asked);
     return sameAsLatest(asked, question);
+  },
+  // Who deletes the thread that is shown would stay in it, unless it was opened from the list.
+  '/project/thread': async (asked, { method, body }) => {
+    const response = await asked;
+    if (method === 'DELETE' && response.ok && isShown(JSON.parse(body).threadId)) beginAnew();
+    return response;
   },
   // A thread is opened by two connections, each made when a cookie was given for it. Only the second names the thread,
   // and the one that is made last stays: cookies are handed over in the order in which they were asked for, or the
@@ -48,5 +56,5 @@ window.fetch = (input, init) => {
   const ruleOf = (rules) => rules[Object.keys(rules).find((end) => url.endsWith(end))];
   const ask = ruleOf(ASKED);
   const asked = fetch(input, ask ? { ...init, body: ask(init.body) } : init);
-  return ruleOf(ANSWERED)?.(asked, String(init?.body)) ?? asked;
+  return ruleOf(ANSWERED)?.(asked, init ?? {}) ?? asked;
 };

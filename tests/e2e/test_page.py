@@ -258,6 +258,7 @@ async def test_history_is_listed_resumed_renamed_and_deleted(faked: Faked, chat_
     await thread_option(chat_page, "#delete-thread")
     await chat_page.get_by_role("alertdialog").get_by_role("button", name="Confirm").click()
     await expect(sidebar.get_by_text("About turns")).to_have_count(0)
+    await expect(chat_page.locator("[data-step-type]")).to_have_count(0)
     await chat_page.reload()
     await expect(chat_page.locator("#chat-input")).to_be_visible()
     await expect(chat_page.get_by_text("About turns")).to_have_count(0)

@@ -135,7 +135,10 @@ async def test_an_address_that_leads_nowhere_is_a_new_chat(
 async def test_a_thread_that_is_deleted_elsewhere_says_so(
     faked: Faked, chat_page: Page, size: str
 ) -> None:
-    """While an answer is being written, too; what was read stays until a new chat is begun."""
+    """While an answer is being written, too; what was read stays until a new chat is begun.
+
+    Where it is deleted, one begins by itself.
+    """
     faked.will_reply(sse(*answer("All of it.")), sse(chunk("Once upon"), hang))
     width, height = SIZES[size]
     await say(chat_page, "To be deleted.")
@@ -149,6 +152,8 @@ async def test_a_thread_that_is_deleted_elsewhere_says_so(
 
     await thread_option(chat_page, "#delete-thread")
     await chat_page.get_by_role("alertdialog").get_by_role("button", name="Confirm").click()
+    await expect(chat_page).to_have_url(faked.parley.url + "/")
+    await expect(chat_page.locator("[data-step-type]")).to_have_count(0)
     await expect(other.get_by_text("This conversation was deleted.")).to_be_visible()
     await finished(other)
     await expect(other.get_by_text("All of it.")).to_be_visible()
