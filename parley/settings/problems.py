@@ -13,7 +13,9 @@ from parley.settings.identity_problems import identity_problems
 from parley.settings.secret import weakness
 
 EXIT_CODE = 2
-_CREDENTIALS = re.compile(r"//[^/@]*@")
+# Of a URL, also of one whose scheme was forgotten; and what it asks, where keys are too.
+_CREDENTIALS = re.compile(r"(?<=//)[^/@]*@|[^\s/@'\"]+:[^\s/@'\"]+@")
+_QUERY = re.compile(r"(/[^\s?]*\?)[^\s'\"]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,8 @@ def examine_environment() -> tuple[Environment, list[Problem]]:
 
 
 def masked(text: str) -> str:
-    """Leave out the credentials of URLs."""
-    return _CREDENTIALS.sub("//***@", text)
+    """Leave out the credentials of URLs, and their queries."""
+    return _QUERY.sub(r"\1***", _CREDENTIALS.sub("***@", text))
 
 
 def _problem(details: Mapping[str, Any]) -> Problem:

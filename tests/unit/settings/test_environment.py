@@ -238,6 +238,9 @@ def test_wrong_values_do_not_hide_wrong_combinations(monkeypatch: pytest.MonkeyP
         ("DATABASE_URL", "hunter2"),
         ("REDIS_URL", "redis://:hunter2@host:hunter2"),
         ("OPENAI_BASE_URL", "ftp://me:hunter2@host/v1"),
+        ("OPENAI_BASE_URL", "me:hunter2@host/v1"),
+        ("OPENAI_BASE_URL", "ftp://host/v1?api-version=1&sig=hunter2"),
+        ("OPENAI_BASE_URL", "host/v1?sig=hunter2"),
     ],
 )
 def test_no_problem_tells_a_secret(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
