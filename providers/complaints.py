@@ -120,14 +120,20 @@ def by_text(complaint: Complaint) -> type[ProviderError] | None:
 
 def one_line(text: str, *secrets: str | None) -> str:
     """Make foreign text fit for a message: one bounded line, printable, without the secrets."""
+    text = without(text, *secrets)
+    text = "".join(char if char.isprintable() else " " for char in text[: 4 * MAX_SAID_CHARS])
+    text = " ".join(text.split())
+    return text if len(text) <= MAX_SAID_CHARS else text[:MAX_SAID_CHARS] + "…"
+
+
+def without(text: str, *secrets: str | None) -> str:
+    """Hide the secrets in a text, and what looks like a key."""
     text = _TOKEN.sub("[key]", text)
     for secret in secrets:
         # A key of a few characters ("-", "EMPTY") is a placeholder, and could be part of any word.
         if secret and len(secret) >= 8:
             text = text.replace(secret, "[key]")
-    text = "".join(char if char.isprintable() else " " for char in text[: 4 * MAX_SAID_CHARS])
-    text = " ".join(text.split())
-    return text if len(text) <= MAX_SAID_CHARS else text[:MAX_SAID_CHARS] + "…"
+    return text
 
 
 def _error_in(payload: dict[str, object]) -> dict[str, object] | None:

@@ -241,14 +241,15 @@ def _place(location: str) -> str:
 
 def _unreachable(connection: Connection, exc: aiohttp.ClientConnectorError) -> ProviderError:
     """Say why; where to, an address behind ours, is for the log and for nobody who chats."""
-    reason = _reason(exc)
+    reason = reason_of(exc)
     error = fault(Unreachable, connection, reason)
     placed = fault(Unreachable, connection, f"{exc.host}:{exc.port}, {reason}").message
     error.for_log = error.for_operator = placed
     return error
 
 
-def _reason(exc: aiohttp.ClientConnectorError) -> str:
+def reason_of(exc: aiohttp.ClientConnectorError) -> str:
+    """Say why there is no connection, without the address that there is none to."""
     number = exc.errno or 0
     if number in errno.errorcode and not isinstance(exc, aiohttp.ClientSSLError):
         return os.strerror(number)  # asyncio's own words have the address

@@ -7,6 +7,12 @@ from urllib.parse import unquote, unquote_plus
 from providers.config import Connection
 
 
+def without_userinfo(url: str) -> str:
+    """Give an address that may be shown."""
+    said = userinfo_of(url)
+    return url.replace(f"{said}@", "", 1) if said else url
+
+
 def userinfo_of(url: str) -> str:
     """Give the user and the password of an address, as they are written there."""
     rest = url.partition("://")[2] or url

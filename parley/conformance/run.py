@@ -1,5 +1,6 @@
 """The run: all checks on one server, one after the other."""
 
+from dataclasses import replace
 from typing import Any
 
 from parley.conformance.abilities import ABILITIES
@@ -9,6 +10,9 @@ from parley.conformance.reading import said
 from parley.conformance.report import BASICS, Finding, Report
 from parley.conformance.subject import Subject
 from parley.conformance.wire import open_wire
+from providers.complaints import without
+from providers.config import Connection
+from providers.secret_parts import secrets_of, without_userinfo
 
 _WINDOWS = ("max_model_len", "context_length", "max_total_tokens")
 
@@ -31,8 +35,12 @@ async def examine(
             chat = () if dialect == "tgi" else (check_system, *ABILITIES)
             for check in (*chat, *NATIVE):
                 findings += await check(subject)
+        # A report is shown to others, and servers repeat what they refuse.
+        secrets = secrets_of(Connection("", wire.address, api_key, query=wire.query))
+        told = (replace(f, details=without(f.details, *secrets)) for f in findings)
+        address = without_userinfo(wire.address)
         return Report(
-            wire.address, dialect, questions.model, tuple(findings), wire.requests, subject.figures
+            address, dialect, questions.model, tuple(told), wire.requests, subject.figures
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import aiohttp
 
-from providers.faults import CLOSED
+from providers.faults import CLOSED, reason_of
 from providers.frames import Frame, FrameReader
 
 End = Literal["whole", "cut", "timeout", "left", "unreachable"]
@@ -61,7 +61,7 @@ class Wire:
         self, session: aiohttp.ClientSession, base_url: str, api_key: str | None, timeout_s: float
     ) -> None:
         self._session = session
-        address, _, self._query = base_url.strip().partition("#")[0].partition("?")
+        address, _, self.query = base_url.strip().partition("#")[0].partition("?")
         self.address = address.rstrip("/")
         self._api_key = api_key
         self._timeout_s = timeout_s
@@ -94,7 +94,7 @@ class Wire:
         response, loop = Response(), asyncio.get_running_loop()
         begun_at = loop.time()
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        url = f"{self.address}{path}" + (f"?{self._query}" if self._query else "")
+        url = f"{self.address}{path}" + (f"?{self.query}" if self.query else "")
         try:
             async with (
                 asyncio.timeout(self._timeout_s),
@@ -114,6 +114,10 @@ class Wire:
 
 
 def _why(error: Exception) -> str:
+    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
+        return "its address is not a URL: it begins with http:// or https://"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"it cannot be reached: {reason_of(error)}"
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
         return CLOSED
     return str(error) or type(error).__name__

@@ -97,6 +97,21 @@ async def test_query_comes_behind_every_path() -> None:
     assert "s3cret" not in as_table(report) + as_json(report)
 
 
+async def test_report_tells_no_secret() -> None:
+    refusal = (
+        'error = "Incorrect API key: s3cret-0123456789, not of alice:hunter2secret, sig qwertyuiop"'
+    )
+    async with scripted(f"[[reply]]\nstatus = 401\n{refusal}") as server:
+        address = server.base_url.replace("://", "://alice:hunter2secret@")
+        report = await examine(f"{address}?sig=qwertyuiop", api_key=None)
+        keyed = await examine(server.base_url, api_key="s3cret-0123456789")
+    assert report.base_url == server.base_url
+    assert "Incorrect API key: s3cret-0123456789, not of [key], sig [key]" in as_json(report)
+    assert "Incorrect API key: [key], not of" in as_table(keyed)
+    assert "hunter2" not in as_json(report) + as_table(report)
+    assert "s3cret" not in as_json(keyed) + as_table(keyed)
+
+
 async def test_increments_are_seen() -> None:
     async with scripted('[[reply]]\ntext = "one two three four"\npause_ms = 3') as server:
         report = await examine(server.base_url)
@@ -181,6 +196,9 @@ async def test_nobody_there_is_told() -> None:
     report = await examine(f"http://127.0.0.1:{find_free_port()}/v1")
     assert verdicts(report) == {"models": "no", "streaming": "no", "finish reason": "no"}
     assert json.loads(as_json(report))["usable"] is False
+    assert details(report, "models") == "it cannot be reached: Connection refused"
+    report = await examine("127.0.0.1:8080/v1")
+    assert details(report, "models").startswith("its address is not a URL: it begins with http")
 
 
 VALUES = st.recursive(
