@@ -23,7 +23,7 @@ from data_layer.thread_lock import lock_thread, new_thread
 from data_layer.writer import Writer
 from parley.chat.errors import NotFound
 from parley.chat.messages import storable_text
-from parley.chat.news import Deleted, Named, ThreadNews
+from parley.chat.news import Changed, Deleted, Named, ThreadNews
 from parley.chat.requests import thread_name
 from parley.chat.turns import Owner
 from parley.observability.audit import audit
@@ -156,9 +156,11 @@ class SqlThreads:
         wanted = {
             key: value for key, value in storable_json(patch).items() if key not in _SHARING_KEYS
         }
-        await self._writer.write(
+        has_changed = await self._writer.write(
             lambda connection: _merge_metadata(connection, owner_id, thread_id, wanted)
         )
+        if has_changed:
+            self._tell(Changed(owner_id, thread_id))
 
     async def delete(self, owner_id: str, thread_id: str) -> Sequence[str]:
         """Delete all that the thread holds and leave a tombstone.
@@ -180,13 +182,14 @@ def _put(connection: Connection, owner: Owner, thread_id: str, values: dict[str,
 
 def _merge_metadata(
     connection: Connection, owner_id: str, thread_id: str, patch: Mapping[str, Any]
-) -> None:
+) -> bool:
     row = _found(lock_thread(connection, owner_id, thread_id))
     merged = merge(row.metadata, patch)
     check_size(merged, "metadata of the conversation")
     if merged != row.metadata:
         owned = _owned(owner_id, thread_id)
         connection.execute(sa.update(threads).where(owned).values(metadata=merged))
+    return bool(merged != row.metadata)
 
 
 def _delete(connection: Connection, owner_id: str, thread_id: str) -> Sequence[str]:

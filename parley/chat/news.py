@@ -42,13 +42,21 @@ class Deleted:
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """The metadata of one of this owner's threads are others, as what it is answered with."""
+
+    owner_id: str
+    thread_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class CaughtUp:
     """From here on no turn of the thread is missed; what began and ended unheard is in the rows."""
 
     thread_id: str
 
 
-ThreadNews = Named | Deleted
+ThreadNews = Named | Deleted | Changed
 News = TurnNews | ThreadNews
 # What is said to who listens to a thread.
 Heard = News | CaughtUp

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 
 from parley.chat.events import Event, TextEvent
-from parley.chat.news import Deleted, Named, News, ThreadNews, TurnNews
+from parley.chat.news import Changed, Deleted, Named, News, ThreadNews, TurnNews
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[list[Any]]).decode
@@ -20,6 +20,7 @@ _decode = msgspec.msgpack.Decoder(list[list[Any]]).decode
 _THREAD_NEWS: dict[str, type[ThreadNews]] = {
     "": Named,
     "deleted": Deleted,
+    "changed": Changed,
 }
 _HAPPENED = {kind: happened for happened, kind in _THREAD_NEWS.items()}
 _decode_news = msgspec.msgpack.Decoder(tuple[str, TurnNews | tuple[str, ...] | None]).decode

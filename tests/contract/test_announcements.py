@@ -7,7 +7,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from parley.chat.news import Deleted, Named, News, ThreadNews, TurnNews
+from parley.chat.news import Changed, Deleted, Named, News, ThreadNews, TurnNews
 from parley.chat.ports import Announcements
 from parley.chat.turns import TurnState
 from parley.live.event_bytes import decode_news, encode_news
@@ -79,7 +79,7 @@ async def test_nobody_has_to_listen(announcements: Announcements) -> None:
         assert await heard_of(late) == said
 
 
-@pytest.mark.parametrize("kind", [Named, Deleted])
+@pytest.mark.parametrize("kind", [Named, Deleted, Changed])
 async def test_an_owner_hears_of_threads_wherever_it_listens(
     announcements: Announcements, kind: type[ThreadNews]
 ) -> None:
@@ -93,7 +93,7 @@ async def test_an_owner_hears_of_threads_wherever_it_listens(
 
 
 @pytest.mark.parametrize(
-    "news", [None, *(kind("anna", "b") for kind in (Named, Deleted)), news("a")]
+    "news", [None, *(kind("anna", "b") for kind in (Named, Deleted, Changed)), news("a")]
 )
 def test_other_processes_read_what_one_tells(news: News | None) -> None:
     assert decode_news(encode_news("one", news)) == ("one", news)

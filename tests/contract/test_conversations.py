@@ -21,7 +21,7 @@ from parley.chat.conversations import BroughtTurn
 from parley.chat.deltas import FinishReason
 from parley.chat.errors import InvalidRequest, NotFound
 from parley.chat.messages import Role
-from parley.chat.news import Deleted, Named, ThreadNews
+from parley.chat.news import Changed, Deleted, Named, ThreadNews
 from parley.chat.tools import ToolUse
 from parley.chat.turns import Owner, Turn
 from parley.context.memory_store import MemoryContextStore
@@ -106,6 +106,10 @@ async def test_names_and_deletions_are_told_once_they_are_saved(
     assert await threads.retitle(owner.id, thread_id, "First words", "The model's")
     await threads.rename(owner.id, thread_id, "By hand")
     await threads.put(owner, thread_id, name="By Chainlit", tags=None)
+    assert told == [Named(owner.id, thread_id)] * 3
+    for _ in range(2):
+        await threads.merge_metadata(owner.id, thread_id, {"model": "large"})
+    assert told.pop() == Changed(owner.id, thread_id)
     assert told == [Named(owner.id, thread_id)] * 3
     with pytest.raises(NotFound):
         await threads.delete(owner.id, other)

@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
 
 import httpx2
 import pytest
 from playwright.async_api import Locator, Page, expect
 
 from tests.e2e.balancer import balancer
+from tests.e2e.page_socket import new_guest, page_socket
 from tests.e2e.replicas import Replicas, replicas
 from tests.e2e.storyteller import story
 from tests.e2e.test_page import settled, thread_of
@@ -103,3 +105,38 @@ async def test_a_page_stops_what_another_server_runs(balanced: Balanced, page: P
     for each in (page, other):
         await expect(answers(each)).to_have_count(2)
         await expect(answers(each).last).to_contain_text(story(said["message"]))
+
+
+async def test_what_is_chosen_on_one_server_is_shown_and_kept_on_all(balanced: Balanced) -> None:
+    """Also what a page on another one had before, whose session ends later."""
+    one, two = balanced.replicas.parleys
+    chosen = {"system_prompt": "Answer in rhymes.", "temperature": "0.3", "tools": True}
+    balanced.replicas.teller.goes_on.set()
+    cookie = await new_guest(one)
+
+    def opened() -> dict[str, str]:
+        return {"sessionId": str(uuid4()), "clientType": "webapp", "threadId": thread}
+
+    async with page_socket(one, cookie) as ada:
+        await ada.say(f"{uuid4().hex[:8]} 3")
+        thread = (await ada.next("first_interaction"))["thread_id"]
+        await ada.next("task_end")
+        async with page_socket(two, cookie, opened()) as other:
+            await other.emit("connection_successful")
+            await other.next("ready")
+            await ada.emit("chat_settings_change", chosen)
+            assert settings(await other.next("chat_settings", 2)) == chosen
+            await other.say(f"{uuid4().hex[:8]} 3")
+            await other.next("task_end", 2)
+    async with page_socket(one, cookie, opened()) as later:
+        await later.emit("connection_successful")
+        assert settings(await later.next("chat_settings")) == chosen
+    statement = "SELECT system_prompt FROM turns WHERE thread_id = $1 ORDER BY arrival"
+    prompts = [
+        row["system_prompt"] for row in await balanced.replicas.rows(statement, UUID(thread))
+    ]
+    assert prompts == [None, chosen["system_prompt"]]
+
+
+def settings(widgets: list[dict[str, Any]]) -> dict[str, Any]:
+    return {widget["id"]: widget["initial"] for widget in widgets}

@@ -133,8 +133,7 @@ class Asking:
         if is_first:
             session.has_first_interaction = True
             await list_anew(session, text[:_INTERACTION_CHARS])
-        if is_first or choice != self._choice(session):
-            await self._keep(session, choice)
+        await self._keep(session, choice, is_first=is_first)
         if files and begun.created:
             await attach_files(session, self._asked.attachments, request.owner, begun.turn, files)
         return begun.turn
@@ -171,8 +170,7 @@ class Asking:
             extras=replace(turn.extras, use_tools=choice.forbidden),
         )
         await ask_anew(self._asked.engine, self._asked.attachments, request, turn)
-        if choice != self._choice(session):
-            await self._keep(session, choice)
+        await self._keep(session, choice)
 
     async def stop(self, session: WebsocketSession, payload: object) -> None:
         """Stop the turn that is named: what comes late must not stop another one.
@@ -215,7 +213,7 @@ class Asking:
     async def listen(self, session: WebsocketSession) -> None:
         """Read what is begun elsewhere in the session's thread, once it is one."""
         if session.has_first_interaction:
-            await self._following.listen(session, owner_of(session))
+            await self._following.listen(session, owner_of(session), self._learn)
 
     async def _open(self, session: WebsocketSession, thread: ThreadDict) -> None:
         # Said again after a lost connection, which may have lost that too: without it the page
@@ -231,15 +229,40 @@ class Asking:
         session.chat_settings = choice.settings
         session.chat_profile = kept.get(_PROFILE)
 
-    async def _keep(self, session: WebsocketSession, choice: Choice) -> None:
-        """Keep a choice with the thread, and with all sessions here that have it open.
+    async def _learn(self, session: WebsocketSession) -> None:
+        """Take up what was chosen elsewhere, and show what of it the page does not show."""
+        kept = await self._shown.metadata(session)
+        if kept is None:
+            return
+        offered = self._offered.get(session)
+        if Choice.of_thread(kept) != self._choice(session):
+            self._remember(session, kept)
+        choice = self._choice(session)
+        if offered is None or offered.model != choice.model:
+            await self.offer_choices(session)
+        elif offered.settings != choice.settings:
+            # What is picked, and not used yet, stays.
+            self._offered[session] = choice
+            await offer_settings(session, choice)
 
-        Chainlit writes at a session's end what that has of it: what is older would come back.
+    async def _keep(
+        self, session: WebsocketSession, choice: Choice, *, is_first: bool = False
+    ) -> None:
+        """Keep what is new in a choice with the thread, and with all sessions here that have it open.
+
+        What is not new may be older than what another server has kept meanwhile.
         """
+        before = self._choice(session).kept
+        kept = {
+            key: value for key, value in choice.kept.items() if is_first or value != before[key]
+        }
+        if is_first:
+            kept[_PROFILE] = session.chat_profile
+        # Its page shows it already; others will when they hear that there is something new.
+        self._offered[session] = choice
         for each in {session, *(s for s in self._choices if s.thread_id == session.thread_id)}:
             self._choices[each], each.chat_settings = choice, choice.settings
-        if session.has_first_interaction:
-            kept = {**choice.kept, _PROFILE: session.chat_profile}
+        if kept and session.has_first_interaction:
             await self._asked.data_layer.update_thread(session.thread_id, metadata=kept)
 
     def _choice(self, session: WebsocketSession) -> Choice:

@@ -6,6 +6,7 @@ named or deleted, this one or another, it lists them anew.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from uuid import uuid4
@@ -15,7 +16,7 @@ from chainlit.session import WebsocketSession
 
 from parley.chat.engine import Engine
 from parley.chat.errors import NotFound, ParleyError
-from parley.chat.news import CaughtUp, Deleted, Heard, TurnNews
+from parley.chat.news import CaughtUp, Changed, Deleted, Heard, TurnNews
 from parley.chat.turns import Owner, Turn, TurnState
 from parley.observability.logs import get_logger
 from parley.surfaces.page.offering import Offering
@@ -25,6 +26,7 @@ from parley.surfaces.page.showing import Shown, list_anew, show_gone
 logger = get_logger(__name__)
 
 _PAUSE_S = 2.0
+Learn = Callable[[WebsocketSession], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -77,10 +79,10 @@ class Following:
         await self._shown.show(session, thread)
         return True
 
-    async def listen(self, session: WebsocketSession, owner: Owner) -> None:
+    async def listen(self, session: WebsocketSession, owner: Owner, learn: Learn) -> None:
         """Read what is begun elsewhere, until the socket is gone; once for each socket.
 
-        Raises `SocketGone`.
+        Where something else was chosen elsewhere, the session may `learn` it. Raises `SocketGone`.
         """
         socket = self._of(session)
         if socket.listening is not None:
@@ -89,7 +91,7 @@ class Following:
         socket_id = session.socket_id
         while session.socket_id == socket_id:
             try:
-                await self._hear(session, owner)
+                await self._hear(session, owner, learn)
             except NotFound:  # deleted before anybody listened
                 async with socket.shows:
                     await show_gone(session)
@@ -104,15 +106,19 @@ class Following:
         if socket and socket.listening:
             socket.listening.cancel()
 
-    async def _hear(self, session: WebsocketSession, owner: Owner) -> None:
+    async def _hear(self, session: WebsocketSession, owner: Owner, learn: Learn) -> None:
         async with aclosing(self._engine.listen(owner.id, session.thread_id)) as arriving:
             async for news in arriving:
                 await self._heard(session, owner, news)
+                if isinstance(news, CaughtUp) or news == Changed(owner.id, session.thread_id):
+                    await learn(session)
 
     async def _heard(self, session: WebsocketSession, owner: Owner, news: Heard) -> None:
         socket = self._of(session)
         if isinstance(news, CaughtUp):
             await self._catch_up(session, socket)
+            return
+        if isinstance(news, Changed):
             return
         if not isinstance(news, TurnNews):
             await list_anew(session, f"{news} {uuid4()}")

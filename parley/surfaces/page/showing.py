@@ -1,5 +1,6 @@
 """Showing: a thread put into a page, at its last messages or further back, with its buttons."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -58,6 +59,11 @@ class Shown:
     async def read(self, session: WebsocketSession) -> ThreadDict | None:
         """Read the session's thread, as far back as it looks."""
         return await self._threads.open_thread(session.thread_id, self._window(session))
+
+    async def metadata(self, session: WebsocketSession) -> Mapping[str, Any] | None:
+        """Read what is kept with the session's thread beside what was said."""
+        thread = await self._threads.open_thread(session.thread_id, 0)
+        return (thread["metadata"] or {}) if thread else None
 
     async def show(self, session: WebsocketSession, thread: ThreadDict) -> None:
         """Put the thread in place of what the page has; raises `SocketGone`."""

@@ -43,6 +43,7 @@ from parley.surfaces.page.offering import LocalModel, Offering
 from parley.surfaces.page.presses import Presses, about_route
 from parley.surfaces.page.reader import SocketGone, room_in, show_error
 from parley.surfaces.page.receiving import say_ready, say_taken
+from parley.surfaces.page.session import PageSession
 from parley.surfaces.page.sharing import Sharing
 from parley.surfaces.page.showing import Shown, Threads
 from parley.surfaces.starters import Profile, Starter
@@ -249,7 +250,7 @@ class _Handlers:
         if wanted_id is None and await self._page.engine.owns_thread(owner.id, own_id):
             # It was connected to another server, or to this one before a restart.
             wanted_id, has_thread = own_id, True
-        session = WebsocketSession(
+        session = PageSession(
             id=session_id,
             socket_id=sid,
             emit=emit,  # type: ignore[arg-type]  # Chainlit awaits it, and its type says not
