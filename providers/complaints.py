@@ -73,13 +73,17 @@ class Complaint:
 def read_body(body: bytes) -> Complaint:
     """Read the body of a refusal: JSON of any known shape, a web page's title, or plain text."""
     try:
-        complaint = read_payload(msgspec.json.decode(body))
+        payload = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         text = body.decode(errors="replace")
         title = re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
         text = title.group(1) if title else text
         return Complaint(WEB_PAGE if text.lstrip().startswith("<") else text)
-    return complaint or Complaint()
+    match payload:
+        case {"message": str(message)} | {"msg": str(message)}:  # Kong, AWS
+            return read_payload(payload) or Complaint(message)
+        case _:
+            return read_payload(payload) or Complaint()
 
 
 def read_payload(payload: object) -> Complaint | None:
@@ -138,12 +142,12 @@ def without(text: str, *secrets: str | None) -> str:
 
 def _error_in(payload: dict[str, object]) -> dict[str, object] | None:
     match payload:
-        case {"error": dict(error)}:
+        case {"error": dict(error)} | {"errors": [dict(error), *_]}:  # the list is Cloudflare's
             return error
         case {"error": str(text)}:  # TGI, with `error_type` beside it
             return payload | {"message": text}
-        case {"object": "error"}:  # older vLLM
-            return payload
+        case {"object": "error"} | {"message": str(), "code": _} | {"message": str(), "status": _}:
+            return payload  # older vLLM; gateways
         case {"detail": detail}:  # FastAPI
             return {"message": detail if isinstance(detail, str) else str(detail)}
         case _:

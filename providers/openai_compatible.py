@@ -160,8 +160,9 @@ class OpenAICompatible:
             return reader.finish
         if source.whole and not reader.streamed:
             raise fault(ProtocolViolation, self.connection, "a document that is no completion")
-        # Ollama sends whole answers whose finish reason is null: [DONE] says that they are.
-        if reader.done or source.whole:
+        # Ollama sends whole answers whose finish reason is null: [DONE] says that they are. Alone it
+        # says nothing: servers end so what they did not begin.
+        if (reader.done and reader.streamed) or source.whole:
             return Finish(FinishReason.UNKNOWN)
         error = fault(BrokenStream, self.connection)
         error.streamed = reader.streamed

@@ -82,6 +82,8 @@ def error_event(data: bytes) -> bytes:
 
 REFUSED: dict[str, tuple[Reply, type[ProviderError], str]] = {
     "401, empty": (body(b"", "text/plain", 401), CredentialsRefused, "wants a key, and none is set (401). Set OPENAI_API_KEY."),
+    "401, Kong": (json_reply({"message": "No API key found in request"}, 401), CredentialsRefused, "No API key found in request"),
+    "400, Cloudflare": (json_reply({"success": False, "errors": [{"code": 5007, "message": "No such model"}]}, 400), RequestRefused, "No such model"),
     "403": (json_reply(said("no such project"), 403), CredentialsRefused, "no such project"),
     "400 about the key, Gemini": (json_reply([said("API key not valid.")], 400), CredentialsRefused, "Set OPENAI_API_KEY"),
     "404, no such model": (json_reply(said("The model `x` does not exist", code="model_not_found"), 404), ModelMissing, "Check OPENAI_MODEL"),
@@ -129,6 +131,7 @@ IN_STREAM: dict[str, tuple[bytes, type[ProviderError], str]] = {
     "TGI, validation": (event({"error": "Input validation error: x", "error_type": "validation"}), RequestRefused, "x"),
     "vLLM": (event({"error": {"object": "error", "message": "maximum context length", "type": "BadRequestError", "code": 400}}), ContextOverflow, "maximum context length"),
     "vLLM, older": (event({"object": "error", "message": "out of memory", "type": "InternalServerError", "code": 500}), ProviderFault, "out of memory"),
+    "a gateway": (event({"message": "out of quota", "code": 429}), Overloaded, "out of quota"),
     "by status": (event({"error": {"message": "?", "code": "503"}}), Overloaded, "?"),
     "a string": (event("it broke"), ProviderFault, "it broke"),
     "error is a string": (event({"error": "it broke"}), ProviderFault, "it broke"),
@@ -167,6 +170,8 @@ BROKEN: dict[str, tuple[Reply, type[ProviderError]]] = {
     "empty document": (body(b"", "application/json"), ProtocolViolation),
     "nothing at all": (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", hang), BrokenStream),
     "no content": (raw(b"HTTP/1.1 204 No Content\r\n\r\n"), BrokenStream),
+    "DONE alone": (sse(DONE), BrokenStream),
+    "DONE after a role": (sse(event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}), DONE), BrokenStream),
     "comments only": (sse(b": hello\n\n"), BrokenStream),
     "web page": (body(HTML.encode(), "text/html"), ProtocolViolation),
     "web page without a type": (close_delimited(HTML.encode()), BrokenStream),
