@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from tests.e2e.conftest import Faked
+from tests.e2e.page_socket import new_guest, page_socket
 from tests.e2e.support import asks, client_of, serving
 from tests.fakes.model_server import (
     DONE,
@@ -161,3 +162,13 @@ async def test_requests_a_minute(guest: httpx2.AsyncClient) -> None:
     refused(await guest.send(await by_openai(guest)), "20 times in a minute", 60)
     assert (await guest.get("/public/account.css")).status_code == 200
     assert (await guest.get("/livez")).status_code == 200
+
+
+async def test_what_a_page_says_in_its_socket_is_counted(strict: Faked) -> None:
+    async with page_socket(strict.parley, await new_guest(strict.parley)) as socket:
+        for count in range(1, 19):  # the page was one, and the socket itself
+            await socket.emit("fetch_favorites")
+            await socket.next("set_favorites", count)
+        await socket.emit("fetch_favorites")
+        assert "20 times in a minute" in await socket.next_error()
+        await socket.until_closed()

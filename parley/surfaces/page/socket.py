@@ -109,7 +109,7 @@ def take_over_socket(page: Page) -> list[Route]:
     sio.on("connect", handlers.connect)
     sio.on("disconnect", handlers.disconnect)
     for event, handler in handlers.of_sessions.items():
-        sio.on(event, _of_session(handler))
+        sio.on(event, _of_session(handler, page.callers))
     for event in _UNUSED:
         sio.handlers["/"].pop(event, None)
     # Polling needs sticky routing to connect at all, and delays a shutdown by 24 s.
@@ -329,12 +329,25 @@ def thread_of_session(owner_id: str, session_id: str) -> str:
     return str(uuid5(UUID(owner_id), session_id))
 
 
-def _of_session(handler: _Handler) -> _Handler:
-    """Handle what the sockets of sessions say; one that was left or replaced is told nothing."""
+def _of_session(handler: _Handler, callers: Callers) -> _Handler:
+    """Handle what the sockets of sessions say; one that was left or replaced is told nothing.
+
+    Whatever is said counts as a request. Who says more than they may is told so, and let go: what
+    is in their socket already would be refused piece by piece.
+    """
 
     async def handle(sid: str, *said: object) -> None:
         correlation_id.set(uuid4().hex)
-        if session := WebsocketSession.get(sid):
+        if not (session := WebsocketSession.get(sid)):
+            return
+        try:
+            if callers.limits:
+                await callers.limits.check_request(owner_of(session))
+        except ParleyError as error:
+            logger.warning("Socket closed", code=error.code)
+            await _tell(session, error)
+            await sio.disconnect(sid)
+        else:
             await handler(session, *said)
 
     return handle
