@@ -1,6 +1,6 @@
 /* The chat that is shown. A new one has its thread's address from its first message on, so that a reload comes back to
    it. Chainlit's list gives it, once it was fetched and only where it is drawn: on a phone it is not. */
-import { offer } from './picked.js';
+import { offerModels, offerSettings } from './picked.js';
 
 const home = new URL('../..', import.meta.url).pathname;
 
@@ -38,7 +38,8 @@ document.addEventListener('click', leave, { capture: true });
 /* What the server tells the chat, by the event's name. */
 export const TOLD = {
   first_interaction: begun,
-  set_modes: offer,
+  set_modes: offerModels,
+  chat_settings: offerSettings,
   new_chat: beginAnew,
   runs: ({ turn_id: turn }) => {
     chat.turn = turn;

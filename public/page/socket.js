@@ -1,6 +1,6 @@
 /* The page's socket: what passes through it is looked at, and handed over together. */
 import { chat, TOLD } from './chat.js';
-import { pickedModel } from './picked.js';
+import { chosenIn, confirmSettings, pickedModel } from './picked.js';
 import { keep, take, toSayAgain } from './untaken.js';
 
 const EVENT = /^42\["(\w+)"/; // as Socket.IO writes one
@@ -38,11 +38,16 @@ window.WebSocket = class extends WebSocket {
   }
 
   send(frame) {
-    if (String(frame).startsWith('40{')) this.#session = saidIn(frame).sessionId;
-    const say = this.#SAYING[nameOf(frame)];
+    const say = String(frame).startsWith('40{') ? this.#connect : this.#SAYING[nameOf(frame)];
     if (say) say(frame);
     else super.send(frame);
   }
+
+  #connect = (frame) => {
+    const asked = saidIn(frame);
+    this.#session = asked.sessionId;
+    super.send('40' + JSON.stringify({ ...asked, chosen: chosenIn(asked.sessionId) }));
+  };
 
   #SAYING = {
     __proto__: null,
@@ -58,6 +63,10 @@ window.WebSocket = class extends WebSocket {
       const [, { message }] = saidIn(frame);
       super.send(frameOf('edit_message', { message: { ...message, modes: { model: pickedModel() } } }));
     },
+    chat_settings_change: (frame) => {
+      confirmSettings(saidIn(frame)[1]);
+      super.send(frame);
+    },
     // It names what ran when it was pressed: it may come late.
     stop: (frame) => super.send(chat.turn ? frameOf('stop', { turn_id: chat.turn }) : frame),
   };
@@ -69,7 +78,7 @@ window.WebSocket = class extends WebSocket {
   #hear(frame) {
     const name = nameOf(frame);
     const heard = this.#HEARING[name] ?? (this.#chat === chat && Object.hasOwn(TOLD, name) && TOLD[name]);
-    if (heard) heard(saidIn(frame)[1]);
+    if (heard) heard(saidIn(frame)[1], this.#session);
   }
 
   #HEARING = {

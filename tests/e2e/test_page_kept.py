@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.conftest import Faked
 from tests.e2e.page_socket import new_guest, page_socket
-from tests.e2e.support import DEMO, client_of, select
+from tests.e2e.support import DEMO, answers, client_of, select
 from tests.fakes.model_server import answer, chunk, sse, wait
 from tests.patience import until
 from tests.server import ParleyProcess
@@ -230,3 +230,32 @@ async def test_pages_hear_of_others_already_in_a_threads_first_answer(faked: Fak
                 await each.next("task_end", 2 + len(before))
                 signs = [name for name, _ in each.received if name.startswith("task_")]
                 assert signs == [*before, "task_start", "task_end", "task_start", "task_end"]
+
+
+async def test_hostile_choices_and_presses_are_refused(faked: Faked) -> None:
+    faked.will_reply(sse(*answer("Fine.")))
+    cookie = await new_guest(faked.parley)
+    chosen = {"model": ["no", "id"], "settings": {"temperature": "nan"}}
+    auth = {"sessionId": str(uuid4()), "clientType": "webapp", "chosen": chosen}
+    async with page_socket(faked.parley, cookie, auth) as socket:
+        hostile = (
+            ("client_message", {"message": _said(modes={"model": "x" * 9000})}, "named by its id"),
+            ("client_message", {"message": _said(modes={"model": "nobody"})}, "There is no model"),
+            ("chat_settings_change", "no settings", "These are no settings"),
+            ("chat_settings_change", {"temperature": "nan"}, "A temperature is"),
+            ("chat_settings_change", {"system_prompt": "x" * 40_000}, "at most"),
+            ("edit_message", {"message": _said()}, "no such turn"),
+            ("edit_message", None, "not a message"),
+        )
+        for count, (event, payload, told) in enumerate(hostile, 1):
+            await socket.emit(event, payload)
+            assert told in await socket.next_error(count)
+        await socket.say("Still there?", modes={"model": ["no", "id"]})
+        assert "named by its id" in await socket.next_error(len(hostile) + 1)
+        await socket.say("Still there?", modes=None)
+        await until(lambda: answers(faked.parley)[-1][2] == "Fine.")
+
+
+def _said(**fields: object) -> dict[str, object]:
+    step_id = "8e8c9b5e-7d52-4a37-9d3e-0d6d7f0f2f11"
+    return {"id": step_id, "type": "user_message", "output": "hi", "name": "me", **fields}

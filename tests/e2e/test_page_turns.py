@@ -9,7 +9,6 @@ import pytest
 from playwright.async_api import Browser, Locator, Page, expect
 
 from tests.e2e.conftest import Faked
-from tests.e2e.page_socket import new_guest, page_socket
 from tests.e2e.support import answers, asks, client_of, select, serving
 from tests.e2e.test_page import (
     answer_of,
@@ -18,6 +17,7 @@ from tests.e2e.test_page import (
     new_chat,
     open_page,
     say,
+    settled,
     shot,
     stranger,
     thread_of,
@@ -85,6 +85,13 @@ async def pick(page: Page, model: str) -> None:
     await page.locator("#mode-picker-trigger-model").click()
     await page.locator("#mode-picker-popover-model").get_by_text(model).click()
     await expect(page.locator("#mode-picker-trigger-model")).to_have_text(model)
+
+
+async def instruct(page: Page, prompt: str) -> None:
+    await page.locator("#chat-settings-open-modal").click()
+    await page.locator("#system_prompt").fill(prompt)
+    await page.locator("#confirm").click()
+    await expect(page.get_by_text("The settings hold")).to_be_visible()
 
 
 async def test_stopped_and_failed_answers_say_so_and_run_again(models: Faked, page: Page) -> None:
@@ -167,10 +174,7 @@ async def test_an_edited_question_is_a_branch_in_every_page(models: Faked, page:
     assert models.server.requests[-1].json["model"] == "fake-large"
     await expect(page.locator("#mode-picker-trigger-model")).to_have_text("Large one")
     await pick(page, "Small one")
-    await page.locator("#chat-settings-open-modal").click()
-    await page.locator("#system_prompt").fill("You are a pirate.")
-    await page.locator("#confirm").click()
-    await expect(page.get_by_text("The settings hold")).to_be_visible()
+    await instruct(page, "You are a pirate.")
     await again(page).click()
     await expect(answer_of(page)).to_contain_text("Green.")
     asked = models.server.requests[-1].json
@@ -338,11 +342,26 @@ async def test_earlier_messages_come_on_demand(models: Faked, page: Page) -> Non
 async def test_a_killed_server_comes_back_with_the_answer_so_far(
     page: Page, tmp_path: Path
 ) -> None:
+    """And with what was chosen before the first message."""
     story = (sse(chunk("Once upon"), hang), sse(*answer("The end.")))
+    (tmp_path / "parley.toml").write_text(TOML)
+    picker = page.locator("#mode-picker-trigger-model")
     async with model_server(*story) as server, serving(tmp_path, asks(server)) as parley:
         await open_page(page, parley)
+        await pick(page, "Large one")
+        await instruct(page, "You are a pirate.")
+        parley.kill()
+        await expect(picker).to_be_disabled()
+        await asyncio.to_thread(parley.start)
+        await settled(page)
+        await expect(picker).to_have_text("Large one")
         await say(page, "Tell me a story.")
         await expect(answer_of(page)).to_contain_text("Once upon")
+        asked = server.requests[-1].json
+        assert (asked["model"], asked["messages"][0]["content"]) == (
+            "fake-large",
+            "You are a pirate.",
+        )
         saved = "SELECT 1 FROM steps WHERE output LIKE 'Once upon%'"
         await until(lambda: select(parley, saved))
         parley.kill()
@@ -355,30 +374,3 @@ async def test_a_killed_server_comes_back_with_the_answer_so_far(
         await expect(answer_of(page)).to_contain_text("The end.")
         for kind in ("user_message", "assistant_message"):
             await expect(page.locator(f"[data-step-type={kind}]")).to_have_count(1)
-
-
-async def test_hostile_choices_and_presses_are_refused(models: Faked) -> None:
-    models.will_reply(sse(*answer("Fine.")))
-    cookie = await new_guest(models.parley)
-    async with page_socket(models.parley, cookie) as socket:
-        hostile = (
-            ("client_message", {"message": _said(modes={"model": "x" * 9000})}, "named by its id"),
-            ("client_message", {"message": _said(modes={"model": "nobody"})}, "There is no model"),
-            ("chat_settings_change", "no settings", "These are no settings"),
-            ("chat_settings_change", {"temperature": "nan"}, "A temperature is"),
-            ("chat_settings_change", {"system_prompt": "x" * 40_000}, "at most"),
-            ("edit_message", {"message": _said()}, "no such turn"),
-            ("edit_message", None, "not a message"),
-        )
-        for count, (event, payload, told) in enumerate(hostile, 1):
-            await socket.emit(event, payload)
-            assert told in await socket.next_error(count)
-        await socket.say("Still there?", modes={"model": ["no", "id"]})
-        assert "named by its id" in await socket.next_error(len(hostile) + 1)
-        await socket.say("Still there?", modes=None)
-        await until(lambda: answers(models.parley)[-1][2] == "Fine.")
-
-
-def _said(**fields: object) -> dict[str, object]:
-    step_id = "8e8c9b5e-7d52-4a37-9d3e-0d6d7f0f2f11"
-    return {"id": step_id, "type": "user_message", "output": "hi", "name": "me", **fields}

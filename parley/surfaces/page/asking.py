@@ -1,6 +1,7 @@
 """Asking: what a page says, made into turns; what it opens, shown and followed."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
@@ -83,6 +84,20 @@ class Asking:
             if profile.label == label:
                 session.chat_profile = profile.label
                 self._choices[session] = Choice.of_profile(profile)
+
+    def goes_on_with(self, session: WebsocketSession, chosen: object) -> None:
+        """Take what the page had chosen with another server, or with this one before a restart.
+
+        What of it does not fit is left out.
+        """
+        if not isinstance(chosen, Mapping):
+            return
+        choice = self._choice(session)
+        with suppress(InvalidRequest):
+            choice = choice.with_model(chosen.get("model"))
+        with suppress(InvalidRequest):
+            choice = choice.with_settings(chosen.get("settings"))
+        self._choices[session] = choice
 
     async def resume(self, session: WebsocketSession) -> Turn | None:
         """Show what the thread holds; gives the turn that runs in it."""

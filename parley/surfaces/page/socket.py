@@ -263,10 +263,12 @@ class _Handlers:
         )
         # Of all that a browser likes the first is not always one that we have.
         session.language = language_of(liked_by(HTTPConnection(environ["asgi.scope"])))
-        if isinstance(auth, Mapping) and isinstance(profile := auth.get("chatProfile"), str):
+        said = auth if isinstance(auth, Mapping) else {}
+        if isinstance(profile := said.get("chatProfile"), str):
             self._asking.begins_with(session, unquote(profile))
         if wanted_id is None:
             session.thread_id = own_id
+            self._asking.goes_on_with(session, said.get("chosen"))
         if wanted_id and not has_thread:
             self._asking.has_lost_thread(session)
         return session
