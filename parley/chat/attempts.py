@@ -340,6 +340,7 @@ class _Call:
         logger.warning(
             "Provider call failed",
             turn_id=self._turn.id,
+            model_id=route.info.id,
             provider=route.info.provider,
             model=route.upstream_model,
             error=kind,

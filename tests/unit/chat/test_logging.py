@@ -17,6 +17,7 @@ async def test_failed_call_tells_why() -> None:
     assert call["log_level"] == end["log_level"] == "warning"
     told = [call[name] for name in ("provider", "model", "error", "upstream_status", "reason")]
     assert told == ["scripted", "one", "ProviderFault", 500, "Out of memory."]
+    assert call["model_id"] == end["model"]
     assert (end["outcome"], end["error"]) == ("failed", "provider_unavailable")
 
 
