@@ -34,6 +34,8 @@ _FINISH_REASONS = {
     "IMAGE_PROHIBITED_CONTENT": FinishReason.CONTENT_FILTER,
     "MODEL_ARMOR": FinishReason.CONTENT_FILTER,
 }
+# What Google's libraries write where there is none yet.
+_NO_REASON = frozenset({None, "", "FINISH_REASON_UNSPECIFIED"})
 
 
 # gc=False: responses hold no cycles, and a collector that tracks each of them costs a tenth of it.
@@ -57,6 +59,7 @@ class _Content(msgspec.Struct, gc=False):
 class _Candidate(msgspec.Struct, rename="camel", gc=False):
     content: _Content | None = None
     finish_reason: str | None = None
+    index: int | None = None
 
 
 class _Feedback(msgspec.Struct, rename="camel", gc=False):
@@ -115,12 +118,13 @@ class ResponseReader:
             response = self._response(frame, cut=cut)
             if response.usage_metadata is not None:
                 self.usage = _usage(response.usage_metadata) or self.usage
-            candidate = response.candidates[0] if response.candidates else None
+            # One answer is asked for; pieces of another would be mixed into it.
+            candidate = next((c for c in response.candidates or () if not c.index), None)
             if candidate is not None:
                 for delta in self._deltas(candidate):
                     self.streamed = True
                     yield delta
-                if candidate.finish_reason:
+                if candidate.finish_reason not in _NO_REASON:
                     self._raw = candidate.finish_reason
                     self._check_answer()
             if response.prompt_feedback is not None:
@@ -160,8 +164,9 @@ class ResponseReader:
             response = _decode(frame.data)
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             raise self._unreadable(frame, cut=cut) from exc
-        if response.error is not None or frame.event == "error":
-            error = frame_fault(self._connection, frame, certain=True)
+        certain = response.error is not None or frame.event == "error"
+        if certain or response.candidates is None:
+            error = frame_fault(self._connection, frame, certain=certain)
             if error is not None:
                 raise error
         return response

@@ -7,6 +7,7 @@ import pytest
 
 from parley.chat.deltas import Delta, Finish, FinishReason, Reasoning, Text, ToolCallDelta
 from parley.chat.errors import (
+    BrokenStream,
     ContentFiltered,
     ContextOverflow,
     CredentialsRefused,
@@ -141,6 +142,8 @@ SAID: dict[str, tuple[tuple[bytes, ...], list[Delta]]] = {
     "no usage": ((wire.response({"text": "a"}, finish="STOP"),), [Text("a"), STOP]),
     "half a usage": ((wire.said("a"), wire.response(finish="STOP")), [Text("a"), STOP]),
     "no candidates": ((wire.gemini_event({"usageMetadata": {"promptTokenCount": 3}}), wire.gemini_event({}), *wire.answer("a")), [Text("a"), Usage(3, 2), STOP]),
+    "another candidate": ((wire.gemini_event({"candidates": [{"index": 1, "content": {"parts": [{"text": "b"}]}, "finishReason": "OTHER"}, {"content": {"parts": [{"text": "a"}]}}]}), wire.ended()), [Text("a"), Usage(3, 2), STOP]),
+    "another candidate alone": ((wire.gemini_event({"candidates": [{"index": 1, "content": {"parts": [{"text": "b"}]}}]}), *wire.answer("a")), [Text("a"), Usage(3, 2), STOP]),
     "content without parts": ((wire.gemini_event({"candidates": [{"content": {"role": "model"}}]}), *wire.answer("a")), [Text("a"), Usage(3, 2), STOP]),
 }  # fmt: skip
 
@@ -181,6 +184,19 @@ async def test_block_is_an_error_that_says_so(sent: bytes) -> None:
     assert (type(given.error), given.deltas) == (ContentFiltered, [])
     assert given.error is not None
     assert "was blocked" in given.error.message
+
+
+async def test_reason_that_is_none_is_no_end() -> None:
+    given = await outcome(GEMINI, sse(wire.said("a"), wire.ended("FINISH_REASON_UNSPECIFIED")))
+    assert (type(given.error), given.deltas) == (BrokenStream, [Text("a")])
+
+
+async def test_error_of_a_gateway_is_told() -> None:
+    said = wire.gemini_event({"message": "out of quota", "code": 429})
+    given = await outcome(GEMINI, sse(wire.said("a"), said))
+    assert (type(given.error), given.deltas) == (Overloaded, [Text("a")])
+    assert given.error is not None
+    assert "out of quota" in given.error.message
 
 
 async def test_call_that_the_model_got_wrong_is_no_empty_answer() -> None:
