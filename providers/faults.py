@@ -208,8 +208,9 @@ def network_fault(connection: Connection, exc: Exception, phase: str) -> Provide
             said = "its body is not compressed as it says"
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError():
             said = CLOSED
-        case OSError(strerror=str(reason)):
-            said = reason
+        # aiohttp's own words of a request that broke off have its whole address.
+        case OSError(errno=number):
+            said = os.strerror(number) if number and number in errno.errorcode else CLOSED
         case _:
             pass
     return fault(error, connection, said)

@@ -1,8 +1,10 @@
 """The transport keeps secrets, bounds what it reads and says when to come back."""
 
+import errno
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import aiohttp
 import pytest
 
 from parley.chat.errors import (
@@ -17,7 +19,7 @@ from parley.chat.messages import Message, Role
 from parley.chat.models import CompletionRequest, HealthState
 from providers.complaints import MAX_SAID_CHARS, one_line
 from providers.config import Connection, ProvidersConfig
-from providers.faults import MAX_RETRY_AFTER_S, retry_after
+from providers.faults import MAX_RETRY_AFTER_S, network_fault, retry_after
 from providers.openai_compatible import OpenAICompatible
 from tests.fakes.model_server import (
     Reply,
@@ -163,6 +165,17 @@ async def test_list_that_does_not_come_is_an_error(end: Step, error: type[Provid
 )
 def test_foreign_text_becomes_one_line(said: str, line: str) -> None:
     assert one_line(said, KEY) == line
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(errno.ECONNRESET, "Connection reset by peer"), (None, "the connection was closed")],
+)
+def test_address_that_a_library_names_is_not_told(number: int | None, said: str) -> None:
+    broken = aiohttp.ClientOSError(number, "Can not write request body for http://10.0.0.7/v1")
+    error = network_fault(Connection("x", "http://10.0.0.7/v1"), broken, "first_event")
+    assert error.message == f"x ended the stream before the answer was complete: {said}. Try again."
+    assert "10.0.0.7" not in error.for_log
 
 
 def test_placeholder_for_a_key_is_no_secret() -> None:
