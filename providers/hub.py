@@ -28,6 +28,7 @@ from parley.chat.errors import (
 )
 from providers.complaints import one_line
 from providers.references import Reference, is_model, read_reference
+from providers.secret_parts import without_userinfo
 from providers.weights import cache_directory, storage
 
 # With telemetry it asks the Hub ahead of everything which agents' names it may tell it.
@@ -50,8 +51,8 @@ class Hub:
 
     @property
     def address(self) -> str:
-        """Where the Hub is."""
-        return self.endpoint or constants.ENDPOINT
+        """Where the Hub is, as it may be shown."""
+        return without_userinfo(self.endpoint or constants.ENDPOINT)
 
     @property
     def directory(self) -> Path:

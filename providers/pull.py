@@ -155,7 +155,8 @@ class _Tries:
             raise error
         pause_s = self._pauses_s[self._in_vain]
         self._in_vain += 1
-        logger.warning("Download broke off; it goes on", in_seconds=pause_s, reason=error.message)
+        happened = error.message.partition(". ")[0]  # what there is to do is done here
+        logger.warning("Download broke off; it goes on", in_seconds=pause_s, reason=happened)
         await asyncio.sleep(pause_s)
 
     def _passes(self, error: ProviderError) -> bool:

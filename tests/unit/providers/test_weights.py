@@ -241,6 +241,12 @@ async def test_no_network_is_said_at_once(tmp_path: Path) -> None:
         await look_up(MODEL, Hub(gone, cache=tmp_path))
 
 
+async def test_password_of_the_hub_is_not_told(tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match="cannot be reached at http://127") as caught:
+        await look_up(MODEL, Hub("http://me:hunter2@127.0.0.1:1", cache=tmp_path))
+    assert "hunter2" not in caught.value.message
+
+
 async def test_several_files_are_to_be_named(hub: FakeHub, client: Hub) -> None:
     hub.repo.files = {"mmproj-q8_0.gguf": b"1", "a-q2_k.gguf": b"2", "a-q3_k.gguf": b"3"}
     with pytest.raises(ModelMissing, match=r"It has: a-q2_k\.gguf, a-q3_k\.gguf"):
