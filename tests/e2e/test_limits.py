@@ -169,6 +169,10 @@ async def test_what_a_page_says_in_its_socket_is_counted(strict: Faked) -> None:
         for count in range(1, 19):  # the page was one, and the socket itself
             await socket.emit("fetch_favorites")
             await socket.next("set_favorites", count)
-        await socket.emit("fetch_favorites")
+        said = await socket.say("too much")
         assert "20 times in a minute" in await socket.next_error()
+        assert (await socket.next("taken"))["id"] == said
+        for _ in range(30):
+            await socket.emit("fetch_favorites")
         await socket.until_closed()
+    assert len(socket.errors()) < 30

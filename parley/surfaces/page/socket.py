@@ -55,6 +55,7 @@ _Handler = Callable[..., Coroutine[Any, Any, None]]
 
 # What a socket may ask for before it is answered: every message that waits for its turn, and more.
 _AT_ONCE = 100
+_REFUSALS = 20
 # Chainlit's events that Parley has no use for; unhandled, they are ignored.
 _UNUSED = (
     "audio_start",
@@ -109,7 +110,7 @@ def take_over_socket(page: Page) -> list[Route]:
     sio.on("connect", handlers.connect)
     sio.on("disconnect", handlers.disconnect)
     for event, handler in handlers.of_sessions.items():
-        sio.on(event, _of_session(handler, page.callers))
+        sio.on(event, _of_session(handlers, event, handler))
     for event in _UNUSED:
         sio.handlers["/"].pop(event, None)
     # Polling needs sticky routing to connect at all, and delays a shutdown by 24 s.
@@ -135,6 +136,8 @@ class _Handlers:
         self._resuming: set[str] = set()
         # What each socket asked for that is not done yet.
         self._asked: Counter[str] = Counter()
+        # How often each socket was told that it asks for more than it may.
+        self._refused: Counter[str] = Counter()
         self._favorites = Favorites(page.data_layer)
 
     async def connect(self, sid: str, _: object = None, auth: object = None, *__: object) -> bool:
@@ -159,6 +162,7 @@ class _Handlers:
     async def disconnect(self, sid: str, *_: object) -> None:
         """Let Chainlit clean up after a socket that is gone, and not after one that says so."""
         if not sio.manager.is_connected(sid, "/"):
+            self._refused.pop(sid, None)
             self._following.leave(sid)
             await self._clean_up(sid)
 
@@ -175,6 +179,23 @@ class _Handlers:
             "fetch_favorites": self.fetch_favorites,
             "message_favorite": self.message_favorite,
         }
+
+    async def may_ask(self, session: WebsocketSession) -> bool:
+        """Count what a socket says as a request; whoever says more than they may is told so.
+
+        Who goes on for long is let go: they would be refused, and told, a thousand times a second.
+        """
+        try:
+            if self._page.callers.limits:
+                await self._page.callers.limits.check_request(owner_of(session))
+        except ParleyError as error:
+            logger.warning("Refused", code=error.code)
+            self._refused[session.socket_id] += 1
+            await _tell(session, error)
+            if self._refused[session.socket_id] >= _REFUSALS:
+                await sio.disconnect(session.socket_id)
+            return False
+        return True
 
     async def clear_session(self, session: WebsocketSession, *_: object) -> None:
         """Forget the session when its socket is gone: its page begins a new chat."""
@@ -331,26 +352,17 @@ def thread_of_session(owner_id: str, session_id: str) -> str:
     return str(uuid5(UUID(owner_id), session_id))
 
 
-def _of_session(handler: _Handler, callers: Callers) -> _Handler:
-    """Handle what the sockets of sessions say; one that was left or replaced is told nothing.
-
-    Whatever is said counts as a request. Who says more than they may is told so, and let go: what
-    is in their socket already would be refused piece by piece.
-    """
+def _of_session(handlers: _Handlers, event: str, handler: _Handler) -> _Handler:
+    """Handle what the sockets of sessions say; one that was left or replaced is told nothing."""
 
     async def handle(sid: str, *said: object) -> None:
         correlation_id.set(uuid4().hex)
         if not (session := WebsocketSession.get(sid)):
             return
-        try:
-            if callers.limits:
-                await callers.limits.check_request(owner_of(session))
-        except ParleyError as error:
-            logger.warning("Socket closed", code=error.code)
-            await _tell(session, error)
-            await sio.disconnect(sid)
-        else:
+        if await handlers.may_ask(session):
             await handler(session, *said)
+        elif event == "client_message":
+            await say_taken(session, said[0] if said else None, is_refused=True)
 
     return handle
 
