@@ -20,8 +20,11 @@ export const offerSettings = (widgets, itsSession) => {
   settings = Object.fromEntries(widgets.map(({ id, initial }) => [id, initial]));
 };
 
+/* Gives those from before. */
 export const confirmSettings = (said) => {
+  const before = settings;
   settings = said;
+  return before;
 };
 
 /* The model's id; none where two have one name, which is all that the picker shows of it. */

@@ -1,16 +1,17 @@
 /* The page's socket: what passes through it is looked at, and handed over together. */
 import { chat, TOLD } from './chat.js';
 import { chosenIn, confirmSettings, pickedModel } from './picked.js';
-import { keep, take, toSayAgain } from './untaken.js';
+import { keep, newId, take, toSayAgain } from './untaken.js';
 
 const EVENT = /^42\["(\w+)"/; // as Socket.IO writes one
 const nameOf = (frame) => EVENT.exec(frame)?.[1];
 const saidIn = (frame) => JSON.parse(frame.slice(2));
-const frameOf = (name, said) => '42' + JSON.stringify([name, said]);
+const frameOf = (name, ...args) => '42' + JSON.stringify([name, ...args]);
 
 /* The server says in `ready` how long a message may be. One that is longer it is told of, and not sent: the socket
    would be closed for such a frame, again and again, and nobody would be told why. */
 const fitting = (said, mostBytes) => {
+  if (!said.message) return said;
   const bytes = new TextEncoder().encode(said.message.output).length;
   return bytes > mostBytes ? { ...said, message: { ...said.message, output: '' }, bytes } : said;
 };
@@ -52,27 +53,34 @@ window.WebSocket = class extends WebSocket {
   #SAYING = {
     __proto__: null,
     client_message: (frame) => {
+      const [event, said] = saidIn(frame);
       // What runs next has no name yet.
       chat.turn = undefined;
-      const [, said] = saidIn(frame);
-      keep(said, this.#session, this.#mostBytes ? this : null);
-      if (this.#mostBytes) this.#sayMessage(said);
+      this.#keep(said.message.id, event, said);
     },
     edit_message: (frame) => {
+      const [event, { message }] = saidIn(frame);
+      const id = newId();
       chat.turn = undefined;
-      const [, { message }] = saidIn(frame);
-      super.send(frameOf('edit_message', { message: { ...message, modes: { model: pickedModel() } } }));
+      this.#keep(id, event, { message: { ...message, modes: { model: pickedModel() } }, id });
     },
     chat_settings_change: (frame) => {
-      confirmSettings(saidIn(frame)[1]);
-      super.send(frame);
+      const [event, settings] = saidIn(frame);
+      const id = newId();
+      this.#keep(id, event, settings, { id, before: confirmSettings(settings) });
     },
     // It names what ran when it was pressed: it may come late.
     stop: (frame) => super.send(chat.turn ? frameOf('stop', { turn_id: chat.turn }) : frame),
   };
 
-  #sayMessage(said) {
-    super.send(frameOf('client_message', fitting(said, this.#mostBytes)));
+  #keep(id, event, ...args) {
+    const isReady = Boolean(this.#mostBytes);
+    keep(id, { event, args, session: this.#session, via: isReady ? this : null });
+    if (isReady) this.#say({ event, args });
+  }
+
+  #say({ event, args }) {
+    super.send(frameOf(event, ...args.map((said) => fitting(said, this.#mostBytes))));
   }
 
   #hear(frame) {
@@ -85,7 +93,7 @@ window.WebSocket = class extends WebSocket {
     __proto__: null,
     ready: ({ most_bytes: mostBytes }) => {
       this.#mostBytes = mostBytes;
-      for (const said of toSayAgain(this.#session, this)) this.#sayMessage(said);
+      for (const one of toSayAgain(this.#session, this)) this.#say(one);
     },
     taken: take,
   };

@@ -168,6 +168,22 @@ async def test_choices_of_one_page_are_those_of_all(demo: ParleyProcess) -> None
     assert shown == chosen
 
 
+async def test_settings_that_come_late_overwrite_nothing_newer(demo: ParleyProcess) -> None:
+    """Those that are sent again were changed before: from what, they say."""
+    cookie = await new_guest(demo)
+    first, other = {"system_prompt": "Rhyme."}, {"system_prompt": "Sing."}
+    async with page_socket(demo, cookie) as socket:
+        late = {"id": str(uuid4()), "again": True}
+        await socket.emit("chat_settings_change", first, late | {"before": {}})
+        await socket.next("taken")
+        await socket.emit("chat_settings_change", first, late | {"before": {}})
+        await socket.next("taken", 2)
+        assert socket.errors() == []
+        await socket.emit("chat_settings_change", other, late | {"before": {}})
+        assert "changed elsewhere" in await socket.next_error()
+        assert (await socket.next("chat_settings", 3))[0]["initial"] == "Rhyme."
+
+
 async def test_what_was_picked_and_not_used_stays_through_a_lost_connection(
     demo: ParleyProcess,
 ) -> None:

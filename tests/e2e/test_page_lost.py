@@ -11,6 +11,7 @@ from playwright.async_api import Page, Route, expect
 from tests.e2e.conftest import Faked
 from tests.e2e.line import line_to
 from tests.e2e.page_socket import page_socket
+from tests.e2e.support import select
 from tests.e2e.test_page import (
     SIZES,
     answer_of,
@@ -32,8 +33,8 @@ pytestmark = pytest.mark.needs_browser
 async def test_what_is_said_into_a_dead_line_is_sent_again(
     faked: Faked, page: Page, lost: str
 ) -> None:
-    """The first message of a chat, and one of a thread that is shown anew: each of them once."""
-    faked.will_reply(sse(*answer("One.")), sse(*answer("Two.")))
+    """The first message of a chat, one of a thread that is shown anew, an edit: each once. And settings."""
+    faked.will_reply(*(sse(*answer(text)) for text in ("One.", "Two.", "Three.")))
     async with line_to(faked.parley) as line:
         await open_page(page, line)
         for count, text in enumerate(("Say one.", "Say two."), 1):
@@ -49,7 +50,28 @@ async def test_what_is_said_into_a_dead_line_is_sent_again(
             await finished(page)
             for kind in ("user_message", "assistant_message"):
                 await expect(page.locator(f"[data-step-type={kind}]")).to_have_count(count)
-    assert len(faked.server.requests) == 2
+        await settled(page)
+        line.loses_there, line.loses_back = lost == "there", lost == "back"
+        first = page.locator("[data-step-type=user_message]").first
+        await first.hover()
+        await first.locator(".edit-message").click()
+        await page.locator("#edit-chat-input").fill("Say three.")
+        await page.locator(".confirm-edit").click()
+        await page.locator("#chat-settings-open-modal").click()
+        await page.locator("#system_prompt").fill("You are a pirate.")
+        await page.locator("#confirm").click()
+        if line.loses_back:
+            await until(partial(has_been_asked, faked, 3))
+        await line.cut()
+        line.loses_there = line.loses_back = False
+        await line.mend()
+        await expect(page.get_by_text("The settings hold")).to_be_visible()
+        await expect(answer_of(page)).to_have_text("Three.", use_inner_text=True)
+        await finished(page)
+        await expect(page.locator("[data-step-type=user_message]")).to_have_text("Say three.")
+    assert len(faked.server.requests) == 3
+    kept = "SELECT json_extract(metadata, '$.chat_settings.system_prompt') FROM threads"
+    assert ("You are a pirate.",) in select(faked.parley, kept)
 
 
 async def test_a_stop_pressed_in_a_dead_line_stops_nothing_else(faked: Faked, page: Page) -> None:

@@ -16,7 +16,7 @@ from chainlit.user import PersistedUser
 
 from parley.chat.attachments import Attachments
 from parley.chat.engine import Engine
-from parley.chat.errors import InvalidRequest, ParleyError
+from parley.chat.errors import Conflict, InvalidRequest, ParleyError
 from parley.chat.models import Sampling
 from parley.chat.receipts import Receipts
 from parley.chat.turns import Extras, Owner, Turn, TurnRequest
@@ -25,7 +25,7 @@ from parley.surfaces.page.attached import ask_anew, attach_files, file_ids, imag
 from parley.surfaces.page.buttons import texts_for
 from parley.surfaces.page.choices import Choice, asked_model, offer_choices, offer_settings
 from parley.surfaces.page.following import Following
-from parley.surfaces.page.receiving import check_sent, show_again
+from parley.surfaces.page.receiving import check_sent, is_again, show_again
 from parley.surfaces.page.showing import Shown, list_anew, show_gone
 from parley.surfaces.starters import Profile
 from parley.surfaces.texts import ENGLISH
@@ -35,6 +35,7 @@ _INTERACTION_CHARS = 100
 _PROFILE = "chat_profile"
 # How long a page may take to connect for good.
 _OPENING_S = 10.0
+_ELSEWHERE = "The settings were changed elsewhere before yours arrived. Look at them, and confirm yours again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +52,15 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Anew:
-    """What a turn asked, to be asked again with this text: in its place, or after all else."""
+    """What a turn asked, to be asked again with this text: in its place, or after all else.
+
+    With a `key`, once, however often that comes.
+    """
 
     turn: Turn
     text: str
     replaces: str | None = None
+    key: str | None = None
 
 
 class Asking:
@@ -161,7 +166,9 @@ class Asking:
         step_id, text = _message(payload)
         try:
             turn = await self._turn_of(session, step_id)
-            await self.ask_anew(session, Anew(turn, text, turn.id), asked_model(payload))
+            check_sent(payload, self._asked.engine.message_limit_bytes)
+            key = uuid_of(payload.get("id")) if isinstance(payload, Mapping) else None
+            await self.ask_anew(session, Anew(turn, text, turn.id, key), asked_model(payload))
         except ParleyError:
             # The page has cut its thread already.
             await self._following.show(session)
@@ -180,6 +187,7 @@ class Asking:
         choice, turn = self._choice(session).with_model(model), anew.turn
         request = replace(
             self._request(session, anew.text, choice),
+            key=anew.key,
             sampling=replace(turn.sampling, temperature=choice.temperature),
             replaces=anew.replaces,
             extras=replace(turn.extras, use_tools=choice.forbidden),
@@ -200,12 +208,16 @@ class Asking:
         else:
             await engine.stop_thread(owner_id, session.thread_id)
 
-    async def set(self, session: WebsocketSession, settings: object) -> None:
+    async def set(self, session: WebsocketSession, settings: object, sent: object = None) -> None:
         """Take what the settings panel says, for this thread from now on.
 
-        Where the temperature is none, the rest is taken, and the panel shows what holds.
+        Where the temperature is none, the rest is taken, and the panel shows what holds. That is
+        shown too where the settings were sent again, and come too late: they were changed since.
         """
         before = self._choice(session)
+        if is_again(sent) and not _is_known(before, settings, sent):
+            await offer_settings(session, before)
+            raise Conflict(_ELSEWHERE)
         try:
             choice = before.with_settings(settings)
         except InvalidRequest:
@@ -214,6 +226,8 @@ class Asking:
             await offer_settings(session, choice)
             raise
         await self._keep(session, choice)
+        if is_again(sent):
+            await offer_settings(session, choice)
         await ChainlitEmitter(session).send_toast(texts_for(session).settings_kept, "success")
 
     async def offer_choices(self, session: WebsocketSession) -> None:
@@ -292,6 +306,16 @@ class Asking:
             sampling=Sampling(temperature=choice.temperature),
             system_prompt=choice.system_prompt,
         )
+
+
+def _is_known(choice: Choice, settings: object, sent: object) -> bool:
+    """Whether the page has what is chosen: as it was before it changed something, or by then."""
+    before = sent.get("before") if isinstance(sent, Mapping) else None
+    for said in (before, settings):
+        with suppress(InvalidRequest):
+            if choice.with_settings(said) == choice:
+                return True
+    return False
 
 
 def _reads(session: WebsocketSession) -> str:

@@ -135,14 +135,20 @@ async def _ask_anew(
     step_id, owner = str(uuid4()), request.owner
     copied = await attachments.copy(owner, turn.thread_id, turn.user_step_id, step_id)
     try:
-        await engine.submit(replace(request, user_step_id=step_id))
+        begun = await engine.submit(replace(request, user_step_id=step_id))
     except StorageUnavailable:
         # It may be there all the same, and be answered. Else its files go with their thread.
         raise
     except ParleyError:
-        for file_id in copied:
-            await attachments.delete(owner, file_id)
+        await _take_back(attachments, owner, copied)
         raise
+    if not begun.created:
+        await _take_back(attachments, owner, copied)
+
+
+async def _take_back(attachments: Attachments, owner: Owner, ids: Sequence[str]) -> None:
+    for file_id in ids:
+        await attachments.delete(owner, file_id)
 
 
 async def _kept(

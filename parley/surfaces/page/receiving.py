@@ -1,7 +1,8 @@
 """Receiving: what the page is told of the messages that it sends, which Chainlit's never asks.
 
-A message into a connection that is dead, and not known to be, reaches nobody. The page keeps each
-until it hears that it is here, and sends it again by its next connection (public/page/).
+A message into a connection that is dead, and not known to be, reaches nobody, nor do an edit and a
+change of settings. The page keeps each until it hears that it is here, and sends it again by its
+next connection (public/page/).
 """
 
 from collections.abc import Mapping
@@ -29,17 +30,20 @@ def check_sent(payload: object, most_bytes: int) -> None:
         raise too_large("message", size, most_bytes)
 
 
-async def say_taken(session: WebsocketSession, payload: object, *, is_refused: bool) -> None:
-    """Say that a message needs not be sent again; one that was refused, the user gets back."""
-    message = payload.get("message") if isinstance(payload, Mapping) else None
-    if isinstance(message, Mapping) and isinstance(message_id := message.get("id"), str):
-        taken = {"id": message_id, "is_refused": is_refused}
-        await ChainlitEmitter(session).emit("taken", taken)
+async def say_taken(session: WebsocketSession, named: object, *, is_refused: bool = False) -> None:
+    """Say that what has this id needs not be sent again; a message that was refused, the user gets back."""
+    if isinstance(named, Mapping) and isinstance(id := named.get("id"), str):
+        await ChainlitEmitter(session).emit("taken", {"id": id, "is_refused": is_refused})
+
+
+def is_again(payload: object) -> bool:
+    """Whether the page says that it sends this again."""
+    return isinstance(payload, Mapping) and payload.get("again") is True
 
 
 async def show_again(session: WebsocketSession, payload: object, step_id: str, text: str) -> None:
     """Show a message that was sent again, in the thread that took the place of its bubble."""
-    if isinstance(payload, Mapping) and payload.get("again") is True:
+    if is_again(payload):
         step = assistant_step(step_id, session.thread_id, text)
         step["name"], step["type"] = session.user.identifier if session.user else "", "user_message"
         await ChainlitEmitter(session).send_step(step)

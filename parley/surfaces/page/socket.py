@@ -218,7 +218,8 @@ class _Handlers:
     ) -> None:
         """Make a turn of a message, and show it."""
         turn = await self._do(session, self._asking.begin(session, payload))
-        await say_taken(session, payload, is_refused=turn is None)
+        message = payload.get("message") if isinstance(payload, Mapping) else None
+        await say_taken(session, message, is_refused=turn is None)
         await self._go_on(session, turn)
 
     async def edit_message(
@@ -226,12 +227,14 @@ class _Handlers:
     ) -> None:
         """Ask a question anew, in other words."""
         await self._do(session, self._asking.edit(session, payload))
+        await say_taken(session, payload)
 
     async def chat_settings_change(
-        self, session: WebsocketSession, settings: object = None, *_: object
+        self, session: WebsocketSession, settings: object = None, sent: object = None, *_: object
     ) -> None:
         """Take what the settings panel says."""
-        await self._do(session, self._asking.set(session, settings))
+        await self._do(session, self._asking.set(session, settings, sent))
+        await say_taken(session, sent)
 
     async def stop(self, session: WebsocketSession, payload: object = None, *_: object) -> None:
         """Stop the turn that the page names, or what runs in the session's thread."""
