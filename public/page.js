@@ -5,4 +5,5 @@ import './page/fetch.js';
 import './page/footnotes.js';
 import './page/mending.js';
 import './page/pictures.js';
+import './page/rename.js';
 import './page/socket.js';
