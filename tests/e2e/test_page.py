@@ -251,7 +251,7 @@ async def test_history_is_listed_resumed_renamed_and_deleted(faked: Faked, chat_
     await thread_option(chat_page, "#rename-thread")
     await chat_page.get_by_role("dialog").locator("input").fill("About turns")
     await chat_page.keyboard.press("Enter")
-    await expect(sidebar.get_by_text("About turns")).to_be_visible()
+    await expect(sidebar.get_by_text("About turns").first).to_be_visible()
     await chat_page.reload()
     await expect(sidebar.get_by_text("About turns")).to_be_visible()
 
