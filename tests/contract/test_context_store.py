@@ -8,9 +8,7 @@ import pytest
 from parley.chat.ports import ContextStore
 from parley.chat.turns import ContextRecord, Exchange
 from parley.context.memory_store import MemoryContextStore
-from parley.context.redis_address import read_redis_url
-from parley.context.redis_store import RedisConfig, open_redis_store
-from tests.contract.redis_support import record
+from tests.contract.redis_support import record, store_at
 
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.needs_redis)])
@@ -18,8 +16,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[ContextStore]:
     if request.param == "memory":
         yield MemoryContextStore()
         return
-    config = RedisConfig(read_redis_url(request.getfixturevalue("redis_url")))
-    async with open_redis_store(config) as store:
+    async with store_at(request.getfixturevalue("redis_url")) as store:
         yield store
 
 
