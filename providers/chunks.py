@@ -58,8 +58,10 @@ class _Delta(msgspec.Struct, gc=False):
 
 
 class _Choice(msgspec.Struct, gc=False):
+    index: Any = 0
     delta: _Delta | None = None
     message: _Delta | None = None
+    text: Any = None
     finish_reason: str | None = None
 
 
@@ -96,6 +98,7 @@ class ChunkReader:
         self.done = False
         self.streamed = False
         self._connection = connection
+        self._index: int | None = None
         self._last_call = -1
         self._last_id: str | None = None
 
@@ -121,12 +124,21 @@ class ChunkReader:
                 self.usage = _usage(chunk.usage) or self.usage
             if not chunk.choices:
                 continue
-            choice = chunk.choices[0]
-            for delta in self._deltas(choice.delta or choice.message):
+            choice = self._ours(chunk.choices)
+            for delta in self._deltas(choice):
                 self.streamed = True
                 yield delta
             if choice.finish_reason:
                 self._end(choice.finish_reason)
+
+    def _ours(self, choices: list[_Choice]) -> _Choice:
+        """Find the choice that is read from first to last; none other was asked for."""
+        if len(choices) == 1 and choices[0].index == self._index:
+            return choices[0]  # nearly always
+        numbered = {_index(choice): choice for choice in reversed(choices)}
+        if self._index is None:
+            self._index = min(numbered)
+        return numbered.get(self._index) or _Choice()
 
     def _end(self, raw: str) -> None:
         self.finish = _finish(raw)
@@ -141,9 +153,10 @@ class ChunkReader:
             if error is not None:
                 raise error
 
-    def _deltas(self, delta: _Delta | None) -> Sequence[Delta]:
-        if delta is None:
-            return ()
+    def _deltas(self, choice: _Choice) -> Sequence[Delta]:
+        delta = choice.delta or choice.message
+        if delta is None:  # with its text beside it, as completions that are no chat have it
+            return (Text(choice.text),) if choice.text and isinstance(choice.text, str) else ()
         content, reasoning = delta.content, delta.reasoning_content or delta.reasoning
         is_more = reasoning or delta.tool_calls or delta.refusal
         if type(content) is str and content and not is_more:
@@ -188,9 +201,15 @@ def _finish(raw: str) -> Finish:
     return Finish(_FINISH_REASONS.get(raw.lower(), FinishReason.UNKNOWN), raw)
 
 
+def _index(choice: _Choice) -> int:
+    return choice.index if isinstance(choice.index, int) else 0
+
+
 def _usage(sent: _Usage) -> Usage | None:
-    """Take over a usage that is complete; half of one would have to be made up."""
+    """Take over a usage that is complete and possible; else it would have to be made up."""
     if sent.prompt_tokens is None or sent.completion_tokens is None:
+        return None
+    if min(sent.prompt_tokens, sent.completion_tokens) < 0:
         return None
     output, given = sent.completion_tokens_details, sent.prompt_tokens_details
     return Usage(

@@ -61,6 +61,11 @@ WIRES: dict[str, tuple[bytes, ...]] = {
     "content in parts": (delta({"content": [{"type": "text", "text": "H"}, "é", {"type": "x"}]}), delta({"content": [{"type": "x"}]}), *answer("\u2028y\u0085")),
     "finish reason empty": (delta({"content": "Hé"}, ""), *answer("\u2028y\u0085")),
     "after the end": (HI.encode(), chunk("never seen")),
+    "a second choice, in chunks of its own": (chunk("Hé"), event({"choices": [{"index": 1, "delta": {"content": "no"}, "finish_reason": "length"}]}), *answer("\u2028y\u0085")),
+    "a second choice, listed first": (event({"choices": [{"index": 1, "delta": {"content": "no"}}, {"index": 0, "delta": {"content": "Hé"}}]}), *answer("\u2028y\u0085")),
+    "index counted from one": tuple(piece.replace(b'"index": 0', b'"index": 1') for piece in answer("Hé", "\u2028y\u0085")),
+    "index null": tuple(piece.replace(b'"index": 0', b'"index": null') for piece in answer("Hé", "\u2028y\u0085")),
+    "text beside no delta": (event({"choices": [{"text": "Hé"}]}), *answer("\u2028y\u0085")),
 }  # fmt: skip
 
 
@@ -74,6 +79,7 @@ async def test_wire_is_read(wire: tuple[bytes, ...]) -> None:
 
 READINGS: dict[str, tuple[tuple[bytes, ...], list[Delta]]] = {
     "no usage sent, none given": ((chunk("a"), finish(), DONE), [Text("a"), STOP]),
+    "a usage below nothing is none": ((event({"choices": [], "usage": {"prompt_tokens": -1, "completion_tokens": 2}}), finish(), DONE), [STOP]),
     "half a usage is none": ((event({"choices": [], "usage": {"prompt_tokens": 3}}), finish(), DONE), [STOP]),
     "usage with details": (
         (finish(), event({"usage": {
