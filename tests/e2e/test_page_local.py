@@ -58,7 +58,7 @@ async def test_a_model_is_fetched_by_a_click_and_answers(
             await expect(picker).to_contain_text("parley-tiny-random")
             await say(page, "And now?")
             await finished(page)
-            await expect(page.get_by_role("button", name="A small local model")).to_have_count(1)
+            await expect(page.get_by_role("button", name="A small local model")).to_have_count(0)
             about = page.locator("button:has(svg.lucide-info)")
             await expect(about).to_have_count(2)
             await about.last.click()
