@@ -22,12 +22,22 @@ _NEXT_FENCE = re.compile(r"^ {0,3}(?:`{3}|~{3})", re.MULTILINE)
 _CLOSING = re.compile(r"^ {0,3}(`{3,}+|~{3,}+)[ `~]*+\n", re.MULTILINE)
 # What begins or ends a code span, and the blank line that none crosses.
 _TICKS_OR_BLANK = re.compile(r"`+|\n\n")
+# What begins a block of HTML, up to the next blank line (CommonMark 4.6, its sixth kind); the page shows it as it is.
+_HTML_BLOCKS = (
+    "address|article|aside|base|basefont|blockquote|body|caption|center|col|colgroup|dd|details|dialog|dir|div|dl|dt"
+    "|fieldset|figcaption|figure|footer|form|frame|frameset|h[1-6]|head|header|hr|html|iframe|legend|li|link|main|menu"
+    "|menuitem|nav|noframes|ol|optgroup|option|p|param|search|section|summary|table|tbody|td|tfoot|th|thead|title|tr"
+    "|track|ul"
+)
 # A colon before a letter, or several at the start of a line; and what says which of them stay as they are: those that
-# are escaped already, and those of an address that the renderer makes a link, where a reference would be read as text.
-# Between open brackets it makes none.
+# are escaped already, those of HTML, where a reference would be read as text, and those of an address that the renderer
+# makes a link. Between open brackets it makes none.
 _MARK = re.compile(
     r"\\[^\n]|\n[ \t]*+\n|[\[\]]"
     r"|<[A-Za-z][A-Za-z0-9+.-]{1,31}:[^\s<>]*+>"
+    r"|(?m:^) {0,3}</?(?:" + _HTML_BLOCKS + r")(?=[\s/>])[^\n]*+(?:\n(?![ \t]*+\n)[^\n]++)*+"
+    r"|</?[A-Za-z][A-Za-z0-9-]*+"
+    r"(?:[ \t]++[A-Za-z_:][\w.:-]*+(?:[ \t]*+=[ \t]*+(?:[^\s\"'=<>`]++|'[^'\n]*+'|\"[^\"\n]*+\"))?+)*+[ \t]*+/?>"
     r"|(?<![A-Za-z])(?P<address>https?://[^\W_](?:[^\W_]|[-.])*+(?!_)[^\s<|\]]*+)"
     r"|(?P<colon>(?<!:):(?=[A-Za-z]))"
     r"|(?m:^(?P<indent> {0,3})(?P<several>:{2,}+)(?=[A-Za-z]))",

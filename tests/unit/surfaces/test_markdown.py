@@ -29,6 +29,10 @@ from parley.surfaces.page.markdown import Escaper, shown
         ("[open\n\nhttps://a.example/b:c", "[open\n\nhttps://a.example/b:c"),
         ("|https://a.example/b:c|d:e|", "|https://a.example/b:c|d&#x3A;e|"),
         ("http://my_host:name", "http://my_host&#x3A;name"),
+        ('a <b style="c:d" e:f=g:h>i:j</b>', 'a <b style="c:d" e:f=g:h>i&#x3A;j</b>'),
+        ("if a <b c:d", "if a <b c&#x3A;d"),
+        ("<div>a:b\nc:d\n\ne:f", "<div>a:b\nc:d\n\ne&#x3A;f"),
+        ("<divide>a:b", "<divide>a&#x3A;b"),
     ],
 )
 def test_colons_are_shown_whole(written: str, escaped: str) -> None:
@@ -179,6 +183,9 @@ MIB = 1024 * 1024
         "x\n```\n",
         "```\n",
         "<a:b",
+        "<a x=\"'",
+        "<b c:d ",
+        "<div>\na",
         "~" * 999 + "a\n",
         "`" * 999 + "a",
         "$",
