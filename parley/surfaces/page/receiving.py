@@ -5,13 +5,15 @@ change of settings. The page keeps each until it hears that it is here, and send
 next connection (public/page/).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from uuid import uuid4
 
 from chainlit.emitter import ChainlitEmitter
 from chainlit.session import WebsocketSession
 
+from parley.chat.errors import ParleyError
 from parley.chat.requests import too_large
-from parley.surfaces.page.reader import assistant_step
+from parley.surfaces.page.reader import assistant_step, show_error
 
 
 async def say_ready(session: WebsocketSession, most_bytes: int) -> None:
@@ -28,6 +30,19 @@ def check_sent(payload: object, most_bytes: int) -> None:
     size = payload.get("bytes") if isinstance(payload, Mapping) else None
     if isinstance(size, int) and size > most_bytes:
         raise too_large("message", size, most_bytes)
+
+
+def named_in(event: str, said: Sequence[object]) -> object:
+    """Give the part of what a page says that has the id which it is kept by."""
+    match event, *said:
+        case "client_message", {"message": message}, *_:
+            return message
+        case "edit_message", edit, *_:
+            return edit
+        case "chat_settings_change", _, sent, *_:
+            return sent
+        case _:
+            return None
 
 
 async def say_taken(session: WebsocketSession, named: object, *, is_refused: bool = False) -> None:
@@ -47,3 +62,8 @@ async def show_again(session: WebsocketSession, payload: object, step_id: str, t
         step = assistant_step(step_id, session.thread_id, text)
         step["name"], step["type"] = session.user.identifier if session.user else "", "user_message"
         await ChainlitEmitter(session).send_step(step)
+
+
+async def tell(session: WebsocketSession, error: ParleyError) -> None:
+    """Show an error of what was said, in the thread that the session is in."""
+    await show_error(session, str(uuid4()), session.thread_id, error.message, error.code)

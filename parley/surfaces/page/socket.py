@@ -36,13 +36,14 @@ from parley.surfaces.http.failures import INTERNAL
 from parley.surfaces.models import Models
 from parley.surfaces.page.asking import Asked, Asking, owner_of, uuid_of
 from parley.surfaces.page.buttons import button_routes
+from parley.surfaces.page.counting import Counting
 from parley.surfaces.page.favorites import Favorites
 from parley.surfaces.page.following import Following
 from parley.surfaces.page.languages import liked_by
 from parley.surfaces.page.offering import LocalModel, Offering
 from parley.surfaces.page.presses import Presses, about_route
-from parley.surfaces.page.reader import SocketGone, room_in, show_error
-from parley.surfaces.page.receiving import say_ready, say_taken
+from parley.surfaces.page.reader import SocketGone, room_in
+from parley.surfaces.page.receiving import named_in, say_ready, say_taken, tell
 from parley.surfaces.page.session import PageSession
 from parley.surfaces.page.sharing import Sharing
 from parley.surfaces.page.showing import Shown, Threads
@@ -55,7 +56,6 @@ _Handler = Callable[..., Coroutine[Any, Any, None]]
 
 # What a socket may ask for before it is answered: every message that waits for its turn, and more.
 _AT_ONCE = 100
-_REFUSALS = 20
 # Chainlit's events that Parley has no use for; unhandled, they are ignored.
 _UNUSED = (
     "audio_start",
@@ -136,8 +136,7 @@ class _Handlers:
         self._resuming: set[str] = set()
         # What each socket asked for that is not done yet.
         self._asked: Counter[str] = Counter()
-        # How often each socket was told that it asks for more than it may.
-        self._refused: Counter[str] = Counter()
+        self.counting = Counting(page.callers.limits)
         self._favorites = Favorites(page.data_layer)
 
     async def connect(self, sid: str, _: object = None, auth: object = None, *__: object) -> bool:
@@ -162,7 +161,7 @@ class _Handlers:
     async def disconnect(self, sid: str, *_: object) -> None:
         """Let Chainlit clean up after a socket that is gone, and not after one that says so."""
         if not sio.manager.is_connected(sid, "/"):
-            self._refused.pop(sid, None)
+            self.counting.forget(sid)
             self._following.leave(sid)
             await self._clean_up(sid)
 
@@ -179,23 +178,6 @@ class _Handlers:
             "fetch_favorites": self.fetch_favorites,
             "message_favorite": self.message_favorite,
         }
-
-    async def may_ask(self, session: WebsocketSession) -> bool:
-        """Count what a socket says as a request; whoever says more than they may is told so.
-
-        Who goes on for long is let go: they would be refused, and told, a thousand times a second.
-        """
-        try:
-            if self._page.callers.limits:
-                await self._page.callers.limits.check_request(owner_of(session))
-        except ParleyError as error:
-            logger.warning("Refused", code=error.code)
-            self._refused[session.socket_id] += 1
-            await _tell(session, error)
-            if self._refused[session.socket_id] >= _REFUSALS:
-                await sio.disconnect(session.socket_id)
-            return False
-        return True
 
     async def clear_session(self, session: WebsocketSession, *_: object) -> None:
         """Forget the session when its socket is gone: its page begins a new chat."""
@@ -329,15 +311,11 @@ class _Handlers:
             logger.info("Socket left")
         except ParleyError as error:
             logger.warning("Refused", code=error.code)
-            await _tell(session, error)
+            await tell(session, error)
         except Exception:  # the process's edge: the user is told, the log has the story
             logger.exception("Request of the page failed")
-            await _tell(session, InternalError(INTERNAL))
+            await tell(session, InternalError(INTERNAL))
         return None
-
-
-async def _tell(session: WebsocketSession, error: ParleyError) -> None:
-    await show_error(session, str(uuid4()), session.thread_id, error.message, error.code)
 
 
 def _session_ids(auth: object) -> tuple[str, str | None]:
@@ -362,10 +340,10 @@ def _of_session(handlers: _Handlers, event: str, handler: _Handler) -> _Handler:
         correlation_id.set(uuid4().hex)
         if not (session := WebsocketSession.get(sid)):
             return
-        if await handlers.may_ask(session):
+        if await handlers.counting.may_ask(session):
             await handler(session, *said)
-        elif event == "client_message":
-            await say_taken(session, said[0] if said else None, is_refused=True)
+        else:
+            await say_taken(session, named_in(event, said), is_refused=True)
 
     return handle
 
