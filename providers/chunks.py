@@ -118,13 +118,13 @@ class ChunkReader:
                 if not data.strip() and frame.event != "error":
                     continue
                 raise self._unreadable(frame, cut=cut) from exc
-            if chunk.error or chunk.choices is None or frame.event:
-                self._raise_error(frame, chunk)
-            if chunk.usage is not None:
-                self.usage = _usage(chunk.usage) or self.usage
+            if chunk.usage is not None or chunk.error or chunk.choices is None or frame.event:
+                self._look_beside(frame, chunk)
             if not chunk.choices:
                 continue
-            choice = self._ours(chunk.choices)
+            choice = chunk.choices[0]
+            if choice.index != self._index or len(chunk.choices) > 1:
+                choice = self._ours(chunk.choices)
             for delta in self._deltas(choice):
                 self.streamed = True
                 yield delta
@@ -133,8 +133,6 @@ class ChunkReader:
 
     def _ours(self, choices: list[_Choice]) -> _Choice:
         """Find the choice that is read from first to last; none other was asked for."""
-        if len(choices) == 1 and choices[0].index == self._index:
-            return choices[0]  # nearly always
         numbered = {_index(choice): choice for choice in reversed(choices)}
         if self._index is None:
             self._index = min(numbered)
@@ -145,13 +143,15 @@ class ChunkReader:
         if raw in _GIVEN_UP:
             raise fault(ProviderFault, self._connection, f"it ended the answer with {raw}")
 
-    def _raise_error(self, frame: Frame, chunk: _Chunk) -> None:
-        """Raise what a frame says that may be an error."""
+    def _look_beside(self, frame: Frame, chunk: _Chunk) -> None:
+        """Take the usage; raise what a frame says that may be an error."""
         certain = bool(chunk.error) or frame.event == "error"
         if certain or chunk.choices is None:
             error = frame_fault(self._connection, frame, certain=certain)
             if error is not None:
                 raise error
+        if chunk.usage is not None:
+            self.usage = _usage(chunk.usage) or self.usage
 
     def _deltas(self, choice: _Choice) -> Sequence[Delta]:
         delta = choice.delta or choice.message
