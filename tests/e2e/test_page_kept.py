@@ -168,6 +168,24 @@ async def test_choices_of_one_page_are_those_of_all(demo: ParleyProcess) -> None
     assert shown == chosen
 
 
+async def test_settings_said_while_a_question_is_taken_stay(demo: ParleyProcess) -> None:
+    async with page_socket(demo, await new_guest(demo)) as socket:
+        first = await socket.say("first")
+        await socket.next("task_end")
+        kept = "SELECT json_extract(metadata, '$.chat_settings.system_prompt') FROM threads"
+        edit = {"message": {"id": first, "output": "other"}, "id": str(uuid4())}
+        for count, said in enumerate(("edited", "asked"), 1):
+            if said == "edited":
+                await socket.emit("edit_message", edit)
+            else:
+                await socket.say("second")
+            settings = {"system_prompt": f"while {said}"}
+            await socket.emit("chat_settings_change", settings, {"id": str(uuid4())})
+            await socket.next("task_end", count + 1)
+            await socket.next("taken", 2 * count + 1)
+            assert (f"while {said}",) in select(demo, kept)
+
+
 async def test_settings_that_come_late_overwrite_nothing_newer(demo: ParleyProcess) -> None:
     """Those that are sent again were changed before: from what, they say."""
     cookie = await new_guest(demo)

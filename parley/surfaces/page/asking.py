@@ -153,7 +153,7 @@ class Asking:
         if is_first:
             session.has_first_interaction = True
             await list_anew(session, text[:_INTERACTION_CHARS])
-        await self._keep(session, choice, is_first=is_first)
+        await self._keep_model(session, asked_model(payload), is_first=is_first)
         if files and begun.created:
             await attach_files(session, self._asked.attachments, request.owner, begun.turn, files)
         return begun.turn
@@ -193,7 +193,7 @@ class Asking:
             extras=replace(turn.extras, use_tools=choice.forbidden),
         )
         await ask_anew(self._asked.engine, self._asked.attachments, request, turn)
-        await self._keep(session, choice)
+        await self._keep_model(session, model)
 
     async def stop(self, session: WebsocketSession, payload: object) -> None:
         """Stop the turn that is named: what comes late must not stop another one.
@@ -273,6 +273,12 @@ class Asking:
             # What is picked, and not used yet, stays.
             self._offered[session] = choice
             await offer_settings(session, choice)
+
+    async def _keep_model(
+        self, session: WebsocketSession, model: object, *, is_first: bool = False
+    ) -> None:
+        """Keep the model that was asked; the settings may have changed while it was."""
+        await self._keep(session, self._choice(session).with_model(model), is_first=is_first)
 
     async def _keep(
         self, session: WebsocketSession, choice: Choice, *, is_first: bool = False
