@@ -45,8 +45,11 @@ def named_in(event: str, said: Sequence[object]) -> object:
             return None
 
 
-async def say_taken(session: WebsocketSession, named: object, *, is_refused: bool = False) -> None:
-    """Say that what has this id needs not be sent again; a message that was refused, the user gets back."""
+async def say_taken(
+    session: WebsocketSession, event: str, *said: object, is_refused: bool = False
+) -> None:
+    """Say that this needs not be sent again; a message that was refused, the user gets back."""
+    named = named_in(event, said)
     if isinstance(named, Mapping) and isinstance(id := named.get("id"), str):
         await ChainlitEmitter(session).emit("taken", {"id": id, "is_refused": is_refused})
 

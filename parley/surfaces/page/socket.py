@@ -43,7 +43,7 @@ from parley.surfaces.page.languages import liked_by
 from parley.surfaces.page.offering import LocalModel, Offering
 from parley.surfaces.page.presses import Presses, about_route
 from parley.surfaces.page.reader import SocketGone, room_in
-from parley.surfaces.page.receiving import named_in, say_ready, say_taken, tell
+from parley.surfaces.page.receiving import say_ready, say_taken, tell
 from parley.surfaces.page.session import PageSession
 from parley.surfaces.page.sharing import Sharing
 from parley.surfaces.page.showing import Shown, Threads
@@ -200,8 +200,7 @@ class _Handlers:
     ) -> None:
         """Make a turn of a message, and show it."""
         turn = await self._do(session, self._asking.begin(session, payload))
-        message = payload.get("message") if isinstance(payload, Mapping) else None
-        await say_taken(session, message, is_refused=turn is None)
+        await say_taken(session, "client_message", payload, is_refused=turn is None)
         await self._go_on(session, turn)
 
     async def edit_message(
@@ -209,14 +208,14 @@ class _Handlers:
     ) -> None:
         """Ask a question anew, in other words."""
         await self._do(session, self._asking.edit(session, payload))
-        await say_taken(session, payload)
+        await say_taken(session, "edit_message", payload)
 
     async def chat_settings_change(
         self, session: WebsocketSession, settings: object = None, sent: object = None, *_: object
     ) -> None:
         """Take what the settings panel says."""
         await self._do(session, self._asking.set(session, settings, sent))
-        await say_taken(session, sent)
+        await say_taken(session, "chat_settings_change", settings, sent)
 
     async def stop(self, session: WebsocketSession, payload: object = None, *_: object) -> None:
         """Stop the turn that the page names, or what runs in the session's thread."""
@@ -343,7 +342,7 @@ def _of_session(handlers: _Handlers, event: str, handler: _Handler) -> _Handler:
         if await handlers.counting.may_ask(session):
             await handler(session, *said)
         else:
-            await say_taken(session, named_in(event, said), is_refused=True)
+            await say_taken(session, event, *said, is_refused=True)
 
     return handle
 
