@@ -50,8 +50,9 @@ async def pull(offer: Offer, pauses_s: Sequence[float] = _PAUSES_S) -> AsyncGene
     """Fetch what was offered; the last progress is given once the file is in its place.
 
     A download that breaks off goes on after a pause, as long as each try brings more. Leaving or
-    cancelling keeps what has come, and the next pull goes on from there, without a byte twice. Several at once, in any processes, are one download: the others wait and show its
-    progress. Raises `ProviderError`, and `TooLarge` where there is no room.
+    cancelling keeps what has come, and the next pull goes on from there, without a byte twice.
+    Several at once, in any processes, are one download: the others wait and show its progress.
+    Raises `ProviderError`, and `TooLarge` where there is no room.
     """
     with _disk(offer):
         offer.blob.parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Sequence, Set
 from contextlib import aclosing
-from dataclasses import replace
 
 from parley.chat.deltas import Finish, Text
 from parley.chat.errors import ParleyError, ProviderError, UnknownModel
@@ -112,8 +111,9 @@ def _told(error: ParleyError) -> str:
 async def _answer(route: Route) -> Finding:
     """Ask for a few tokens."""
     name = f"answer of {route.info.id}"
-    asked = CompletionRequest(route.upstream_model, _HELLO, Sampling(max_tokens=16))
-    request = replace(asked, model_id=route.info.id)
+    request = CompletionRequest(
+        route.upstream_model, _HELLO, Sampling(max_tokens=16), model_id=route.info.id
+    )
     try:
         first_ms, finish = await _first_and_finish(route.provider, request)
     except ParleyError as error:

@@ -253,9 +253,8 @@ class Asking:
         await self._shown.show(session, thread)
 
     def _remember(self, session: WebsocketSession, kept: Mapping[str, Any]) -> None:
-        """Take up what was kept; Chainlit keeps what the session has of it again at its end."""
-        choice = self._choices[session] = Choice.of_thread(kept)
-        session.chat_settings = choice.settings
+        """Take up what was kept."""
+        self._choices[session] = Choice.of_thread(kept)
         session.chat_profile = kept.get(_PROFILE)
 
     async def _learn(self, session: WebsocketSession) -> None:
@@ -296,7 +295,7 @@ class Asking:
         # Its page shows it already; others will when they hear that there is something new.
         self._offered[session] = choice
         for each in {session, *(s for s in self._choices if s.thread_id == session.thread_id)}:
-            self._choices[each], each.chat_settings = choice, choice.settings
+            self._choices[each] = choice
         if kept and session.has_first_interaction:
             await self._asked.data_layer.update_thread(session.thread_id, metadata=kept)
 
